@@ -1,0 +1,16 @@
+"""Conversion of models between digital and simulated hardware, and the controls of a converted model."""
+
+from neurosim.convert.analog import to_analog as to_analog
+from neurosim.convert.analog import to_digital as to_digital
+from neurosim.convert.control import checkpoint_context as checkpoint_context
+from neurosim.convert.control import get_draws as get_draws
+from neurosim.convert.control import noise as noise
+from neurosim.convert.control import override as override
+from neurosim.convert.control import program as program
+from neurosim.convert.control import redraw as redraw
+from neurosim.convert.control import set_draw as set_draw
+from neurosim.convert.control import set_draws as set_draws
+from neurosim.convert.control import set_noise_strength as set_noise_strength
+from neurosim.convert.report import Conversion as Conversion
+from neurosim.convert.report import LayerReport as LayerReport
+from neurosim.convert.select import analog_layers as analog_layers

@@ -1,0 +1,201 @@
+"""Steering a converted model: noise modes, chips, parameters of the chain, and the noise counter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from fnmatch import fnmatchcase
+from typing import Any, Literal, get_args
+
+from torch import Tensor, nn
+
+from neurosim.convert.select import analog_layers, as_list, check_globs, select_layers
+from neurosim.errors import CheckpointError, ConfigError, nearest
+from neurosim.hardware.chain import fields, matching, slots
+from neurosim.hardware.chain import override as override_chain
+from neurosim.hardware.stage import Mode
+from neurosim.nn.chain import AnalogChain, recomputing
+
+
+@contextmanager
+def noise(mode: Mode, model: nn.Module, layers: str | Sequence[str] | None = None, stages: str | Sequence[str] | None = None) -> Iterator[None]:
+    """Within the ``with`` block, some stages of some layers run in that noise mode; nested blocks refine it.
+
+    Modes are independent of ``train()`` and ``eval()``:
+
+    - ``fresh``: new noise at every forward (the default);
+    - ``fixed``: the noise of the moment at which the block was entered, at every forward;
+    - ``off``: no randomness, frozen errors included; deterministic effects (quantisation, limits) stay;
+    - ``ideal``: the stage does nothing; a layer whose every stage is ideal is the digital layer.
+
+    Args:
+        mode: One of the four.
+        model: A converted model.
+        layers: Globs over the paths of its analog layers; ``None`` is all.
+        stages: Globs over the slots of the chain, such as ``output.adc`` or ``weight.*``; ``None`` is all.
+
+    Raises:
+        ConfigError: An unknown mode, or a glob that names nothing.
+
+    >>> import neurosim as ns
+    >>> model = ns.to_analog(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "photonic_avnn", seed=0)
+    >>> with ns.noise("ideal", model), ns.noise("fresh", model, layers="2", stages="output.adc"):
+    ...     y = model(x := __import__("torch").ones(1, 4))  # only the converter of the last layer is simulated
+    """
+    if mode not in get_args(Mode):
+        raise ConfigError(f"noise: no mode is named {mode!r}{nearest(str(mode), get_args(Mode))}")
+    chains = [layer.chain for layer in select_layers(model, layers, "noise: layers").values()]
+    globs = as_list(stages) or ["*"]
+    check_globs("noise: stages", globs, {slot for chain in chains for slot in chain.slots}, "stage of these layers")
+    before = [(chain, dict(chain.modes), chain.held.clone()) for chain in chains]
+    for chain in chains:
+        if mode == "fixed":
+            chain.held.copy_(chain.draw)
+        chain.modes |= {slot: mode for slot in chain.slots if any(fnmatchcase(slot, str(glob)) for glob in globs)}
+    try:
+        yield
+    finally:
+        for chain, modes, held in before:
+            chain.modes = {slot: modes.get(slot, "fresh") for slot in chain.slots}
+            chain.held.copy_(held)
+
+
+def program(model: nn.Module, seed: int, layers: str | Sequence[str] | None = None) -> None:
+    """Turn a converted model into the chip of that seed: its frozen errors are drawn anew and all its streams are named anew.
+
+    Args:
+        model: A converted model; changed in place.
+        seed: Which chip, in [0, 2⁶³).
+        layers: Globs; ``None`` is all.
+    """
+    for layer in select_layers(model, layers, "program: layers").values():
+        layer.chain.program(seed)
+
+
+def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequence[str] | None = None) -> None:
+    """Change parameters of the chain in place; frozen errors are drawn anew for the same chip.
+
+    Args:
+        model: A converted model.
+        changes: Value by dotted key, as in :func:`neurosim.hardware.chain.override`; a key must fit at least one of the layers.
+        layers: Globs; ``None`` is all.
+
+    Raises:
+        ConfigError: A key fits no layer or a value is out of its domain; then nothing has changed.
+    """
+    chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
+    fitting = {path: {key for key in changes if matching(chain.spec, key)} for path, chain in chains.items()}
+    names = sorted({name for chain in chains.values() for name in (*fields(chain.spec), *slots(chain.spec))})
+    problems = [f"override: {key!r} names no parameter of these layers{nearest(key, names)}" for key in changes if not any(key in fit for fit in fitting.values())]
+    specs = {}
+    for path, chain in chains.items():
+        try:
+            specs[path] = override_chain(chain.spec, {key: changes[key] for key in changes if key in fitting[path]})
+        except ConfigError as error:
+            problems += [problem for problem in error.problems if problem not in problems]
+    if problems:
+        raise ConfigError("\n".join(problems), problems)
+    for path, chain in chains.items():
+        chain.configure(specs[path], chain.seed)
+
+
+def get_draws(model: nn.Module) -> dict[str, int]:
+    """The noise counter of every analog layer, by path: what a checkpoint saves beside ``state_dict``."""
+    return {path: int(layer.chain.draw) for path, layer in analog_layers(model).items()}
+
+
+def set_draws(model: nn.Module, draws: Mapping[str, int]) -> None:
+    """Put back what :func:`get_draws` gave.
+
+    Raises:
+        CheckpointError: The layers are not the same.
+    """
+    layers = analog_layers(model)
+    if set(layers) != set(draws):
+        raise CheckpointError(f"noise counters: must be for the layers {sorted(layers)}, got {sorted(draws)}")
+    for path, layer in layers.items():
+        layer.chain.draw.fill_(draws[path])
+
+
+def set_draw(model: nn.Module, draw: int) -> None:
+    """Set the noise counter of every analog layer; the next forward uses ``draw + 1`` (``draw`` itself after ``redraw(model, "manual")``)."""
+    for layer in analog_layers(model).values():
+        layer.chain.draw.fill_(draw)
+        layer.chain.calls = 0
+
+
+def redraw(model: nn.Module, policy: Literal["forward", "manual"]) -> None:
+    """Whether each forward of the model draws new noise (``forward``), or only a call of :func:`set_draw` does (``manual``).
+
+    Raises:
+        ConfigError: Another policy.
+    """
+    if policy not in ("forward", "manual"):
+        raise ConfigError(f"redraw: no policy is named {policy!r}{nearest(str(policy), ('forward', 'manual'))}")
+    for layer in analog_layers(model).values():
+        layer.chain.advances = policy == "forward"
+
+
+def set_noise_strength(model: nn.Module, strength: float) -> None:
+    """Multiply every random error by a factor: training ramps it up from 0.
+
+    Args:
+        model: A converted model.
+        strength: In [0, 1].
+
+    Raises:
+        ConfigError: Out of range.
+    """
+    if not 0 <= strength <= 1:
+        raise ConfigError(f"noise strength: must be from 0 to 1, got {strength}")
+    for layer in analog_layers(model).values():
+        layer.chain.strength = float(strength)
+
+
+def advance(model: nn.Module, args: Any) -> None:
+    """Forward pre-hook of a converted model: its next draw begins, and its layers count their uses from 0."""
+    if recomputing():
+        return
+    for module in model.modules():
+        if isinstance(module, AnalogChain):
+            if module.advances:
+                module.draw.add_(1)
+            module.calls = 0
+
+
+def checkpoint_context(model: nn.Module) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
+    """The ``context_fn`` with which an activation checkpoint recomputes exactly the noise of its forward, whatever happened in between.
+
+    ``torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False, context_fn=ns.checkpoint_context(model))``
+
+    Without it, noise is recomputed correctly for layers that one forward uses once, as long as ``backward`` runs before the model's next forward.
+
+    Args:
+        model: The converted model that the checkpointed block belongs to.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        stand: list[tuple[AnalogChain, int, Tensor]] = []
+        return _record(model, stand), _replay(stand)
+
+    return contexts
+
+
+@contextmanager
+def _record(model: nn.Module, stand: list[tuple[AnalogChain, int, Tensor]]) -> Iterator[None]:
+    stand += [(layer.chain, layer.chain.calls, layer.chain.draw.clone()) for layer in analog_layers(model).values()]
+    yield
+
+
+@contextmanager
+def _replay(stand: list[tuple[AnalogChain, int, Tensor]]) -> Iterator[None]:
+    now = [(chain, chain.calls, chain.draw.clone()) for chain, _, _ in stand]
+    for chain, calls, draw in stand:
+        chain.calls, chain.replays = calls, True
+        chain.draw.copy_(draw)
+    try:
+        yield
+    finally:
+        for chain, calls, draw in now:
+            chain.calls, chain.replays = calls, False
+            chain.draw.copy_(draw)

@@ -1,0 +1,67 @@
+"""Finding layers and stages by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from neurosim.errors import ConfigError, nearest
+from neurosim.nn.analog import AnalogLayer
+
+Selection = str | type[nn.Module] | Sequence[str | type[nn.Module]] | None  #: globs over module paths, or types
+
+
+def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
+    """The layers of a model that have a signal chain, by path, each once. The prefixes of ``torch.compile`` and data-parallel wrappers are left out.
+
+    >>> analog_layers(nn.Linear(2, 2))
+    {}
+    """
+    return {_clean(path): module for path, module in model.named_modules() if isinstance(module, AnalogLayer)}
+
+
+def matches(path: str, module: nn.Module, selection: Selection) -> bool:
+    """Whether a selection names this layer."""
+    return any(isinstance(module, one) if isinstance(one, type) else fnmatchcase(path, one) for one in as_list(selection))
+
+
+def as_list(selection: Selection) -> list[str | type[nn.Module]]:
+    """A selection as a list; ``None`` is empty."""
+    if selection is None:
+        return []
+    return [selection] if isinstance(selection, str | type) else list(selection)
+
+
+def check_globs(where: str, globs: Iterable[str | type[nn.Module]], names: Iterable[str], what: str) -> None:
+    """Refuse globs that name nothing.
+
+    Raises:
+        ConfigError: All of them, each with the nearest valid name.
+    """
+    known = list(names)
+    problems = [
+        f"{where}: {glob!r} names no {what}{nearest(glob, known)}"
+        for glob in globs
+        if isinstance(glob, str) and glob != "*" and not any(fnmatchcase(name, glob) for name in known)
+    ]
+    if problems:
+        raise ConfigError("\n".join(problems), problems)
+
+
+def select_layers(model: nn.Module, layers: str | Sequence[str] | None, where: str) -> dict[str, AnalogLayer]:
+    """The analog layers that globs name; ``None`` names all.
+
+    Raises:
+        ConfigError: The model has none, or a glob names none.
+    """
+    known = analog_layers(model)
+    if not known:
+        raise ConfigError(f"{where}: the model has no layer on simulated hardware; convert it first: neurosim.to_analog(model, 'photonic_avnn', seed=0)")
+    check_globs(where, as_list(layers), known, "analog layer")
+    return {path: layer for path, layer in known.items() if layers is None or matches(path, layer, layers)}
+
+
+def _clean(path: str) -> str:
+    return ".".join(part for part in path.split(".") if part not in ("_orig_mod", "module"))

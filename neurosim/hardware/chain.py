@@ -1,0 +1,183 @@
+"""The signal chain around one matrix-vector product, as a specification.
+
+Order of the stages, each optional::
+
+    input.normalize → input.dac → input.noise ─┐
+    weight.normalize → weight.quantize → weight.noise ─→ product (+ bias) → output.noise → output.normalize → output.adc
+    bias.normalize → bias.quantize → bias.noise ┘
+
+A slot (``output.adc``) holds any registered stage. Without a ``bias`` path the bias is digital: added after the last stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from neurosim.errors import ConfigError, nearest
+import neurosim.hardware.stages  # noqa: F401  # registers what this package ships
+from neurosim.hardware.stage import STAGES, Spec
+
+__all__ = ["AnyStage", "ChainSpec", "InputPath", "OutputPath", "WeightPath", "describe", "explain", "fields", "matching", "override", "slots"]
+
+
+def _by_kind(value: object) -> Spec:
+    """A stage specification from plain data; which class it is depends on ``kind`` and on what is registered now."""
+    if isinstance(value, Spec):
+        return value
+    if not isinstance(value, Mapping) or "kind" not in value:
+        raise PydanticCustomError("stage", "a stage is a mapping with a 'kind', got {value}", {"value": repr(value)})
+    kind = value["kind"]
+    if kind not in STAGES:
+        raise PydanticCustomError("stage_kind", "no stage is named {kind}{hint}", {"kind": repr(kind), "hint": nearest(str(kind), STAGES)})
+    return STAGES[kind].spec.model_validate(value)
+
+
+AnyStage = Annotated[SerializeAsAny[Spec], PlainValidator(_by_kind), WithJsonSchema({"type": "object", "required": ["kind"]})]
+
+
+class _Path(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class InputPath(_Path):
+    """From digital inputs to signals, in order."""
+
+    normalize: AnyStage | None = None
+    """Brings the inputs into the signal range."""
+    dac: AnyStage | None = None
+    """Digital-to-analog converter."""
+    noise: AnyStage | None = None
+    """Error of source and modulator."""
+
+
+class WeightPath(_Path):
+    """From a clean parameter to what the array holds, in order."""
+
+    normalize: AnyStage | None = None
+    """Brings the weights into the range of a cell."""
+    quantize: AnyStage | None = None
+    """Levels of a cell."""
+    noise: AnyStage | None = None
+    """Error of the stored value: frozen (``scope: device``) or fresh."""
+
+
+class OutputPath(_Path):
+    """From the summed signal to digital outputs, in order."""
+
+    noise: AnyStage | None = None
+    """Error of the detector."""
+    normalize: AnyStage | None = None
+    """Brings the outputs into the range of the converter."""
+    adc: AnyStage | None = None
+    """Analog-to-digital converter."""
+
+
+class ChainSpec(_Path):
+    """One signal chain. Paths and slots apply in the order of their declaration."""
+
+    input: InputPath = InputPath()
+    """Inputs of the product."""
+    weight: WeightPath = WeightPath()
+    """Weights of the product."""
+    bias: WeightPath | None = None
+    """The analog bias; absent, the bias is digital and added after ``output``."""
+    output: OutputPath = OutputPath()
+    """Outputs of the product."""
+    kelvin: Annotated[float, Field(gt=0)] = 300.0
+    """Temperature of the chip, K."""
+
+
+def slots(spec: ChainSpec) -> dict[str, Spec]:
+    """The stages that are present, by dotted slot name, in the order of the chain."""
+    present: dict[str, Spec] = {}
+    for path in ("input", "weight", "bias", "output"):
+        part = getattr(spec, path)
+        for slot in type(part).model_fields if part is not None else ():
+            stage = getattr(part, slot)
+            if stage is not None:
+                present[f"{path}.{slot}"] = stage
+    return present
+
+
+def fields(spec: ChainSpec) -> dict[str, Any]:
+    """Every parameter that an override may set, by dotted key, with its present value: ``{"output.adc.levels": 33, …}``."""
+    found: dict[str, Any] = {"kelvin": spec.kelvin}
+    for slot, stage in slots(spec).items():
+        found |= {f"{slot}.{name}": getattr(stage, name) for name in type(stage).model_fields if name != "kind"}
+    return found
+
+
+def matching(spec: ChainSpec, key: str) -> list[str]:
+    """The parameters, or else the slots, that an override's key names; empty if it fits nothing."""
+    return [name for name in fields(spec) if fnmatchcase(name, key)] or [slot for slot in _SLOTS if fnmatchcase(slot, key)]
+
+
+def override(spec: ChainSpec, changes: Mapping[str, Any], *, where: str = "override") -> ChainSpec:
+    """The chain with some of its parameters changed; the result is validated as a whole.
+
+    Args:
+        spec: The chain to start from; it is not changed.
+        changes: Value by dotted key. A key names a parameter (``output.adc.levels``), or several by a glob (``*.noise.leakage``), or a whole slot
+            (``output.adc``): then the value is a stage as a mapping, or ``None`` to leave the stage out.
+        where: How messages call these changes.
+
+    Returns:
+        A new specification.
+
+    Raises:
+        ConfigError: A key matches nothing, or a value is out of its domain; all problems at once.
+
+    >>> chain = ChainSpec(output=OutputPath(adc={"kind": "quantize", "levels": 33}))
+    >>> override(chain, {"output.adc.levels": 17}).output.adc.levels
+    17
+    >>> override(chain, {"output.adc.level": 17})
+    Traceback (most recent call last):
+    neurosim.errors.ConfigError: override: 'output.adc.level' names no parameter of this chain; did you mean 'output.adc.levels'?
+    """
+    data = spec.model_dump()
+    problems: list[str] = []
+    for key, value in changes.items():
+        names = matching(spec, key)
+        if not names:
+            problems.append(f"{where}: {key!r} names no parameter of this chain{nearest(key, [*fields(spec), *_SLOTS])}")
+        for name in names:
+            _set(data, name.split("."), value)
+    if problems:
+        raise ConfigError("\n".join(problems), problems)
+    try:
+        return ChainSpec.model_validate(data)
+    except ValidationError as error:
+        problems = [f"{where}: {'.'.join(map(str, line['loc']))}: {explain(line)}" for line in error.errors()]
+        raise ConfigError("\n".join(problems), problems) from None
+
+
+def explain(line: Mapping[str, Any]) -> str:
+    """One problem of a pydantic validation in this package's words: what must hold, and what was given."""
+    message = str(line["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if line["type"] in ("extra_forbidden", "missing") or line["type"].startswith(("stage", "value_error")):
+        return {"extra_forbidden": "unknown key", "missing": "is missing"}.get(line["type"], message)
+    return f"{message}, got {line['input']!r}"
+
+
+_PATHS: dict[str, type[_Path]] = {"input": InputPath, "weight": WeightPath, "bias": WeightPath, "output": OutputPath}
+_SLOTS = [f"{path}.{slot}" for path, part in _PATHS.items() for slot in part.model_fields]
+
+
+def _set(data: dict[str, Any], key: list[str], value: Any) -> None:
+    for name in key[:-1]:
+        if data.get(name) is None:
+            data[name] = {}
+        data = data[name]
+    data[key[-1]] = value
+
+
+def describe(spec: ChainSpec) -> Iterator[tuple[str, str]]:
+    """Slot and one line of text for every stage of the chain, in order."""
+    for slot, stage in slots(spec).items():
+        yield slot, STAGES[stage.kind].describe(stage)

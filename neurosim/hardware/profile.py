@@ -1,0 +1,235 @@
+"""Device profiles: hardware as files that say every number's unit and source.
+
+A profile is a YAML file. Below ``chain`` stand the stages by slot (see :mod:`neurosim.hardware.chain`); every number is a mapping::
+
+    levels: {value: 33, unit: levels, source: "where it comes from", verified: false}
+
+``verified: true`` is a claim: its source must name a DOI or a repository and a place in it (table, figure, equation, section, line), and ``test`` must
+name the test that checks the number against it. ``extends`` takes another profile as base.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from neurosim.assets import asset, list_assets
+from neurosim.errors import ConfigError, nearest
+from neurosim.hardware.chain import ChainSpec, explain, slots
+from neurosim.hardware.stage import Unit
+from neurosim.yamlfile import KeyPath, YamlFile, read_composed
+
+_TEXT = ("name", "summary", "technology")
+_KEYS = {"version", *_TEXT, "citations", "chain", "not_modelled"}
+_QUANTITY = {"value", "unit", "source", "verified"}
+_PLACE = re.compile(r"\b(table|fig\.?|figure|eq\.?|equation|section|line|lines|page|p\.)\s*\(?\w|§", re.IGNORECASE)
+_PUBLISHED = re.compile(r"\b10\.\d{4,9}/\S+|\b(github|gitlab|zenodo|codeberg|bitbucket)\.(com|org)/\S+", re.IGNORECASE)
+
+
+class Quantity(NamedTuple):
+    """One number of a profile and where it comes from."""
+
+    value: float
+    unit: str
+    source: str
+    verified: bool
+    test: str = ""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A device: its signal chain, and where each number of it comes from.
+
+    Args:
+        name: What configs call it.
+        summary: One line.
+        technology: Such as ``photonic``.
+        chain: The stages.
+        provenance: Source of every number, by dotted key (``output.adc.levels``).
+        not_modelled: Effects that a reader might expect and that this profile leaves out.
+        citations: Names for :func:`neurosim.cite`.
+        path: The file it was read from.
+        sha256: Of the composed content.
+    """
+
+    name: str
+    summary: str
+    technology: str
+    chain: ChainSpec
+    provenance: Mapping[str, Quantity] = field(default_factory=dict)
+    not_modelled: tuple[str, ...] = ()
+    citations: tuple[str, ...] = ()
+    path: Path | None = None
+    sha256: str = ""
+
+
+def list_profiles() -> list[str]:
+    """The names of the shipped profiles."""
+    return sorted(Path(found).parent.name for found in list_assets("hardware", "*/profile.yaml"))
+
+
+def load_profile(profile: str | Path | Profile) -> Profile:
+    """A device profile.
+
+    Args:
+        profile: The name of a shipped one, a path to a YAML file (it contains a slash or ends in .yaml), or a loaded one, which is returned as it is.
+
+    Raises:
+        ConfigError: No such profile, or its content does not hold; all problems, each with file, line and key.
+
+    >>> load_profile("photonic_avnn").chain.output.adc.levels
+    33
+    >>> load_profile("photonic_avn")
+    Traceback (most recent call last):
+    neurosim.errors.ConfigError: hardware: no profile is named 'photonic_avn'; did you mean 'photonic_avnn'?
+    """
+    if isinstance(profile, Profile):
+        return profile
+    text = str(profile)
+    if "/" not in text and not text.endswith((".yaml", ".yml")):
+        names = list_profiles()
+        if text not in names:
+            raise ConfigError(f"hardware: no profile is named {text!r}{nearest(text, names)}")
+        return read_profile(asset(f"hardware/{text}/profile.yaml"))
+    return read_profile(Path(text))
+
+
+def read_profile(path: Path) -> Profile:
+    """A profile from a YAML file; errors as in :func:`load_profile`."""
+    document = read_composed(path, named=lambda name: asset(f"hardware/{name}/profile.yaml"))
+    problems: list[str] = []
+    values, provenance = _quantities(document, problems)
+    data = document.data
+    problems += [f"{document.at((key,))}: {key}: unknown key{nearest(str(key), _KEYS)}" for key in data if key not in _KEYS]
+    if data.get("version") != 1:
+        problems.append(f"{document.at(('version',))}: version: must be 1, got {data.get('version')!r}")
+    problems += [f"{document.at((key,))}: {key}: must be a text, got {data.get(key)!r}" for key in _TEXT if not isinstance(data.get(key), str)]
+    for key in ("not_modelled", "citations"):
+        items = data.get(key, [])
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            problems.append(f"{document.at((key,))}: {key}: must be a list of texts, got {items!r}")
+    chain = ChainSpec()
+    try:
+        chain = ChainSpec.model_validate(values)
+    except ValidationError as error:
+        problems += [_located(document, line) for line in error.errors()]
+    else:
+        problems += _wrong_units(document, chain, provenance)
+    if problems:
+        raise ConfigError("\n".join(problems), problems)
+    return Profile(
+        name=data["name"],
+        summary=data["summary"],
+        technology=data["technology"],
+        chain=chain,
+        provenance=provenance,
+        not_modelled=tuple(data.get("not_modelled", [])),
+        citations=tuple(data.get("citations", [])),
+        path=path,
+        sha256=hashlib.sha256(repr(sorted(_flat(data))).encode()).hexdigest(),
+    )
+
+
+def _quantities(document: YamlFile, problems: list[str]) -> tuple[Any, dict[str, Quantity]]:
+    """The chain with plain numbers, and where they come from."""
+    provenance: dict[str, Quantity] = {}
+
+    def walk(node: Any, key: KeyPath) -> Any:
+        name = ".".join(map(str, key[1:]))
+        if isinstance(node, Mapping) and "value" in node:
+            problem = _problem_of_quantity(node)
+            if problem:
+                problems.append(f"{document.at(key)}: {name}: {problem}")
+            else:
+                provenance[name] = Quantity(node["value"], str(node["unit"]), node["source"], node["verified"], node.get("test", ""))
+            return node["value"]
+        if isinstance(node, Mapping):
+            return {part: walk(value, (*key, part)) for part, value in node.items()}
+        if isinstance(node, int | float) and not isinstance(node, bool):
+            problems.append(f"{document.at(key)}: {name}: a number must be given as {{value, unit, source, verified}}, got the bare {node}")
+        return node
+
+    return walk(document.data.get("chain", {}), ("chain",)), provenance
+
+
+def _problem_of_quantity(node: Mapping[str, Any]) -> str:
+    missing, unknown = sorted(_QUANTITY - set(node)), sorted(set(node) - _QUANTITY - {"test"})
+    if missing:
+        return f"a number needs value, unit, source and verified; missing: {', '.join(missing)}"
+    if unknown:
+        return f"unknown key {unknown[0]!r}{nearest(unknown[0], [*_QUANTITY, 'test'])}"
+    if isinstance(node["value"], bool) or not isinstance(node["value"], int | float):
+        return f"value must be a number, got {node['value']!r}"
+    if not isinstance(node["source"], str) or not node["source"].strip():
+        return f"source must say where the number comes from, got {node['source']!r}"
+    if not isinstance(node["verified"], bool):
+        return f"verified must be true or false, got {node['verified']!r}"
+    if node["verified"] and not (_PUBLISHED.search(node["source"]) and _PLACE.search(node["source"])):
+        return f"verified: true needs a source with a DOI or repository and a place in it (table, figure, equation, section, line), got {node['source']!r}"
+    if node["verified"] and not isinstance(node.get("test"), str):
+        return "verified: true needs test, the name of the test that checks the number (tests/…::test_…)"
+    return ""
+
+
+def _wrong_units(document: YamlFile, chain: ChainSpec, provenance: Mapping[str, Quantity]) -> list[str]:
+    stages = slots(chain)
+    problems = []
+    for name, quantity in provenance.items():
+        slot, _, parameter = name.rpartition(".")
+        if slot in stages:
+            expected = _units(type(stages[slot]).model_fields[parameter], parameter)
+            reference = getattr(stages[slot], "reference", None)
+            expected = (reference,) if reference in expected else expected
+        else:
+            expected = ("K",)
+        if quantity.unit not in expected:
+            problems.append(f"{document.at(('chain', *name.split('.'), 'unit'))}: {name}: unit must be {' or '.join(expected)}, got {quantity.unit!r}")
+    return problems
+
+
+#: unit by the suffix of a parameter's name, for stages that do not annotate it
+_SUFFIXES = {"_s": "s", "_siemens": "S", "_ohm": "ohm", "_w": "W", "_db": "dB", "_rad": "rad", "_hz": "Hz", "_m": "m", "_v": "V", "_a": "A", "_kelvin": "K", "_a_per_w": "A/W", "_db_per_hz": "dB/Hz"}
+
+
+def _units(info: FieldInfo, name: str) -> tuple[str, ...]:
+    annotated = [one.names for one in info.metadata if isinstance(one, Unit)]
+    if annotated:
+        return annotated[0]
+    suffix = max((suffix for suffix in _SUFFIXES if name.endswith(suffix)), key=len, default="")
+    return (_SUFFIXES.get(suffix, "1"),)
+
+
+def _located(document: YamlFile, line: Mapping[str, Any]) -> str:
+    key = ("chain", *line["loc"])
+    hint = ""
+    if line["type"] == "extra_forbidden":
+        parent = document.data
+        for part in key[:-1]:
+            parent = parent.get(part, {}) if isinstance(parent, Mapping) else {}
+        hint = nearest(str(key[-1]), _siblings(key[1:-1], parent))
+    return f"{document.at(key)}: {'.'.join(map(str, key[1:]))}: {explain(line)}{hint}"
+
+
+def _siblings(key: KeyPath, parent: Any) -> list[str]:
+    """The keys that would have been accepted there."""
+    from neurosim.hardware.stage import STAGES
+
+    if isinstance(parent, Mapping) and str(parent.get("kind")) in STAGES:
+        return list(STAGES[str(parent["kind"])].spec.model_fields)
+    if not key:
+        return list(ChainSpec.model_fields)
+    annotation = ChainSpec.model_fields[str(key[0])].annotation if key[0] in ChainSpec.model_fields else None
+    return list(getattr(annotation, "model_fields", {})) or ["normalize", "quantize", "noise"]
+
+
+def _flat(node: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        return [pair for key, value in node.items() for pair in _flat(value, f"{prefix}.{key}")]
+    return [(prefix, repr(node))]

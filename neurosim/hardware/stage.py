@@ -1,0 +1,98 @@
+"""What a stage of the signal chain is: a frozen specification and pure functions.
+
+A stage answers four functions, each of the specification and explicit arguments:
+
+- ``init(spec, shape) -> params``: the tensors that training may change (learned ranges, …), by name;
+- ``program(spec, params, shape, stream) -> device``: this chip's frozen errors, a NamedTuple of tensors, or ``None``;
+- ``apply(x, spec, params, device, ctx) -> y``: the effect itself;
+- ``describe(spec) -> str``: one line for people.
+
+To add one, write a file in ``neurosim/hardware/stages`` that ends in ``STAGES.add("name", Stage(...))``; a profile then says ``kind: name``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from neurosim.random import Stream
+from neurosim.registry import Registry
+
+Scope = Literal["device", "hold", "batch", "read"]
+Mode = Literal["fresh", "fixed", "off", "ideal"]
+Params = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Field metadata: the units in which a profile may give a number. SI, or a named reference such as ``fs`` (half of the signal range, ±1)."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str) -> None:
+        object.__setattr__(self, "names", names)
+
+
+class Spec(BaseModel):
+    """Base of all stage specifications: immutable, unknown keys refused, finite numbers only, told apart by ``kind``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+    kind: str
+
+
+class Context(NamedTuple):
+    """What a stage may know besides its input.
+
+    Args:
+        stream: Source of this stage's random numbers in its scope; ``None`` means noiseless, frozen errors included.
+        seconds: Time since the chip was programmed, s.
+        kelvin: Temperature, K.
+        mode: Noise mode; ``ideal`` never reaches a stage.
+        strength: Multiplier of every random effect, in [0, 1]: training ramps it up.
+    """
+
+    stream: Stream | None
+    seconds: float = 0.0
+    kelvin: float = 300.0
+    mode: Mode = "fresh"
+    strength: float = 1.0
+
+
+def no_params(spec: Any, shape: Sequence[int]) -> dict[str, Tensor]:
+    """``init`` of a stage with nothing to train."""
+    return {}
+
+
+def no_device(spec: Any, params: Params, shape: Sequence[int], stream: Stream) -> None:
+    """``program`` of a stage without frozen errors."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One entry of :data:`STAGES`; the functions are those of the module's docstring.
+
+    Args:
+        spec: The specification class; its ``kind`` has the registered name as only value.
+        apply: The effect.
+        describe: One line for people.
+        init: Trainable tensors; ``shape`` is that of the weight, or of the layer's inputs or outputs with 1 for every spatial axis.
+        program: Frozen errors of one chip.
+        device: The NamedTuple class that ``program`` returns, where it returns one.
+        random: Whether this specification draws random numbers at all.
+    """
+
+    spec: type[Spec]
+    apply: Callable[[Tensor, Any, Params, Any, Context], Tensor]
+    describe: Callable[[Any], str]
+    init: Callable[[Any, Sequence[int]], dict[str, Tensor]] = no_params
+    program: Callable[[Any, Params, Sequence[int], Stream], Any] = no_device
+    device: type[Any] | None = None
+    random: Callable[[Any], bool] = lambda spec: False
+
+
+STAGES: Registry[Stage] = Registry("stage")

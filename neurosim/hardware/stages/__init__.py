@@ -1,0 +1,10 @@
+"""The stages of the signal chain, one physical effect a file; importing this package registers them."""
+
+from neurosim.hardware.stages.clamp import Clamp as Clamp
+from neurosim.hardware.stages.clamp import clamp as clamp
+from neurosim.hardware.stages.lp_norm import LpNorm as LpNorm
+from neurosim.hardware.stages.lp_norm import lp_norm as lp_norm
+from neurosim.hardware.stages.noise import Noise as Noise
+from neurosim.hardware.stages.noise import add_noise as add_noise
+from neurosim.hardware.stages.quantize import Quantize as Quantize
+from neurosim.hardware.stages.quantize import quantize as quantize

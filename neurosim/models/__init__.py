@@ -1,0 +1,13 @@
+"""Models by name: what a config's ``model.kind`` may say.
+
+An entry is a function or class with annotated keyword arguments that returns a digital ``nn.Module``; hardware comes by conversion.
+A user's file adds one with ``@neurosim.MODELS.register("my_model")`` and is named on the command line: ``--plugin my_model.py``.
+"""
+
+from neurosim.models.base import ACTIVATIONS as ACTIVATIONS
+from neurosim.models.base import MODELS as MODELS
+from neurosim.models.base import Activation as Activation
+from neurosim.models.base import activation_layer as activation_layer
+from neurosim.models.base import initialize as initialize
+from neurosim.models.cnn import cnn as cnn
+from neurosim.models.mlp import mlp as mlp

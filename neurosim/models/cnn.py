@@ -1,0 +1,77 @@
+"""Plain convolutional network."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+from torch import nn
+
+from neurosim.errors import ConfigError
+from neurosim.models.base import MODELS, Activation, Init, activation_layer, initialize
+
+
+@MODELS.register("cnn")
+def cnn(
+    input_shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
+    channels: Annotated[list[PositiveInt], Field(min_length=1)],
+    hidden: list[PositiveInt],
+    classes: PositiveInt,
+    activation: Activation = "relu",
+    kernel: PositiveInt = 3,
+    pool: Literal["max", "average", "none"] = "max",
+    pool_every: PositiveInt = 1,
+    batch_norm: bool = False,
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    bias: bool = True,
+    init: Init = "torch",
+) -> nn.Sequential:
+    """Convolutions ``conv1``, ``conv2``, … of stride 1 and same size, pooling by 2, then linear layers ``fc1``, ``fc2``, ….
+
+    Args:
+        input_shape: Channels, height and width of an image.
+        channels: Output channels of the convolutions.
+        hidden: Features of the hidden linear layers; may be empty.
+        classes: Outputs.
+        activation: After every layer but the last.
+        kernel: Side of the convolution kernels, odd.
+        pool: Pooling over 2 × 2.
+        pool_every: Pool after every so many convolutions.
+        batch_norm: Batch normalization after every convolution.
+        dropout: Probability after every hidden linear layer.
+        bias: Whether the layers have biases.
+        init: See :func:`initialize`.
+
+    Shapes:
+        x ``(batch, *input_shape)``; result ``(batch, classes)``.
+
+    Raises:
+        ConfigError: The kernel is even, or the image is too small for that many poolings.
+    """
+    if kernel % 2 == 0:
+        raise ConfigError(f"cnn: kernel must be odd, got {kernel}")
+    features, height, width = input_shape
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for at, outputs in enumerate(channels, 1):
+        layers[f"conv{at}"] = nn.Conv2d(features, outputs, kernel, padding=kernel // 2, bias=bias)
+        if batch_norm:
+            layers[f"norm{at}"] = nn.BatchNorm2d(outputs)
+        layers[f"act{at}"] = activation_layer(activation)
+        features = outputs
+        if pool != "none" and at % pool_every == 0:
+            layers[f"pool{at}"] = nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2)
+            height, width = height // 2, width // 2
+    if not height * width:
+        raise ConfigError(f"cnn: images of {input_shape[1]} × {input_shape[2]} are too small for {len(channels) // pool_every} poolings by 2")
+    layers["flatten"] = nn.Flatten()
+    sizes = [features * height * width, *hidden, classes]
+    for at in range(1, len(sizes)):
+        layers[f"fc{at}"] = nn.Linear(sizes[at - 1], sizes[at], bias)
+        if at < len(sizes) - 1:
+            layers[f"fc_act{at}"] = activation_layer(activation)
+            if dropout:
+                layers[f"drop{at}"] = nn.Dropout(dropout)
+    model = nn.Sequential(layers)
+    initialize(model, init)
+    return model

@@ -1,0 +1,8 @@
+"""Layers that users place in their models."""
+
+from neurosim.nn.analog import AnalogConv1d as AnalogConv1d
+from neurosim.nn.analog import AnalogConv2d as AnalogConv2d
+from neurosim.nn.analog import AnalogConv3d as AnalogConv3d
+from neurosim.nn.analog import AnalogLayer as AnalogLayer
+from neurosim.nn.analog import AnalogLinear as AnalogLinear
+from neurosim.nn.chain import AnalogChain as AnalogChain

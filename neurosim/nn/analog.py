@@ -1,0 +1,167 @@
+"""Layers with a simulated signal chain around their product: drop-in subclasses of torch's own."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from neurosim.hardware.chain import ChainSpec
+from neurosim.hardware.profile import Profile, load_profile
+from neurosim.nn.chain import AnalogChain, Shapes
+
+
+class AnalogLayer(nn.Module):
+    """Base of all layers with a chain. ``weight`` and ``bias`` stay the clean parameters of the digital layer, under their names."""
+
+    chain: AnalogChain
+    weight: Tensor
+    bias: Tensor | None
+    digital_class: ClassVar[type[nn.Module]]  #: what ``to_digital`` turns the layer back into
+
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The product itself."""
+        raise NotImplementedError(f"{type(self).__name__} must define mvm")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Inputs and outputs as in the digital layer."""
+        chain = self.chain
+        if chain.bypassed:
+            return self.mvm(x, self.weight, self.bias)
+        call = chain.begin()
+        weight, bias = chain.weights(self.weight, self.bias, call)
+        y = chain.decode(self.mvm(chain.encode(x, call), weight, bias), call)
+        if self.bias is not None and chain.digital_bias:
+            y = y + self.bias.to(y.dtype).reshape(chain.shapes["output"])
+        return y
+
+
+class AnalogLinear(AnalogLayer, nn.Linear):
+    """``nn.Linear`` on simulated hardware.
+
+    Args:
+        in_features, out_features, bias, device, dtype: As in ``nn.Linear``.
+        profile: A profile's name, a path to one, or a loaded one.
+        seed: Which chip.
+        path: The layer's name in its random streams; two layers of one chip need two names.
+
+    Shapes:
+        x ``(*, in_features)``; result ``(*, out_features)``.
+
+    Raises:
+        ConfigError: The profile is unknown or does not hold.
+
+    >>> AnalogLinear(4, 2, profile="photonic_avnn", seed=0, path="head")(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
+    """
+
+    digital_class = nn.Linear
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        profile: str | Profile,
+        seed: int,
+        path: str,
+    ) -> None:
+        nn.Linear.__init__(self, in_features, out_features, bias, device, dtype)
+        self.chain = make_chain(self, load_profile(profile).chain, seed, path)
+
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """``x Wᵀ + b``."""
+        return F.linear(x, weight, bias)
+
+
+class _AnalogConv(AnalogLayer, _ConvNd):
+    def __init__(self, *args: Any, profile: str | Profile, seed: int, path: str, **kwargs: Any) -> None:
+        self.digital_class.__init__(self, *args, **kwargs)
+        self.chain = make_chain(self, load_profile(profile).chain, seed, path)
+
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The convolution; padding is applied to the encoded signal."""
+        y: Tensor = self._conv_forward(x, weight, bias)  # type: ignore[operator]  # every digital class defines it, their common base does not
+        return y
+
+
+class AnalogConv1d(_AnalogConv, nn.Conv1d):
+    """``nn.Conv1d`` on simulated hardware: its arguments, and ``profile``, ``seed``, ``path`` as in :class:`AnalogLinear`."""
+
+    digital_class = nn.Conv1d
+
+
+class AnalogConv2d(_AnalogConv, nn.Conv2d):
+    """``nn.Conv2d`` on simulated hardware: its arguments, and ``profile``, ``seed``, ``path`` as in :class:`AnalogLinear`."""
+
+    digital_class = nn.Conv2d
+
+
+class AnalogConv3d(_AnalogConv, nn.Conv3d):
+    """``nn.Conv3d`` on simulated hardware: its arguments, and ``profile``, ``seed``, ``path`` as in :class:`AnalogLinear`."""
+
+    digital_class = nn.Conv3d
+
+
+ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
+    nn.Linear: AnalogLinear,
+    nn.Conv1d: AnalogConv1d,
+    nn.Conv2d: AnalogConv2d,
+    nn.Conv3d: AnalogConv3d,
+}  #: the analog class of every digital one
+
+
+@functools.cache
+def analog_class(digital: type[nn.Module]) -> type[AnalogLayer] | None:
+    """The analog class for a digital one, a subclass of both; ``None`` if there is no rule for its product.
+
+    A user's subclass of a known layer keeps its methods, its properties and its parametrizations.
+    """
+    if digital in ANALOG:
+        return ANALOG[digital]
+    base = next((ANALOG[parent] for parent in digital.__mro__ if parent in ANALOG), None)
+    if base is None:
+        return None
+    namespace = {"digital_class": digital, "__doc__": digital.__doc__, "__reduce_ex__": _reduce}
+    return type(f"Analog{digital.__name__}", (base, digital), namespace)
+
+
+def make_chain(layer: nn.Module, spec: ChainSpec, seed: int, path: str) -> AnalogChain:
+    """A chain for a layer, on the device of its weight."""
+    return AnalogChain(spec, seed=seed, path=path, shapes=shapes_of(layer)).to(_weight(layer).device)
+
+
+def shapes_of(layer: nn.Module) -> Shapes:
+    """Shapes that a chain is programmed with."""
+    weight = _weight(layer)
+    if isinstance(layer, _ConvNd):
+        ones = (1,) * (weight.dim() - 2)
+        return {"input": (layer.in_channels, *ones), "output": (layer.out_channels, *ones), "weight": tuple(weight.shape), "bias": (layer.out_channels,)}
+    outputs, inputs = weight.shape
+    return {"input": (inputs,), "output": (outputs,), "weight": (outputs, inputs), "bias": (outputs,)}
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    weight = layer.weight
+    if not isinstance(weight, Tensor):
+        raise TypeError(f"{type(layer).__name__}.weight: must be a tensor, got {type(weight).__name__}")
+    return weight
+
+
+def _reduce(layer: AnalogLayer, protocol: Any) -> Any:
+    """Pickle by the digital class: the analog one is made at run time and has no name to import."""
+    return _rebuild, (layer.digital_class,), layer.__dict__
+
+
+def _rebuild(digital: type[nn.Module]) -> nn.Module:
+    """An empty layer of the analog class of ``digital``, for unpickling."""
+    cls = analog_class(digital)
+    if cls is None:
+        raise TypeError(f"{digital.__name__}: has no analog class")
+    return cls.__new__(cls)

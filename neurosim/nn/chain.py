@@ -1,0 +1,175 @@
+"""The signal chain as a module: one chip's state around one matrix-vector product."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.errors import RunError
+from neurosim.hardware.chain import ChainSpec, slots
+from neurosim.hardware.stage import STAGES, Context, Mode, Spec
+from neurosim.random import Stream, stream
+
+Shapes = dict[str, Sequence[int]]  #: by path: ``input``, ``weight``, ``bias``, ``output``
+
+
+class AnalogChain(nn.Module):
+    """What turns a digital product into one on simulated hardware.
+
+    It owns the stages' trainable parameters, this chip's frozen errors (buffers that are not in ``state_dict``) and the noise counter.
+    A layer calls, in order: :meth:`begin`, :meth:`encode`, :meth:`weights`, its product, :meth:`decode`.
+
+    Args:
+        spec: The chain.
+        seed: Which chip.
+        path: The layer's name in its random streams, as recorded at conversion.
+        shapes: Shape of the weight and bias, and of inputs and outputs with 1 for every spatial axis.
+    """
+
+    draw: Tensor  #: forwards of the converted model so far, int64
+    held: Tensor  #: the value of ``draw`` that stages in mode ``fixed`` use, int64
+
+    def __init__(self, spec: ChainSpec, *, seed: int, path: str, shapes: Shapes) -> None:
+        super().__init__()
+        self.path = path
+        self.shapes = shapes
+        self.calls = 0  #: uses of the layer within this forward
+        self.seconds = 0.0
+        self.strength = 1.0
+        self.advances = True  #: whether a forward of the model advances ``draw``
+        self.replays = False  #: whether ``calls`` and ``draw`` stand where they stood in the forward that is being recomputed
+        self.modes: dict[str, Mode] = {}
+        self.register_buffer("draw", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("held", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.configure(spec, seed)
+
+    def configure(self, spec: ChainSpec, seed: int) -> None:
+        """Take another specification: parameters that still fit are kept, frozen errors are drawn anew, noise modes of stages that are gone are dropped."""
+        for slot, stage in slots(spec).items():
+            STAGES[stage.kind]  # a plugin's stage must be registered before anything changes
+        kept = dict(self.named_parameters(recurse=False))
+        for name in kept:
+            delattr(self, name)
+        self.spec = spec
+        self.slots = slots(spec)
+        self.modes = {slot: self.modes.get(slot, "fresh") for slot in self.slots}
+        like = next(iter(kept.values()), self.draw)
+        for slot, stage in self.slots.items():
+            for name, value in STAGES[stage.kind].init(stage, self._shape(slot)).items():
+                full = _name(slot, name)
+                old = kept.get(full)
+                self.register_parameter(full, old if old is not None and old.shape == value.shape else nn.Parameter(value.to(like.device)))
+        self.program(seed)
+
+    def program(self, seed: int) -> None:
+        """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
+        self.seed = seed
+        self.streams: dict[str, Stream] = {}
+        for name in [name for name in self._buffers if "__" in name]:
+            delattr(self, name)
+        for slot, stage in self.slots.items():
+            self.streams[slot] = stream(seed, self.path, slot, getattr(stage, "scope", "read"))
+            device = STAGES[stage.kind].program(stage, self._params(slot), self._shape(slot), stream(seed, self.path, slot, "device"))
+            for name, value in device._asdict().items() if device is not None else ():
+                self.register_buffer(_name(slot, name), value.to(self.draw.device), persistent=False)
+
+    @property
+    def bypassed(self) -> bool:
+        """Whether every stage is ideal: the layer is then the digital one."""
+        return all(mode == "ideal" for mode in self.modes.values())
+
+    @property
+    def digital_bias(self) -> bool:
+        """Whether the bias is added after the last stage instead of within the product."""
+        return self.spec.bias is None
+
+    def begin(self) -> int:
+        """The number of this use of the layer within the forward. Recomputing a checkpointed activation gets the number of the use it repeats."""
+        if recomputing() and not self.replays:
+            if self.calls > 1:
+                raise RunError(
+                    f"{self.path}: this layer was used {self.calls} times in one forward of the converted model, and an activation checkpoint cannot tell which use "
+                    "it repeats: pass context_fn=neurosim.checkpoint_context(model) to torch.utils.checkpoint.checkpoint"
+                )
+            return 0
+        call = self.calls
+        self.calls = call + 1
+        return call
+
+    def encode(self, x: Tensor, call: int) -> Tensor:
+        """Signals for digital inputs."""
+        return self._run("input", x, call)
+
+    def weights(self, weight: Tensor, bias: Tensor | None, call: int) -> tuple[Tensor, Tensor | None]:
+        """What the array holds for the clean weight and bias; no bias if it is digital."""
+        if bias is None or self.digital_bias:
+            return self._run("weight", weight, call), None
+        return self._run("weight", weight, call), self._run("bias", bias, call)
+
+    def decode(self, y: Tensor, call: int) -> Tensor:
+        """Digital outputs for the summed signals."""
+        return self._run("output", y, call)
+
+    def _run(self, path: str, x: Tensor, call: int) -> Tensor:
+        y = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        with torch.autocast(x.device.type, enabled=False) if torch.is_autocast_enabled(x.device.type) else nullcontext():
+            for slot, stage in self.slots.items():
+                if slot.startswith(path) and self.modes[slot] != "ideal":
+                    y = STAGES[stage.kind].apply(y, stage, self._params(slot), self._device(slot, stage), self._context(slot, stage, call))
+        return y.to(x.dtype)
+
+    def _context(self, slot: str, stage: Spec, call: int) -> Context:
+        mode = self.modes[slot]
+        source: Stream | None = None
+        if mode != "off" and STAGES[stage.kind].random(stage):
+            draw: int | Tensor = self.held if mode == "fixed" else self.draw
+            scope = getattr(stage, "scope", "read")
+            if scope == "device":
+                draw, call = 0, 0
+            elif scope == "hold":
+                draw, call = _moment(self.seconds, self.spec.kelvin), 0
+            elif scope == "batch":
+                call = 0
+            source = self.streams[slot]._replace(draw=draw, call=call)
+        return Context(source, self.seconds, self.spec.kelvin, mode, self.strength)
+
+    def _params(self, slot: str) -> dict[str, Tensor]:
+        prefix = _name(slot, "")
+        return {name.removeprefix(prefix): value for name, value in self._parameters.items() if value is not None and name.startswith(prefix)}
+
+    def _device(self, slot: str, stage: Spec) -> Any:
+        kind, prefix = STAGES[stage.kind].device, _name(slot, "")
+        frozen = {name.removeprefix(prefix): value for name, value in self._buffers.items() if name.startswith(prefix)}
+        return kind(**frozen) if kind is not None and frozen else None
+
+    def _shape(self, slot: str) -> Sequence[int]:
+        return self.shapes[slot.split(".")[0]]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name, value in self.named_parameters(recurse=False):  # a digital state_dict does not have them, and loads strictly all the same
+            state_dict.setdefault(prefix + name, value.detach())
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        """Seed and stages, for ``print(model)``."""
+        return f"seed={self.seed}, {', '.join(self.slots) or 'no stages'}"
+
+
+def _name(slot: str, name: str) -> str:
+    return f"{slot.replace('.', '_')}__{name}"
+
+
+def _moment(seconds: float, kelvin: float) -> int:
+    """A 32-bit word for a time and a temperature: what a ``hold`` draw lives for."""
+    return int.from_bytes(hashlib.blake2b(struct.pack("<dd", seconds, kelvin), digest_size=4).digest(), "little")
+
+
+def recomputing() -> bool:
+    """Whether autograd is running a backward pass right now: a layer is then only used to recompute what a checkpoint dropped."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
