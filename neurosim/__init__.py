@@ -1,0 +1,115 @@
+"""neurosim: neural networks on simulated photonic and analog hardware, for PyTorch.
+
+.. code-block:: python
+
+    import neurosim as ns
+
+    photonic = ns.to_analog(model, "photonic_avnn", seed=17)  # an ordinary nn.Module: train it, save it, compile it
+    run = ns.train("pkg:analogvnn/digits_mlp.yaml")
+    report = ns.sensitivity(photonic, loader, plan)
+    report.save("report.html")
+
+Importing this package does no work: every public name below is loaded when it is first used.
+
+>>> import neurosim as ns
+>>> ns.to_analogue
+Traceback (most recent call last):
+AttributeError: neurosim has no public name 'to_analogue'; did you mean 'to_analog'?
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:  # what people, editors and type checkers read; the table below is what Python runs, and a test holds the two equal
+    from neurosim import datasets as datasets
+    from neurosim import errors as errors
+    from neurosim import hardware as hardware
+    from neurosim import models as models
+    from neurosim import nn as nn
+    from neurosim import plot as plot
+    from neurosim import random as random
+    from neurosim.citations import cite as cite
+    from neurosim.config import RunConfig as RunConfig
+    from neurosim.config import load_config as load_config
+    from neurosim.convert import Conversion as Conversion
+    from neurosim.convert import analog_layers as analog_layers
+    from neurosim.convert import checkpoint_context as checkpoint_context
+    from neurosim.convert import get_draws as get_draws
+    from neurosim.convert import noise as noise
+    from neurosim.convert import override as override
+    from neurosim.convert import program as program
+    from neurosim.convert import redraw as redraw
+    from neurosim.convert import set_draw as set_draw
+    from neurosim.convert import set_draws as set_draws
+    from neurosim.convert import set_noise_strength as set_noise_strength
+    from neurosim.convert import to_analog as to_analog
+    from neurosim.convert import to_digital as to_digital
+    from neurosim.datasets import DATASETS as DATASETS
+    from neurosim.datasets import Dataset as Dataset
+    from neurosim.datasets import Split as Split
+    from neurosim.datasets import load_dataset as load_dataset
+    from neurosim.errors import CheckpointError as CheckpointError
+    from neurosim.errors import ConfigError as ConfigError
+    from neurosim.errors import ConversionError as ConversionError
+    from neurosim.errors import DataError as DataError
+    from neurosim.errors import NeurosimError as NeurosimError
+    from neurosim.errors import RunError as RunError
+    from neurosim.hardware.chain import ChainSpec as ChainSpec
+    from neurosim.hardware.profile import Profile as Profile
+    from neurosim.hardware.profile import list_profiles as list_profiles
+    from neurosim.hardware.profile import load_profile as load_profile
+    from neurosim.hardware.stage import STAGES as STAGES
+    from neurosim.hardware.stage import Context as Context
+    from neurosim.hardware.stage import Spec as Spec
+    from neurosim.hardware.stage import Stage as Stage
+    from neurosim.hardware.stage import Unit as Unit
+    from neurosim.models import MODELS as MODELS
+    from neurosim.registry import Registry as Registry
+    from neurosim.sweep import Report as Report
+    from neurosim.sweep import Results as Results
+    from neurosim.sweep import load_results as load_results
+    from neurosim.sweep import sensitivity as sensitivity
+    from neurosim.training import METRICS as METRICS
+    from neurosim.training import Run as Run
+    from neurosim.training import evaluate as evaluate
+    from neurosim.training import load as load
+    from neurosim.training import train as train
+
+_MODULES = ("datasets", "errors", "hardware", "models", "nn", "plot", "random")
+_NAMES = {
+    "neurosim.citations": ("cite",),
+    "neurosim.config": ("RunConfig", "load_config"),
+    "neurosim.convert": (
+        *("Conversion", "analog_layers", "checkpoint_context", "get_draws", "noise", "override", "program"),
+        *("redraw", "set_draw", "set_draws", "set_noise_strength", "to_analog", "to_digital"),
+    ),
+    "neurosim.datasets": ("DATASETS", "Dataset", "Split", "load_dataset"),
+    "neurosim.errors": ("CheckpointError", "ConfigError", "ConversionError", "DataError", "NeurosimError", "RunError"),
+    "neurosim.hardware.chain": ("ChainSpec",),
+    "neurosim.hardware.profile": ("Profile", "list_profiles", "load_profile"),
+    "neurosim.hardware.stage": ("STAGES", "Context", "Spec", "Stage", "Unit"),
+    "neurosim.models": ("MODELS",),
+    "neurosim.registry": ("Registry",),
+    "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
+    "neurosim.training": ("METRICS", "Run", "evaluate", "load", "train"),
+}
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = ["__version__", *_MODULES, *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"neurosim.{name}")  # the import binds the name here
+    if name in _HOME:
+        value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+        return value
+    from neurosim.errors import nearest
+
+    raise AttributeError(f"neurosim has no public name {name!r}{nearest(name, __all__)}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
