@@ -1,0 +1,289 @@
+"""What to cite when work rests on a method of this package, as BibTeX.
+
+>>> print(cite("philox"))
+@inproceedings{salmon2011parallel,
+  author = {Salmon, John K. and Moraes, Mark A. and Dror, Ron O. and Shaw, David E.},
+  title = {Parallel Random Numbers: As Easy as 1, 2, 3},
+  booktitle = {Proceedings of 2011 International Conference for High Performance Computing, Networking, Storage and Analysis (SC '11)},
+  pages = {1--12},
+  year = {2011},
+  doi = {10.1145/2063384.2063405},
+}
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from neurosim.registry import Registry
+
+
+class Citation(NamedTuple):
+    """One published work and what it is cited for."""
+
+    why: str  #: what of this package rests on it, in a few words
+    kind: str  #: BibTeX type: ``article``, ``inproceedings``, …
+    key: str  #: BibTeX key
+    fields: dict[str, str]  #: BibTeX fields, in the order they are written
+
+    @property
+    def bibtex(self) -> str:
+        """The entry as BibTeX reads it."""
+        lines = [f"  {name} = {{{value}}}," for name, value in self.fields.items()]
+        return "\n".join([f"@{self.kind}{{{self.key},", *lines, "}"])
+
+
+CITATIONS: Registry[Citation] = Registry("citation")
+
+
+def cite(*names: str) -> str:
+    """BibTeX entries of the named methods, in that order; of all when none is named.
+
+    Args:
+        names: Names in :data:`CITATIONS`; the command ``neurosim cite`` lists them.
+
+    Raises:
+        ConfigError: A name is unknown.
+    """
+    return "\n\n".join(CITATIONS[name].bibtex for name in names or CITATIONS)
+
+
+def _work(name: str, why: str, kind: str, key: str, **fields: str) -> None:
+    CITATIONS.add(name, Citation(why, kind, key, fields))
+
+
+_work(
+    "analogvnn",
+    "the photonic chain: normalisation, reduced precision and leakage noise",
+    "article",
+    "shah2023analogvnn",
+    author="Shah, Vivswan and Youngblood, Nathan",
+    title="{AnalogVNN}: A fully modular framework for modeling and optimizing photonic neural networks",
+    journal="APL Machine Learning",
+    volume="1",
+    number="2",
+    pages="026116",
+    year="2023",
+    doi="10.1063/5.0134156",
+)
+_work(
+    "philox",
+    "every random number of the simulated hardware",
+    "inproceedings",
+    "salmon2011parallel",
+    author="Salmon, John K. and Moraes, Mark A. and Dror, Ron O. and Shaw, David E.",
+    title="Parallel Random Numbers: As Easy as 1, 2, 3",
+    booktitle="Proceedings of 2011 International Conference for High Performance Computing, Networking, Storage and Analysis (SC '11)",
+    pages="1--12",
+    year="2011",
+    doi="10.1145/2063384.2063405",
+)
+_work(
+    "box_muller",
+    "normal deviates from uniform ones",
+    "article",
+    "box1958note",
+    author="Box, G. E. P. and Muller, Mervin E.",
+    title="A Note on the Generation of Random Normal Deviates",
+    journal="The Annals of Mathematical Statistics",
+    volume="29",
+    number="2",
+    pages="610--611",
+    year="1958",
+    doi="10.1214/aoms/1177706645",
+)
+_work(
+    "straight_through",
+    "gradients through quantisers",
+    "misc",
+    "bengio2013estimating",
+    author="Bengio, Yoshua and L{\\'e}onard, Nicholas and Courville, Aaron",
+    title="Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation",
+    year="2013",
+    eprint="1308.3432",
+    archiveprefix="arXiv",
+)
+_work(
+    "pact",
+    "clamps with learned limits",
+    "misc",
+    "choi2018pact",
+    author="Choi, Jungwook and Wang, Zhuo and Venkataramani, Swagath and Chuang, Pierce I-Jen and Srinivasan, Vijayalakshmi "
+    "and Gopalakrishnan, Kailash",
+    title="{PACT}: Parameterized Clipping Activation for Quantized Neural Networks",
+    year="2018",
+    eprint="1805.06085",
+    archiveprefix="arXiv",
+)
+_work(
+    "pytorch",
+    "the framework all of this runs on",
+    "inproceedings",
+    "ansel2024pytorch",
+    author="Ansel, Jason and others",
+    title="{PyTorch} 2: Faster Machine Learning Through Dynamic {Python} Bytecode Transformation and Graph Compilation",
+    booktitle="Proceedings of the 29th ACM International Conference on Architectural Support for Programming Languages and Operating "
+    "Systems, Volume 2 (ASPLOS '24)",
+    pages="929--947",
+    year="2024",
+    doi="10.1145/3620665.3640366",
+)
+_work(
+    "adam",
+    "train.optimizer.kind: adam",
+    "inproceedings",
+    "kingma2015adam",
+    author="Kingma, Diederik P. and Ba, Jimmy",
+    title="Adam: A Method for Stochastic Optimization",
+    booktitle="International Conference on Learning Representations",
+    year="2015",
+    eprint="1412.6980",
+    archiveprefix="arXiv",
+)
+_work(
+    "adamw",
+    "train.optimizer.kind: adamw",
+    "inproceedings",
+    "loshchilov2019decoupled",
+    author="Loshchilov, Ilya and Hutter, Frank",
+    title="Decoupled Weight Decay Regularization",
+    booktitle="International Conference on Learning Representations",
+    year="2019",
+    eprint="1711.05101",
+    archiveprefix="arXiv",
+)
+_work(
+    "cosine_schedule",
+    "train.scheduler.kind: cosine",
+    "inproceedings",
+    "loshchilov2017sgdr",
+    author="Loshchilov, Ilya and Hutter, Frank",
+    title="{SGDR}: Stochastic Gradient Descent with Warm Restarts",
+    booktitle="International Conference on Learning Representations",
+    year="2017",
+    eprint="1608.03983",
+    archiveprefix="arXiv",
+)
+_work(
+    "gradient_clipping",
+    "train.clip_grad_norm",
+    "inproceedings",
+    "pascanu2013difficulty",
+    author="Pascanu, Razvan and Mikolov, Tomas and Bengio, Yoshua",
+    title="On the difficulty of training recurrent neural networks",
+    booktitle="International Conference on Machine Learning",
+    pages="1310--1318",
+    year="2013",
+)
+_work(
+    "mixed_precision",
+    "train.precision: fp16",
+    "inproceedings",
+    "micikevicius2018mixed",
+    author="Micikevicius, Paulius and others",
+    title="Mixed Precision Training",
+    booktitle="International Conference on Learning Representations",
+    year="2018",
+    eprint="1710.03740",
+    archiveprefix="arXiv",
+)
+_work(
+    "label_smoothing",
+    "train.label_smoothing",
+    "inproceedings",
+    "szegedy2016rethinking",
+    author="Szegedy, Christian and Vanhoucke, Vincent and Ioffe, Sergey and Shlens, Jon and Wojna, Zbigniew",
+    title="Rethinking the Inception Architecture for Computer Vision",
+    booktitle="IEEE Conference on Computer Vision and Pattern Recognition",
+    pages="2818--2826",
+    year="2016",
+    doi="10.1109/CVPR.2016.308",
+)
+_work(
+    "wilson",
+    "the interval of a yield",
+    "article",
+    "wilson1927probable",
+    author="Wilson, Edwin B.",
+    title="Probable Inference, the Law of Succession, and Statistical Inference",
+    journal="Journal of the American Statistical Association",
+    volume="22",
+    number="158",
+    pages="209--212",
+    year="1927",
+    doi="10.1080/01621459.1927.10502953",
+)
+_work(
+    "bca_bootstrap",
+    "the interval of a mean over chips, where it is skewed",
+    "article",
+    "efron1987better",
+    author="Efron, Bradley",
+    title="Better Bootstrap Confidence Intervals",
+    journal="Journal of the American Statistical Association",
+    volume="82",
+    number="397",
+    pages="171--185",
+    year="1987",
+    doi="10.1080/01621459.1987.10478410",
+)
+_work(
+    "mover",
+    "the interval of a drop, from those of its two parts",
+    "article",
+    "zou2008construction",
+    author="Zou, G. Y. and Donner, A.",
+    title="Construction of confidence limits about effect measures: A general approach",
+    journal="Statistics in Medicine",
+    volume="27",
+    number="10",
+    pages="1693--1702",
+    year="2008",
+    doi="10.1002/sim.3095",
+)
+_work(
+    "digits",
+    "data.kind: digits",
+    "misc",
+    "alpaydin1998optical",
+    author="Alpaydin, E. and Kaynak, C.",
+    title="Optical Recognition of Handwritten Digits",
+    howpublished="UCI Machine Learning Repository",
+    year="1998",
+    doi="10.24432/C50P49",
+)
+_work(
+    "mnist",
+    "the MNIST images",
+    "article",
+    "lecun1998gradient",
+    author="LeCun, Yann and Bottou, L{\\'e}on and Bengio, Yoshua and Haffner, Patrick",
+    title="Gradient-based learning applied to document recognition",
+    journal="Proceedings of the IEEE",
+    volume="86",
+    number="11",
+    pages="2278--2324",
+    year="1998",
+    doi="10.1109/5.726791",
+)
+_work(
+    "fashion_mnist",
+    "the Fashion-MNIST images",
+    "misc",
+    "xiao2017fashion",
+    author="Xiao, Han and Rasul, Kashif and Vollgraf, Roland",
+    title="{Fashion-MNIST}: a Novel Image Dataset for Benchmarking Machine Learning Algorithms",
+    year="2017",
+    eprint="1708.07747",
+    archiveprefix="arXiv",
+)
+_work(
+    "cifar10",
+    "the CIFAR-10 images",
+    "techreport",
+    "krizhevsky2009learning",
+    author="Krizhevsky, Alex",
+    title="Learning Multiple Layers of Features from Tiny Images",
+    institution="University of Toronto",
+    year="2009",
+)
