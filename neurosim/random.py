@@ -177,7 +177,7 @@ def _in_pairs(words: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[tuple[Tenso
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
     below_one = 1 - (2.0**-24 if dtype == torch.float32 else 2.0**-25)
-    return ((word >> 8).to(dtype) + 0.5).mul_(2.0**-24).clamp_(max=below_one)
+    return ((word >> 8).to(dtype) + 0.5).mul_(2.0**-24).clamp(max=below_one)
 
 
 def _uniform_pairs(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

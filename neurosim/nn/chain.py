@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from neurosim.errors import RunError
 from neurosim.hardware.chain import ChainSpec, slots
-from neurosim.hardware.stage import STAGES, Context, Mode, Spec
+from neurosim.hardware.stage import STAGES, Context, Mode, Spec, Stage
 from neurosim.random import Stream, stream
 
 Shapes = dict[str, Sequence[int]]  #: by path: ``input``, ``weight``, ``bias``, ``output``
@@ -51,18 +51,21 @@ class AnalogChain(nn.Module):
 
     def configure(self, spec: ChainSpec, seed: int) -> None:
         """Take another specification: parameters that still fit are kept, frozen errors are drawn anew, noise modes of stages that are gone are dropped."""
-        for slot, stage in slots(spec).items():
-            STAGES[stage.kind]  # a plugin's stage must be registered before anything changes
         kept = dict(self.named_parameters(recurse=False))
         for name in kept:
             delattr(self, name)
         self.spec = spec
         self.slots = slots(spec)
+        self.steps: dict[str, list[tuple[str, Spec]]] = {path: [] for path in ("input", "weight", "bias", "output")}
+        for slot, stage in self.slots.items():
+            self.steps[slot.split(".")[0]].append((slot, stage))
+        self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}  #: short and full names of each stage's parameters
         self.modes = {slot: self.modes.get(slot, "fresh") for slot in self.slots}
         like = next(iter(kept.values()), self.draw)
         for slot, stage in self.slots.items():
             for name, value in STAGES[stage.kind].init(stage, self._shape(slot)).items():
                 full = _name(slot, name)
+                self.trained[slot].append((name, full))
                 old = kept.get(full)
                 self.register_parameter(full, old if old is not None and old.shape == value.shape else nn.Parameter(value.to(like.device)))
         self.program(seed)
@@ -71,12 +74,14 @@ class AnalogChain(nn.Module):
         """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
         self.seed = seed
         self.streams: dict[str, Stream] = {}
+        self.frozen: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}  #: short and full names of each stage's frozen errors
         for name in [name for name in self._buffers if "__" in name]:
             delattr(self, name)
         for slot, stage in self.slots.items():
             self.streams[slot] = stream(seed, self.path, slot, getattr(stage, "scope", "read"))
             device = STAGES[stage.kind].program(stage, self._params(slot), self._shape(slot), stream(seed, self.path, slot, "device"))
             for name, value in device._asdict().items() if device is not None else ():
+                self.frozen[slot].append((name, _name(slot, name)))
                 self.register_buffer(_name(slot, name), value.to(self.draw.device), persistent=False)
 
     @property
@@ -119,17 +124,18 @@ class AnalogChain(nn.Module):
     def _run(self, path: str, x: Tensor, call: int) -> Tensor:
         y = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         with torch.autocast(x.device.type, enabled=False) if torch.is_autocast_enabled(x.device.type) else nullcontext():
-            for slot, stage in self.slots.items():
-                if slot.startswith(path) and self.modes[slot] != "ideal":
-                    y = STAGES[stage.kind].apply(y, stage, self._params(slot), self._device(slot, stage), self._context(slot, stage, call))
+            for slot, spec in self.steps[path]:
+                if self.modes[slot] != "ideal":
+                    stage = STAGES[spec.kind]
+                    y = stage.apply(y, spec, self._params(slot), self._device(slot, stage), self._context(slot, stage, spec, call))
         return y.to(x.dtype)
 
-    def _context(self, slot: str, stage: Spec, call: int) -> Context:
+    def _context(self, slot: str, stage: Stage, spec: Spec, call: int) -> Context:
         mode = self.modes[slot]
         source: Stream | None = None
-        if mode != "off" and STAGES[stage.kind].random(stage):
+        if mode != "off" and stage.random(spec):
             draw: int | Tensor = self.held if mode == "fixed" else self.draw
-            scope = getattr(stage, "scope", "read")
+            scope = getattr(spec, "scope", "read")
             if scope == "device":
                 draw, call = 0, 0
             elif scope == "hold":
@@ -140,13 +146,11 @@ class AnalogChain(nn.Module):
         return Context(source, self.seconds, self.spec.kelvin, mode, self.strength)
 
     def _params(self, slot: str) -> dict[str, Tensor]:
-        prefix = _name(slot, "")
-        return {name.removeprefix(prefix): value for name, value in self._parameters.items() if value is not None and name.startswith(prefix)}
+        return {short: getattr(self, full) for short, full in self.trained[slot]}
 
-    def _device(self, slot: str, stage: Spec) -> Any:
-        kind, prefix = STAGES[stage.kind].device, _name(slot, "")
-        frozen = {name.removeprefix(prefix): value for name, value in self._buffers.items() if name.startswith(prefix)}
-        return kind(**frozen) if kind is not None and frozen else None
+    def _device(self, slot: str, stage: Stage) -> Any:
+        frozen = {short: getattr(self, full) for short, full in self.frozen[slot]}
+        return stage.device(**frozen) if stage.device is not None and frozen else None
 
     def _shape(self, slot: str) -> Sequence[int]:
         return self.shapes[slot.split(".")[0]]

@@ -113,29 +113,40 @@ def _levels(x: Tensor, p: float, low: float, high: float, origin: float, roundin
         v = (x.clamp(low, high) if clip == "before" else x) * p
         if shift:
             v -= shift
-        k = _round(v, x, rounding, stream)
+        k = _round(v, rounding, stream) if not shift else _round_shifted(v, x, rounding, stream)
         if shift:
             k += shift
         k /= p
         return k.clamp_(low, high) if clip == "after" else k
 
 
-def _round(v: Tensor, x: Tensor, rounding: Rounding, stream: Stream | None) -> Tensor:
-    """Round ``v``, which may be overwritten; ``x`` gives the sign that directed rounding and ties go by."""
+def _round(v: Tensor, rounding: Rounding, stream: Stream | None) -> Tensor:
+    """Round ``v`` in place; zero is a level, so that the sign of ``v`` is that of the signal."""
     if rounding == "stochastic" and stream is not None:
         below = v.floor()
         return below.add_(v.sub_(below) > stream.uniform(v.shape, like=v))
+    if rounding == "half_to_zero":
+        return v.abs().sub_(0.5).ceil_().copysign_(v)
+    if rounding == "to_zero":
+        return v.trunc_()
+    if rounding == "away_from_zero":
+        return v.abs().ceil_().copysign_(v)
     if rounding == "floor":
         return v.floor_()
     if rounding == "ceil":
         return v.ceil_()
+    return v.round_()
+
+
+def _round_shifted(v: Tensor, x: Tensor, rounding: Rounding, stream: Stream | None) -> Tensor:
+    """The same where zero is not a level: rules that look at the sign look at that of the signal ``x``."""
     if rounding == "half_to_zero":
         return torch.where(x > 0, (v - 0.5).ceil_(), (v + 0.5).floor_())
     if rounding == "to_zero":
         return torch.where(x > 0, v.floor(), v.ceil())
     if rounding == "away_from_zero":
         return torch.where(x > 0, v.ceil(), v.floor())
-    return v.round_()
+    return _round(v, rounding, stream)
 
 
 def _apply(x: Tensor, spec: Quantize, params: Params, device: None, ctx: Context) -> Tensor:
