@@ -1,0 +1,27 @@
+# make demo: train a photonic network on real digits, study its sensitivity, write the report (about three minutes)
+# make test: what has to pass before a change goes in
+# Both need Python 3.11 or newer and nothing else: they make .venv on first use, and again when the requirements change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test clean
+
+demo: $(VENV)/installed
+	$(BIN)/neurosim demo
+
+test: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict neurosim tests training
+	$(BIN)/python -m pytest
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neurosim needs Python 3.11 or newer, got %s: make PYTHON=python3.x" % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[interop,test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
