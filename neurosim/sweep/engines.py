@@ -101,7 +101,8 @@ class ProcessEngine(Generic[P, T, R]):
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ConfigError(
                 f"sensitivity.engine: the model, the data and the metric must be picklable to reach worker processes, got: {error}; "
-                "define classes and functions at the top level of a module (no lambda, nothing inside a function), or use the engine 'serial'"
+                "define classes and functions at the top level of a module (no lambda, nothing inside a function), or use the engine "
+                "'serial'"
             ) from None
         self.width = workers + 1  # one group waits, so that no worker idles while rows travel
         self._workers = [Worker(cargo, threads) for _ in range(workers)]

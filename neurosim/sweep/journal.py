@@ -53,13 +53,13 @@ def fingerprint(facts: Any) -> str:
 
 
 def journal_mode(path: PurePath, mounts: str) -> str:
-    """How SQLite should guard a file: ``WAL`` on local disks, ``TRUNCATE`` on network ones.
+    r"""How SQLite should guard a file: ``WAL`` on local disks, ``TRUNCATE`` on network ones.
 
     Args:
         path: The absolute path of the journal.
         mounts: What is mounted, as in ``/proc/mounts``; empty where that is not known.
 
-    >>> journal_mode(PurePath("/home/a/j.sqlite"), "disk / ext4 rw 0 0\\nserver:/home /home nfs4 rw 0 0")
+    >>> journal_mode(PurePath("/home/a/j.sqlite"), "disk / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0")
     'TRUNCATE'
     """
     fields = [line.split() for line in mounts.splitlines()]
@@ -103,7 +103,8 @@ class Journal:
             different = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
             changes = ", ".join(f"{name} {_short(stored.get(name))} -> {_short(wanted.get(name))}" for name in different)
             raise CheckpointError(
-                f"{self.path}: must be the journal of this study, is that of another one ({changes}); choose another folder, or remove the file"
+                f"{self.path}: must be the journal of this study, is that of another one ({changes}); "
+                "choose another folder, or remove the file"
             )
         self._db.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", wanted.items())
         self._db.execute("DELETE FROM trial WHERE status = ?", (FAILED,))

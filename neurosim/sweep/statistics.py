@@ -68,7 +68,8 @@ def mean_interval(values: ArrayLike, *, level: float = LEVEL, seed: int = 0) -> 
         The mean and its interval; none for n < 2, the mean itself where all values are equal.
 
     Source:
-        W. G. Cochran, Sampling Techniques, 3rd ed. 1977, §2.15; B. Efron, J. Am. Stat. Assoc. 82 (1987) 171, doi:10.1080/01621459.1987.10478410.
+        W. G. Cochran, Sampling Techniques, 3rd ed. 1977, §2.15; B. Efron, J. Am. Stat. Assoc. 82 (1987) 171,
+        doi:10.1080/01621459.1987.10478410.
     """
     x = np.asarray(values, dtype=np.float64)
     n = len(x)
@@ -127,8 +128,8 @@ def accuracy_interval(hits: ArrayLike, *, level: float = LEVEL, seed: int = 0) -
 def drop_over_samples(reference: ArrayLike, hits: ArrayLike, *, level: float = LEVEL, seed: int = 0) -> Interval:
     """Paired interval of an accuracy drop over test samples, the chips held as they are.
 
-    The mean of ``reference - hits`` over samples, by `mean_interval`. Fewer than 10 discordant samples (none at all, often) tell a bootstrap
-    too little; then lost and won samples each get Wilson's interval, joined by the method of variance estimates recovery.
+    The mean of ``reference - hits`` over samples, by `mean_interval`. Fewer than 10 discordant samples (none at all, often) tell
+    a bootstrap too little; then lost and won samples each get Wilson's interval, joined by the method of variance estimates recovery.
 
     Args:
         reference: Hits of the digital model, (samples,), 0 or 1.

@@ -96,8 +96,8 @@ class Worker:
                 "in a module that can be imported, not in an interactive session or a notebook cell, or use the engine 'serial'"
             )
         raise RunError(
-            f"sensitivity.engine: a worker process must be able to start, but died {STARTS} times in a row before it was ready ({self._end()}); "
-            "what it printed says more; the engine 'serial' needs no workers"
+            f"sensitivity.engine: a worker process must be able to start, but died {STARTS} times in a row before it was ready "
+            f"({self._end()}); what it printed says more; the engine 'serial' needs no workers"
         )
 
     def _launch(self) -> None:

@@ -1,0 +1,123 @@
+"""What a study was: the facts beside its numbers, so that a reader can judge and repeat it."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from neurosim.convert import analog_layers
+from neurosim.errors import ConfigError
+from neurosim.hardware.chain import ChainSpec, describe, slots
+from neurosim.hardware.profile import Profile, load_profile
+from neurosim.hardware.stage import STAGES
+from neurosim.sweep.plan import Plan
+from neurosim.sweep.results import LayerInfo
+from neurosim.training.provenance import environment
+
+if TYPE_CHECKING:
+    from neurosim.config.schema import SensitivityConfig
+
+
+def layer_infos(model: nn.Module) -> list[LayerInfo]:
+    """The analog layers, in the order in which trials count them."""
+    found = []
+    for path, layer in analog_layers(model).items():
+        shapes = layer.chain.shapes
+        found.append(LayerInfo(path, layer.digital_class.__name__, int(shapes["input"][0]), int(shapes["output"][0])))
+    return found
+
+
+def study_meta(
+    model: nn.Module, config: SensitivityConfig, plan: Plan, *, metric: tuple[str, bool], samples: int, device: str, seed: int, run_id: str
+) -> dict[str, Any]:
+    """The ``meta`` of a study's results, as far as the model and the plan tell it; JSON-able.
+
+    Args:
+        model: The configured model.
+        config: The ``sensitivity`` section.
+        plan: Its points and tasks.
+        metric: Name, and whether more is better.
+        samples: Number of test samples.
+        device: Where the model is.
+        seed: The chip the model was converted for.
+        run_id: Fingerprint of the study.
+    """
+    world = environment()
+    specs = {path: layer.chain.spec for path, layer in analog_layers(model).items()}
+    return {
+        "name": "study",
+        "run_id": run_id,
+        "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "neurosim_version": world["neurosim"],
+        "versions": {name: world[name] for name in ("python", "torch", "numpy")},
+        "git_commit": world["git_commit"],
+        "platform": world["platform"],
+        "packages": "\n".join(world["packages"]),
+        "device": device,
+        "threads": config.engine.threads,
+        "batch_size": config.batch_size,
+        "seed": seed,
+        "metric": metric[0],
+        "higher_is_better": metric[1],
+        "n_samples": samples,
+        "data": f"{samples} samples",
+        **hardware_facts(model, specs),
+        "config_yaml": "",
+        "config_sha256": "",
+        "checkpoint": None,
+        "command": shlex.join(sys.argv),
+        "rerun": "neurosim.program(model, {chip})",
+        "accept": config.accept.model_dump() if config.accept is not None else {},
+        "nominal": plan.nominal,
+        "nominal_point": 0,
+        "chips": len(plan.chips),
+        "reads": plan.reads,
+        "planned": len(plan.tasks),
+    }
+
+
+def hardware_facts(model: nn.Module, specs: Mapping[str, ChainSpec]) -> dict[str, Any]:
+    """Profile, simulated effects, and whether a chip has errors of its own."""
+    stages = [
+        (slot, stage, text) for spec in specs.values() for (slot, stage), (_, text) in zip(slots(spec).items(), describe(spec), strict=True)
+    ]
+    lines = {f"{slot}: {text}": getattr(stage, "scope", None) is None or STAGES[stage.kind].random(stage) for slot, stage, text in stages}
+    present = {slot for slot, _, _ in stages}
+    frozen = any(getattr(stage, "scope", "") == "device" and STAGES[stage.kind].random(stage) for _, stage, _ in stages)
+    profile = _profile(model)
+    configured = set(slots(profile.chain)) if profile is not None else set()
+    return {
+        "profile": {
+            "name": profile.name if profile is not None else _profile_name(model),
+            "summary": profile.summary if profile is not None else "",
+            "sha256": profile.sha256 if profile is not None else _digest(specs),
+        },
+        "effects": {
+            "simulated": [line for line, acts in lines.items() if acts],
+            "off": [line for line, acts in lines.items() if not acts] + [f"{slot}: taken out" for slot in sorted(configured - present)],
+            "not_modelled": list(profile.not_modelled) if profile is not None else [],
+        },
+        "device_errors": frozen,
+    }
+
+
+def _profile_name(model: nn.Module) -> str:
+    found = [getattr(getattr(module, "conversion", None), "profile", "") for module in model.modules()]
+    return next((str(name) for name in found if name), "")
+
+
+def _profile(model: nn.Module) -> Profile | None:
+    try:
+        return load_profile(_profile_name(model)) if _profile_name(model) else None
+    except ConfigError:  # it was a file of the user's, known here by its name only
+        return None
+
+
+def _digest(specs: Mapping[str, ChainSpec]) -> str:
+    return hashlib.sha256("\n".join(f"{path}:{spec.model_dump_json()}" for path, spec in specs.items()).encode()).hexdigest()

@@ -1,0 +1,81 @@
+"""Fingerprints: what makes two studies the same study, so that the journal of one never mixes with another."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from neurosim import __version__
+from neurosim.convert import analog_layers
+from neurosim.nn import AnalogChain
+from neurosim.sweep.evaluate import Batch, Measure, metric_facts
+from neurosim.training.metrics import Metric
+
+
+def study_identity(model: nn.Module, batches: Sequence[Batch], metric: str | Metric | Measure, threads: int) -> dict[str, Any]:
+    """Everything but the task that a row depends on.
+
+    Args:
+        model: The configured model, before any task.
+        batches: What it is measured on; how samples are grouped counts, for a group's noise is drawn together.
+        metric: What is measured.
+        threads: Torch's thread count.
+    """
+    return {
+        "model": model_fingerprint(model),
+        "data": data_fingerprint(batches),
+        "metric": metric_fingerprint(metric),
+        "device": str(next((parameter.device for parameter in model.parameters()), "cpu")),
+        "threads": threads,
+        "torch": str(torch.__version__),
+        "neurosim": __version__,
+    }
+
+
+def model_fingerprint(model: nn.Module) -> str:
+    """Sha256 of the structure, the state and the signal chains of a model; which chip it is at the moment does not count."""
+    digest = hashlib.sha256()
+    for name, module in model.named_modules():
+        if not isinstance(module, AnalogChain):
+            digest.update(f"{name}:{type(module).__qualname__}({module.extra_repr()})\n".encode())
+    for path, layer in analog_layers(model).items():
+        digest.update(f"{path}:{layer.chain.path}:{layer.chain.spec.model_dump_json()}:{layer.chain.seconds!r}\n".encode())
+    for name, value in model.state_dict().items():
+        digest.update(f"{name}:".encode())
+        _add(digest, value)
+    return digest.hexdigest()
+
+
+def data_fingerprint(batches: Sequence[Batch]) -> str:
+    """Sha256 of all inputs and targets and of how they are grouped."""
+    digest = hashlib.sha256()
+    for inputs, targets in batches:
+        _add(digest, inputs)
+        _add(digest, targets)
+    return digest.hexdigest()
+
+
+def metric_fingerprint(metric: str | Metric | Measure) -> str:
+    """Name of a metric; of a function also the sha256 of its source, where there is one."""
+    name, _ = metric_facts(metric)
+    function = metric.fn if isinstance(metric, Metric) else metric
+    if isinstance(function, str):
+        return name
+    try:
+        return f"{name} {hashlib.sha256(inspect.getsource(function).encode()).hexdigest()}"
+    except (OSError, TypeError):
+        return name
+
+
+def _add(digest: Any, value: object) -> None:
+    if not isinstance(value, Tensor):
+        digest.update(repr(value).encode())
+        return
+    flat = value.detach().cpu().contiguous().reshape(-1)
+    digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+    digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
