@@ -1,7 +1,7 @@
 """YAML 1.2 text as plain data that knows where it is written.
 
-Only plain data: mappings with text keys, lists, text, numbers, ``true``, ``false``, ``null``. Scalars follow the core schema of YAML 1.2:
-``1e-3`` is a number, ``010`` is ten, ``no``, ``on``, ``1_000`` and ``2024-01-01`` are texts. Tags, merge keys and keys given twice are errors.
+Only plain data: mappings with text keys, lists, text, numbers, ``true``, ``false``, ``null``. Scalars follow the core schema: ``1e-3`` is a
+number, ``010`` is ten, ``no``, ``on``, ``1_000`` and ``2024-01-01`` are texts. Tags, merge keys and keys given twice are errors.
 
 Source:
     YAML 1.2.2, section 10.3.2 (core schema, tag resolution).
