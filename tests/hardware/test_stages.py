@@ -175,6 +175,7 @@ def test_tiny_rows_are_divided_by_the_floor() -> None:
 
 def nearest_level(x: float, p: float, origin: float, rounding: str) -> float:
     """The definition in exact steps: distance to the neighbours decides, and a tie by the rule."""
+    origin -= math.ceil(origin * p - 0.5) / p  # the level next to zero: "even" counts from there
     v = (x - origin) * p
     below, above = math.floor(v), math.ceil(v)
     towards_zero = below if x > 0 else above

@@ -73,7 +73,7 @@ def quantize(
         x: Signal, any shape, a floating-point type.
         steps_per_unit: p > 0, levels per unit of ``x``; need not be an integer.
         low, high: Limits used by ``clip`` and by ``ste_masked``, in units of ``x``.
-        origin: Any one level, in units of ``x``.
+        origin: Any one level, in units of ``x``. ``half_even`` counts levels from the one next to zero.
         rounding, clip, grad: See :class:`Quantize`. Ties and ``to_zero`` look at the sign of ``x``, also where ``origin`` is not zero.
         stream: Random numbers for ``stochastic``; ``None`` rounds half to even instead: noiseless.
 
@@ -109,14 +109,14 @@ def quantize(
 
 def _levels(x: Tensor, p: float, low: float, high: float, origin: float, rounding: Rounding, clip: Clip, stream: Stream | None) -> Tensor:
     with torch.no_grad():
-        shift = origin * p - round(origin * p)  # the levels are (k + shift) / p: only the fraction of a step matters
+        shift = origin * p - math.ceil(origin * p - 0.5)  # the levels are (k + shift) / p, with k = 0 next to zero and -1/2 < shift <= 1/2
         v = (x.clamp(low, high) if clip == "before" else x) * p
         if shift:
             v -= shift
         k = _round(v, rounding, stream) if not shift else _round_shifted(v, x, rounding, stream)
         if shift:
             k += shift
-        k /= p
+        k *= 1.0 / p  # as the peer does; a division would round once instead of twice and differ in the last bit
         return k.clamp_(low, high) if clip == "after" else k
 
 
