@@ -18,7 +18,7 @@ AttributeError: neurosim has no public name 'to_analogue'; did you mean 'to_anal
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -100,15 +100,17 @@ _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = ["__version__", *_MODULES, *_HOME]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"neurosim.{name}")  # the import binds the name here
-    if name in _HOME:
-        value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
-        return value
-    from neurosim.errors import nearest
+if not TYPE_CHECKING:  # a type checker that saw this function would believe every name
 
-    raise AttributeError(f"neurosim has no public name {name!r}{nearest(name, __all__)}")
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return importlib.import_module(f"neurosim.{name}")  # the import binds the name here
+        if name in _HOME:
+            value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
+            return value
+        from neurosim.errors import nearest
+
+        raise AttributeError(f"neurosim has no public name {name!r}{nearest(name, __all__)}")
 
 
 def __dir__() -> list[str]:
