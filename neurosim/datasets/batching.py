@@ -49,10 +49,8 @@ def batches(
     """
     count = len(split.labels)
     low, high = value_range
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigError(f"batches: batch_size must be an integer of at least 1, got {batch_size!r}")
-    if isinstance(skip, bool) or not isinstance(skip, int) or skip < 0:
-        raise ConfigError(f"batches: skip must be an integer of at least 0, got {skip!r}")
+    _check_count("batch_size", batch_size, 1)
+    _check_count("skip", skip, 0)
     if not dtype.is_floating_point:
         raise ConfigError(f"batches: dtype must be a floating point type, got {dtype}")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -73,11 +71,17 @@ def _batches(
     dtype: torch.dtype,
     value_range: tuple[float, float],
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    for indices in order.split(batch_size)[skip:] if len(order) else ():
+    for start in range(skip * batch_size, len(order), batch_size):
+        indices = order[start : start + batch_size]
         images = split.images[indices.to(split.images.device)]
         if augment is not None:
             images = augment(images, indices)
         yield _scaled(images, dtype, value_range), split.labels[indices]
+
+
+def _check_count(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"batches: {name} must be an integer of at least {least}, got {value!r}")
 
 
 def _scaled(images: Tensor, dtype: torch.dtype, value_range: tuple[float, float]) -> Tensor:

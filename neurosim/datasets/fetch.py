@@ -106,7 +106,7 @@ def fetch_file(target: Path, urls: list[str], checksum: str) -> None:
     Raises:
         DataError: No address gave the right file, or ``target`` is another file.
     """
-    if target.exists():
+    if target.is_file():
         if (found := _sha256(target)) != checksum:
             raise DataError(f"{target}: SHA-256 must be {checksum}, is {found}; move or delete this file and fetch again")
         return

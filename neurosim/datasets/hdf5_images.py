@@ -69,7 +69,7 @@ def read_hdf5_images(path: Path, *, name: str | None = None, layout: Layout | No
     import h5py
 
     for split, samples in (limit or {}).items():
-        if split not in _SPLITS or isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+        if split not in _SPLITS or not _is_count(samples):
             raise DataError(f"{path}: limit must give at least 1 sample for {', '.join(_SPLITS)}, got {split}: {samples!r}")
     try:
         file = h5py.File(path, "r", locking="best-effort")
@@ -221,7 +221,12 @@ def _full_scale(where: str, values: NDArray[np.uint8], largest: Any) -> NDArray[
         raise DataError(f"{where} must be from 0 to {largest}, its attribute 'max_value'; holds {values.max()}")
     if largest == 255:
         return values
-    return np.rint(np.arange(largest + 1) * (255 / int(largest))).astype(np.uint8)[values]
+    table = np.rint(np.arange(largest + 1) * (255 / int(largest))).astype(np.uint8)
+    return cast("NDArray[np.uint8]", table[values])
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _locking_hint(text: str) -> str:

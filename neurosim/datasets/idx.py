@@ -20,6 +20,7 @@ DIGITS = tuple("0123456789")
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 
 _UINT8 = 0x08
+_CHUNK = 1 << 20
 _STEMS = {"train": "train", "test": "t10k"}
 
 
@@ -54,10 +55,10 @@ def idx(path: str | Path, classes: Literal["digits", "fashion_mnist"] | list[str
         if len(labels) and labels.max() >= len(names):
             raise DataError(f"{label_file}: must hold labels from 0 to {len(names) - 1}, of {len(names)} classes, holds {labels.max()}")
         splits[split] = Split(torch.from_numpy(images[:, None]), torch.from_numpy(labels.astype(np.int64)))
-    source = f"idx files in the folder {folder.name!r}"
+    source = f"idx files in the folder {folder.resolve().name!r}"
     if classes == "fashion_mnist":
         source += "; Fashion-MNIST: H. Xiao, K. Rasul, R. Vollgraf, arXiv:1708.07747, MIT licence"
-    return Dataset(folder.name, splits["train"], splits["test"], names, source)
+    return Dataset(folder.resolve().name, splits["train"], splits["test"], names, source)
 
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
@@ -74,7 +75,9 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
             shape = _header(file, path, dimensions)
             expected = math.prod(shape)
-            data = file.read(expected + 1)
+            data = bytearray()
+            while len(data) <= expected and (chunk := file.read(_CHUNK)):  # the header is not trusted with the size of the memory
+                data += chunk
     except (EOFError, zlib.error) as error:
         raise DataError(f"{path}: must be a whole gzip file, is cut off or damaged ({error}); get it again") from None
     except OSError as error:
@@ -82,7 +85,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     if len(data) != expected:
         held = f"{len(data)}: it is cut off" if len(data) < expected else "more"
         raise DataError(f"{path}: must hold {expected} values, for the shape {shape} in its header, holds {held}; get it again")
-    return np.frombuffer(bytearray(data), np.uint8).reshape(shape)
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _header(file: IO[bytes] | gzip.GzipFile, path: Path, dimensions: int) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def _decode(data: NDArray[np.uint8], where: str, shape: tuple[int, ...] | None) 
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+        with Image.open(io.BytesIO(data.tobytes()), formats=("JPEG",)) as image:
             channels = _MODES.get(image.mode)
             if channels is None:
                 raise DataError(f"{where}: must be grayscale or RGB, is {image.mode}")
