@@ -1,7 +1,7 @@
 """Checkpoints: everything a run needs to go on as if nothing had happened, in files that are whole or not there.
 
-A file is an ordinary ``torch.save`` dictionary of tensors, numbers and text, so ``torch.load(path, weights_only=True)`` reads it without running
-code. It carries a digest of its own content: a flipped bit is noticed, which the container alone does not do.
+A file is an ordinary ``torch.save`` dictionary of tensors, numbers and text, so ``torch.load(path, weights_only=True)`` reads it without
+running code. It carries a digest of its own content: a flipped bit is noticed, which the container alone does not do.
 """
 
 from __future__ import annotations

@@ -17,14 +17,14 @@ Batches = Iterable[tuple[Tensor, Tensor]]  #: (images, labels), (images, labels)
 def evaluate(model: nn.Module, batches: Batches, metric: str | Metric | PerSample = "accuracy") -> float:
     """The mean of ``metric`` over all samples, the model in evaluation mode and without gradients.
 
-    An analog model is evaluated as its noise mode says, with fresh noise in every batch by default: twice the same call gives two reads of the
-    same chip. Every submodule is left in the mode it was in.
+    An analog model is evaluated as its noise mode says, with fresh noise in every batch by default: twice the same call gives two reads of
+    the same chip. Every submodule is left in the mode it was in.
 
     Args:
         model: From inputs to outputs ``(N, classes)``.
         batches: Inputs and targets; a list, a ``DataLoader``, or :func:`neurosim.datasets.batches`. They are moved to the model's device.
-        metric: A registered name, a :class:`~neurosim.training.metrics.Metric`, or a function of outputs and targets that gives one number per
-            sample.
+        metric: A registered name, a :class:`~neurosim.training.metrics.Metric`, or a function of outputs and targets that gives one number
+            per sample.
 
     Raises:
         ConfigError: No metric has that name.
@@ -33,25 +33,23 @@ def evaluate(model: nn.Module, batches: Batches, metric: str | Metric | PerSampl
     >>> evaluate(nn.Identity(), [(torch.eye(3), torch.tensor([0, 1, 1]))])
     0.6666666666666666
     """
-    chosen = METRICS[metric] if isinstance(metric, str) else metric
-    if not isinstance(chosen, Metric):
-        chosen = Metric("metric", chosen, higher_is_better=True)
-    return measure(model, batches, [chosen])[chosen.name]
+    return next(iter(measure(model, batches, [metric]).values()))
 
 
-def measure(model: nn.Module, batches: Batches, metrics: Sequence[Metric]) -> dict[str, float]:
-    """Several metrics in one pass; otherwise as :func:`evaluate`.
+def measure(model: nn.Module, batches: Batches, metrics: Sequence[str | Metric | PerSample]) -> dict[str, float]:
+    """Several metrics in one pass, under different names; otherwise as :func:`evaluate`.
 
     Returns:
         Name of each metric → its mean over the samples.
     """
-    sums = dict.fromkeys((metric.name for metric in metrics), 0.0)
+    chosen = [_named(metric) for metric in metrics]
+    sums = dict.fromkeys((metric.name for metric in chosen), 0.0)
     count = 0
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     with evaluation_mode(model), torch.no_grad():
         for inputs, targets in batches:
             outputs, there = model(inputs.to(place)), targets.to(place)
-            for metric in metrics:
+            for metric in chosen:
                 values = metric.fn(outputs, there)
                 if values.shape != targets.shape[:1]:
                     raise DataError(f"{metric.name}: must give one number per sample, {len(targets)}, got shape {tuple(values.shape)}")
@@ -60,6 +58,12 @@ def measure(model: nn.Module, batches: Batches, metrics: Sequence[Metric]) -> di
     if count == 0:
         raise DataError("evaluate: there must be at least one sample, the batches hold none")
     return {name: total / count for name, total in sums.items()}
+
+
+def _named(metric: str | Metric | PerSample) -> Metric:
+    if isinstance(metric, str):
+        return METRICS[metric]
+    return metric if isinstance(metric, Metric) else Metric(getattr(metric, "__name__", "metric"), metric, higher_is_better=True)
 
 
 @contextlib.contextmanager

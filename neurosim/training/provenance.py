@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 
-DISTRIBUTION = "neurosim-torch"
+from neurosim import __version__
 
 
 def environment() -> dict[str, Any]:
     """Versions, machine and packages, as JSON-able values.
 
-    Keys: ``created_utc``, ``neurosim``, ``git_commit`` (``None`` outside a checkout), ``python``, ``torch``, ``numpy``, ``platform``, ``processor``,
-    ``cuda`` (name of the GPU or ``None``), ``threads``, ``packages`` (lines as of ``pip freeze``).
+    Keys: ``created_utc``, ``neurosim``, ``git_commit`` (``None`` outside a checkout), ``python``, ``torch``, ``numpy``, ``platform``,
+    ``processor``, ``cuda`` (name of the GPU or ``None``), ``threads``, ``packages`` (lines as of ``pip freeze``).
     """
     return {
         "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "neurosim": package_version(),
+        "neurosim": __version__,
         "git_commit": git_commit(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
@@ -34,14 +34,6 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "packages": packages(),
     }
-
-
-def package_version() -> str:
-    """Of this package, ``"unknown"`` where it is not installed."""
-    try:
-        return importlib.metadata.version(DISTRIBUTION)
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def packages() -> list[str]:

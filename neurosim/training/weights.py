@@ -8,10 +8,10 @@ from typing import Final
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from neurosim.atomicfile import replacing
+from neurosim.atomicfile import write_bytes
 from neurosim.errors import CheckpointError, nearest
 from neurosim.training.checkpoint import digest
 
@@ -38,8 +38,7 @@ def save_weights(path: str | os.PathLike[str], model: nn.Module, facts: Mapping[
         if not isinstance(value, Tensor):
             raise CheckpointError(f"{path}: a weights file holds tensors only, {name!r} is {type(value).__name__}")
         tensors[name] = value.detach().cpu().contiguous().clone()
-    with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt", **facts, _SHA: _fingerprint(tensors)})
+    write_bytes(path, save(tensors, metadata={"format": "pt", **facts, _SHA: _fingerprint(tensors)}))
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -80,7 +79,7 @@ def load_weights(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, st
     try:
         model.load_state_dict(tensors, strict=True)
     except RuntimeError as error:
-        reasons = _mismatches(model.state_dict(), tensors) or [" ".join(str(error).split())]
+        reasons = mismatches(model.state_dict(), tensors) or [" ".join(str(error).split())]
         more = [f"and {len(reasons) - _SHOWN} more"] if len(reasons) > _SHOWN else []
         raise CheckpointError("\n  ".join([f"{path}: the weights do not fit the model:", *reasons[:_SHOWN], *more])) from None
     return facts
@@ -90,7 +89,8 @@ def _fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest({name: tensors[name] for name in sorted(tensors)})
 
 
-def _mismatches(wanted: Mapping[str, object], given: Mapping[str, Tensor]) -> list[str]:
+def mismatches(wanted: Mapping[str, object], given: Mapping[str, Tensor]) -> list[str]:
+    """Why a strict load fails: names that are missing or left over, shapes that differ; one line each."""
     missing = [name for name in wanted if name not in given]
     left_over = [name for name in given if name not in wanted]
     reasons = [f"{name}: is in the model, is not in the file" for name in missing]

@@ -37,13 +37,15 @@ def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
     before = content()
     save_checkpoint(tmp_path / "a.pt", before)
     after = load_checkpoint(tmp_path / "a.pt")
-    assert after.keys() == before.keys() and digest(after) == digest(before)
+    assert after.keys() == before.keys()
+    assert digest(after) == digest(before)
 
 
 def test_a_checkpoint_is_an_ordinary_file_of_weights_only(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.pt", content())
     raw = torch.load(tmp_path / "a.pt", weights_only=True)
-    assert raw["step"] == 7 and set(raw["model"]) == set(content()["model"])
+    assert raw["step"] == 7
+    assert set(raw["model"]) == set(content()["model"])
 
 
 @pytest.mark.parametrize("where", [0.02, 0.3, 0.5, 0.8, 0.99])
@@ -105,7 +107,8 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(tm
     store.save(2, {"step": 2}).write_bytes(b"PK\x03\x04 half a file")
     with caplog.at_level(logging.WARNING):
         assert store.newest() == {"step": 1}
-    assert "step-00000002.pt" in caplog.text and "using the one before" in caplog.text
+    assert "step-00000002.pt" in caplog.text
+    assert "using the one before" in caplog.text
     assert [path.name for path in store.paths()] == ["step-00000001.pt"]
 
 

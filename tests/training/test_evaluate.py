@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from neurosim.errors import ConfigError, DataError
 from neurosim.training.evaluate import evaluate, evaluation_mode, measure
-from neurosim.training.metrics import METRICS
 
 SCORES, LABELS = torch.eye(4), torch.tensor([0, 1, 0, 0])
 
@@ -20,7 +19,7 @@ def test_the_mean_is_over_samples_and_not_over_batches() -> None:
 
 def test_several_metrics_take_one_pass_over_the_data() -> None:
     passes = iter([(SCORES, LABELS)])
-    values = measure(nn.Identity(), passes, [METRICS["accuracy"], METRICS["loss"]])
+    values = measure(nn.Identity(), passes, ["accuracy", "loss"])
     assert values["accuracy"] == 0.5
     assert values["loss"] == pytest.approx(evaluate(nn.Identity(), [(SCORES, LABELS)], "loss"))
 
@@ -38,7 +37,9 @@ def test_evaluation_switches_dropout_off_and_leaves_every_mode_as_it_was() -> No
     model[1].eval()  # frozen by the user
     mean = model[1].get_buffer("running_mean").clone()
     assert evaluate(model, [(SCORES, torch.arange(4))]) == 1.0
-    assert model.training and model[0].training and not model[1].training
+    assert model.training
+    assert model[0].training
+    assert not model[1].training
     assert torch.equal(model[1].get_buffer("running_mean"), mean)
 
 

@@ -141,7 +141,9 @@ def test_on_a_terminal_a_bar_shows_step_and_text() -> None:
     progress.advance("loss 0.5")
     progress.advance("loss 0.25")
     progress.close()
-    assert "run" in stream.getvalue() and "2/2" in stream.getvalue() and "loss 0.25" in stream.getvalue()
+    assert "run" in stream.getvalue()
+    assert "2/2" in stream.getvalue()
+    assert "loss 0.25" in stream.getvalue()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -179,6 +181,8 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 
 def test_an_interruption_is_no_ordinary_exception_and_says_how_to_go_on() -> None:
     error = Interrupted(signal.SIGTERM, "neurosim train --resume runs/a")
-    assert isinstance(error, KeyboardInterrupt) and not isinstance(error, Exception)
-    assert "SIGTERM" in str(error) and "neurosim train --resume runs/a" in str(error)
+    assert isinstance(error, KeyboardInterrupt)
+    assert not isinstance(error, Exception)
+    assert "SIGTERM" in str(error)
+    assert "neurosim train --resume runs/a" in str(error)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)

@@ -13,7 +13,8 @@ from neurosim.training.metrics import METRICS, accuracy, loss, top5
 
 def test_the_registry_holds_what_a_config_may_name() -> None:
     assert {"accuracy", "top5", "loss"} <= set(METRICS)
-    assert METRICS["accuracy"].higher_is_better and not METRICS["loss"].higher_is_better
+    assert METRICS["accuracy"].higher_is_better
+    assert not METRICS["loss"].higher_is_better
 
 
 def test_an_unknown_metric_is_refused_with_a_suggestion() -> None:
@@ -25,7 +26,9 @@ def test_an_unknown_metric_is_refused_with_a_suggestion() -> None:
 def test_every_metric_gives_one_finite_float_per_sample(name: str) -> None:
     outputs, targets = torch.linspace(-1, 1, 42).reshape(6, 7), torch.arange(6)
     values = METRICS[name].fn(outputs, targets)
-    assert values.shape == (6,) and values.dtype == torch.float32 and bool(values.isfinite().all())
+    assert values.shape == (6,)
+    assert values.dtype == torch.float32
+    assert bool(values.isfinite().all())
 
 
 @pytest.mark.parametrize("name", list(METRICS))

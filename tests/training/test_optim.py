@@ -52,7 +52,8 @@ def test_the_cosine_starts_after_the_warm_up_and_is_half_way_in_the_middle() -> 
 def test_steps_multiply_by_gamma_every_few_epochs() -> None:
     schedule = make_schedule("step", total_steps=60, steps_per_epoch=10, every_epochs=2, gamma=0.5)
     assert [schedule.factor(10 * epoch) for epoch in range(6)] == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
-    assert schedule.factor(19) == 1.0 and schedule.factor(20) == 0.5
+    assert schedule.factor(19) == 1.0
+    assert schedule.factor(20) == 0.5
 
 
 def test_a_warm_up_as_long_as_the_run_is_refused() -> None:
@@ -117,7 +118,8 @@ def test_frozen_parameters_stay() -> None:
     frozen, free = nn.Parameter(torch.ones(1), requires_grad=False), parameter(1.0)
     optimizer = make_optimizer([frozen, free], "adamw", lr=0.1, weight_decay=0.5)
     take_step((frozen * free).sum(), optimizer, OFF, None)
-    assert frozen.item() == 1.0 and free.item() < 1.0
+    assert frozen.item() == 1.0
+    assert free.item() < 1.0
 
 
 def test_clipping_shortens_the_gradient_to_the_norm_and_keeps_its_direction() -> None:
@@ -149,7 +151,8 @@ def test_the_scaler_skips_such_a_step_and_halves_its_scale() -> None:
     weight, scaler = parameter(0.0), grad_scaler(CPU, "fp16")
     before = scaler.get_scale()
     take_step(weight.sqrt().sum(), make_optimizer([weight], "sgd", lr=1.0), scaler, 1.0)
-    assert weight.item() == 0.0 and scaler.get_scale() == before / 2
+    assert weight.item() == 0.0
+    assert scaler.get_scale() == before / 2
 
 
 def test_a_scaler_that_can_only_skip_stops_the_run() -> None:
@@ -178,7 +181,8 @@ def test_every_precision_trains_on_the_cpu_with_float32_weights(precision: str) 
         value = (output.float() - 1).square().mean()
         losses.append(value.item())
         take_step(value, optimizer, scaler, None)
-    assert losses[-1] < 0.5 * losses[0] and layer.weight.dtype == torch.float32
+    assert losses[-1] < 0.5 * losses[0]
+    assert layer.weight.dtype == torch.float32
 
 
 def test_an_unknown_precision_or_device_is_refused() -> None:

@@ -13,12 +13,14 @@ from neurosim.training.provenance import environment, git_commit, packages
 
 def test_the_record_is_json_and_names_the_versions() -> None:
     record = json.loads(json.dumps(environment()))
-    assert record["torch"] == torch.__version__ and record["threads"] == torch.get_num_threads()
+    assert record["torch"] == torch.__version__
+    assert record["threads"] == torch.get_num_threads()
 
 
 def test_packages_are_listed_as_pip_does() -> None:
     lines = packages()
-    assert f"torch=={torch.__version__}" in lines and len(lines) == len({line.split("==")[0] for line in lines})
+    assert f"torch=={torch.__version__}" in lines
+    assert len(lines) == len({line.split("==")[0] for line in lines})
 
 
 def test_the_commit_says_when_files_were_changed(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def test_weights_come_back_bit_for_bit_with_their_facts(tmp_path: Path) -> None:
     source, target = model(), nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
     save_weights(tmp_path / "w.safetensors", source, {"step": "7"})
     facts = load_weights(target, tmp_path / "w.safetensors")
-    assert facts["step"] == "7" and facts["format"] == "pt"
+    assert facts["step"] == "7"
+    assert facts["format"] == "pt"
     for name, value in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], value)
 

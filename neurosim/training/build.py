@@ -1,0 +1,94 @@
+"""From a configuration to a model, to the same random numbers, to the same number of threads."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from neurosim.config import ModelConfig, RunConfig
+from neurosim.convert import to_analog
+from neurosim.errors import CheckpointError, ConfigError
+from neurosim.models import MODELS
+from neurosim.random import stream
+from neurosim.training.evaluate import evaluation_mode
+from neurosim.training.weights import load_weights
+
+
+def build_model(config: ModelConfig) -> nn.Module:
+    """The digital model a config names, with the weights of ``init_from`` where it is given.
+
+    Other weights come from torch's global generator; :func:`seeded` makes them a function of a seed.
+
+    Raises:
+        ConfigError: No model has that name, it does not take these arguments, or the weights do not fit.
+    """
+    model = MODELS[config.kind](**config.arguments)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"model.kind: {config.kind} must give an nn.Module, gave {type(model).__name__}")
+    if config.init_from is not None:
+        try:
+            load_weights(model, config.init_from)
+        except CheckpointError as error:
+            raise ConfigError(f"model.init_from: {error}") from None
+    return model
+
+
+def rebuild(config: RunConfig) -> nn.Module:
+    """The model of a run as it is trained: on its hardware when it has any, without its weights."""
+    with seeded(config.seed):
+        model = build_model(config.model.model_copy(update={"init_from": None}))
+    hardware = config.hardware
+    if hardware is None:
+        return model
+    return to_analog(model, hardware.profile, seed=hardware.seed, layers=hardware.layers, skip=hardware.skip, overrides=hardware.overrides)
+
+
+def check_model(model: nn.Module, images: Tensor, classes: int) -> None:
+    """Try the model on a few images before anything is trained; it is left as it was.
+
+    Args:
+        model: A digital model, on the device of ``images``.
+        images: As they will be given to it, ``(N, channels, height, width)``.
+        classes: How many there are.
+
+    Raises:
+        ConfigError: It does not take such images, or does not give one output per class.
+    """
+    shape = tuple(images.shape[1:])
+    try:
+        with evaluation_mode(model), torch.no_grad():
+            outputs = model(images)
+    except (RuntimeError, ValueError, IndexError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"model: must take images of shape {shape}, {math.prod(shape)} values each; it failed: {reason}") from error
+    if not isinstance(outputs, Tensor) or outputs.shape != (len(images), classes):
+        got = tuple(outputs.shape[1:]) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ConfigError(f"model: must give {classes} outputs a sample, one per class of the data, got {got}")
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's global generators as a function of ``seed``; afterwards they are as they were.
+
+    For what only knows the global generator: the initialisation of torch's layers and dropout.
+    """
+    low, high = stream(seed, "torch").key
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_available() else []):
+        torch.manual_seed(high << 32 | low)
+        yield
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Let torch use ``count`` threads for a while; ``None`` leaves it alone."""
+    before = torch.get_num_threads()
+    try:
+        if count is not None:
+            torch.set_num_threads(count)
+        yield
+    finally:
+        torch.set_num_threads(before)

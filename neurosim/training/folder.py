@@ -1,0 +1,147 @@
+"""The folder of a run: where everything lies that it leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from neurosim import __version__
+from neurosim.atomicfile import write_text
+from neurosim.config import RunConfig, dump_config, load_config
+from neurosim.errors import CheckpointError
+from neurosim.training.provenance import environment
+from neurosim.training.weights import save_weights
+
+Which = Literal["best", "last"]
+_HINT = "a run folder holds resolved.yaml"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``<log.dir>/<name>/<YYYYmmdd-HHMMSS>/`` and what is in it.
+
+    .. code-block:: text
+
+        resolved.yaml     the whole configuration, every default written out
+        versions.json     versions, machine, packages, the recipe
+        metrics.csv       one row every few steps, one per epoch, one for the test; metrics.jsonl has the same rows
+        checkpoints/      step-00000120.pt …: to go on from
+        best/  last/      weights.safetensors, config.yaml, metrics.json
+
+    Args:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def resolved(self) -> Path:
+        """The configuration the run was started with."""
+        return self.path / "resolved.yaml"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.path / "checkpoints"
+
+    def config(self) -> RunConfig:
+        """The configuration the run was started with.
+
+        Raises:
+            ConfigError: The file was changed and does not hold any more.
+        """
+        return load_config(self.resolved)
+
+    def versions(self) -> dict[str, Any]:
+        """What was written down about versions, machine and recipe; empty when the file is gone."""
+        file = self.path / "versions.json"
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
+
+    def weights(self, which: str) -> Path:
+        """The weights file of ``best`` or ``last``."""
+        return self.path / which / "weights.safetensors"
+
+    def save(self, which: Which, model: nn.Module, metrics: Mapping[str, Any], facts: Mapping[str, str] | None = None) -> None:
+        """Write the weights of ``model`` with their configuration and metrics; each file is replaced in one step, the weights first.
+
+        Args:
+            which: ``best`` or ``last``.
+            model: The model, converted when the configuration has hardware.
+            metrics: What it reached, JSON-able.
+            facts: More text for the head of the weights file.
+        """
+        config = self.resolved.read_text(encoding="utf-8")
+        folder = self.path / which
+        folder.mkdir(exist_ok=True)
+        head = {"neurosim": __version__, "config": config, "metrics": json.dumps(dict(metrics)), **(facts or {})}
+        save_weights(self.weights(which), model, head)
+        write_text(folder / "config.yaml", config)
+        write_text(folder / "metrics.json", json.dumps(dict(metrics), indent=2) + "\n")
+
+    def finish(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        """Write ``metrics.json``: what the best epoch reached, and ``metrics``; and give both back."""
+        best = json.loads((self.path / "best" / "metrics.json").read_text(encoding="utf-8"))
+        reached = {name: value for name, value in best.items() if name.startswith(("train_", "validation_"))}
+        everything = {"best_epoch": best["epoch"], **reached, **metrics}
+        write_text(self.path / "metrics.json", json.dumps(everything, indent=2) + "\n")
+        return everything
+
+
+def create_folder(config: RunConfig, facts: Mapping[str, Any]) -> RunFolder:
+    """Make the folder of a new run and write what is known at its start.
+
+    Args:
+        config: The run's configuration.
+        facts: More entries for ``versions.json``, JSON-able.
+
+    Raises:
+        OSError: ``log.dir`` cannot be written to.
+    """
+    base = Path(config.log.dir) / config.name
+    base.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = _first_free(base, stamp)
+    folder = RunFolder(path)
+    text = dump_config(config)
+    write_text(folder.resolved, text)
+    versions = {**environment(), "config_sha256": hashlib.sha256(text.encode()).hexdigest(), **facts}
+    write_text(path / "versions.json", json.dumps(versions, indent=2) + "\n")
+    return folder
+
+
+def _first_free(base: Path, stamp: str) -> Path:
+    """A new folder named ``stamp``, or ``stamp-2`` and so on when runs start within the same second."""
+    number = 1
+    while True:
+        path = base / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def open_folder(path: str | os.PathLike[str]) -> RunFolder:
+    """The run in ``path``.
+
+    Raises:
+        CheckpointError: There is no run; one that may be meant is named.
+    """
+    folder = RunFolder(Path(path))
+    if folder.resolved.is_file():
+        return folder
+    if not folder.path.exists():
+        raise CheckpointError(f"{path}: must be the folder of a run, does not exist")
+    inside = sorted(found.parent for found in folder.path.glob("*/resolved.yaml"))
+    above = folder.path.parent if (folder.path.parent / "resolved.yaml").is_file() else None
+    meant = inside[-1] if inside else above
+    raise CheckpointError(f"{path}: must be the folder of a run, is not ({_HINT})" + (f"; did you mean {meant}?" if meant else ""))
