@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,6 +66,12 @@ class RunFolder:
         file = self.path / "versions.json"
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
+    def resume_command(self) -> str:
+        """What to type to go on with this run."""
+        versions = self.versions()
+        own = [] if versions.get("recipe_shipped", True) else ["--recipe", str(versions["recipe"])]
+        return shlex.join(["neurosim", "train", "--resume", str(self.path), *own])
+
     def weights(self, which: str) -> Path:
         """The weights file of ``best`` or ``last``."""
         return self.path / which / "weights.safetensors"
@@ -85,6 +92,10 @@ class RunFolder:
         save_weights(self.weights(which), model, head)
         write_text(folder / "config.yaml", config)
         write_text(folder / "metrics.json", json.dumps(dict(metrics), indent=2) + "\n")
+
+    def reopen(self) -> None:
+        """Take ``metrics.json`` away: the run is not finished any more, it goes on."""
+        (self.path / "metrics.json").unlink(missing_ok=True)
 
     def finish(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``metrics.json``: what the best epoch reached, and ``metrics``; and give both back."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -147,11 +146,11 @@ class Loop:
         """
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise self._diverged(f"the loss is {value}")
+            raise self._diverged(self._now(), f"the loss is {value}")
         try:
             take_step(loss, self.optimizer, self._scaler, self.config.train.clip_grad_norm)
         except RunError as error:
-            raise self._diverged(str(error)) from None
+            raise self._diverged(self._now(), str(error)) from None
         state = self.state
         state.step += 1
         hits = float(accuracy(outputs.detach(), targets).sum())
@@ -162,7 +161,8 @@ class Loop:
             self._add_row("step", state.of_window.means())
             state.of_window = Sums()
         every = self.config.train.checkpoint.every_steps
-        self._save_and_stop(every is not None and state.step % every == 0, {"epoch": state.epoch, "step": state.step, **state.of_epoch.means()})
+        metrics = {"epoch": state.epoch, "step": state.step, **state.of_epoch.means()}
+        self._save_and_stop(every is not None and state.step % every == 0, metrics)
 
     def evaluate(self, batches: Batches) -> dict[str, float]:
         """Loss and the watched metric on held-out samples, with full noise and without touching the noise of the training."""
@@ -182,7 +182,7 @@ class Loop:
         state, train = self.state, self.config.train
         for name, value in validation.items():
             if not math.isfinite(value):
-                raise self._diverged(f"the validation {name} is {value}")
+                raise self._diverged(f"after {state.step} steps", f"the validation {name} is {value}")
         self._require_finite_weights()
         state.epoch += 1
         row = {**state.of_epoch.means(), **{f"validation_{name}": value for name, value in validation.items()}}
@@ -235,7 +235,7 @@ class Loop:
             self._checkpoints.save(self.state.step, {"state": self.state.to_dict(), "data": self._data, **self._trained.snapshot()})
             self.folder.save("last", self.model, metrics)
         if signum is not None:
-            raise Interrupted(signum, f"neurosim train --resume {shlex.quote(str(self.folder.path))}")
+            raise Interrupted(signum, self.folder.resume_command())
 
     def _restore(self) -> None:
         content = self._checkpoints.newest()
@@ -244,8 +244,10 @@ class Loop:
             return
         if content["data"] != self._data:
             raise CheckpointError(f"{self.folder.path}: must go on with the data it was started on, {content['data']}, got {self._data}")
-        self.state = State.from_dict(content["state"])
         self._trained.restore(content)
+        self.state = State.from_dict(content["state"])
+        if next(self.epochs(), None) is not None:
+            self.folder.reopen()
         try:
             self._rows.keep(self.state.rows)
         except CheckpointError as error:
@@ -253,13 +255,16 @@ class Loop:
 
     def _require_finite_weights(self) -> None:
         if not all_finite(self.model):
-            raise self._diverged("a weight is not finite")
+            raise self._diverged(f"after {self.state.step} steps", "a weight is not finite")
 
-    def _diverged(self, what: str) -> RunError:
+    def _now(self) -> str:
+        return f"step {self.state.step + 1} (epoch {self.state.epoch + 1})"
+
+    def _diverged(self, where: str, what: str) -> RunError:
         lr = self.learning_rate(min(self.state.step, self.total_steps - 1))
         kept = self._checkpoints.paths()
         safe = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        return RunError(f"step {self.state.step + 1} (epoch {self.state.epoch + 1}): {what} at learning rate {lr:.3g}; {safe}. {_ADVICE}")
+        return RunError(f"{where}: {what} at learning rate {lr:.3g}; {safe}. {_ADVICE}")
 
     def _summary(self) -> str:
         sums, best = self.state.of_epoch, self.state.watch.best

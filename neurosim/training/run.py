@@ -75,7 +75,7 @@ def train(
             raise ConfigError("train: must be given a configuration, or a run to resume, got neither")
         settings = config if isinstance(config, RunConfig) and not overrides else load_config(_plain(config), overrides)
         program = load_recipe(settings.recipe, recipe)
-        folder = create_folder(settings, {"recipe": program.name, "recipe_sha256": program.sha256})
+        folder = create_folder(settings, {"recipe": program.name, "recipe_shipped": program.shipped, "recipe_sha256": program.sha256})
     else:
         folder = open_folder(resume)
         settings = _resumed_config(folder, config, overrides)

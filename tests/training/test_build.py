@@ -15,6 +15,7 @@ from torch import nn
 import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.training.build import check_model, seeded, threads
+from neurosim.training.folder import RunFolder
 from neurosim.training.recipe import load_recipe, recipe_file, recipes
 
 Make = Callable[..., dict[str, Any]]
@@ -61,9 +62,16 @@ def test_every_seed_of_a_configuration_works(seed: int) -> None:
 
 def test_threads_come_back_after_an_error() -> None:
     before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="no"), threads(before + 1):
-        assert torch.get_num_threads() == before + 1
-        raise ValueError("no")
+    inside = []
+
+    def fail() -> None:
+        with threads(before + 1):
+            inside.append(torch.get_num_threads())
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        fail()
+    assert inside == [before + 1]
     assert torch.get_num_threads() == before
 
 
@@ -128,6 +136,7 @@ def test_a_run_of_the_users_recipe_is_resumed_only_when_it_is_named_again(make_d
     with pytest.raises(ConfigError, match=r"resume: recipe: must be '.*my_recipe\.py' as when the run was started, got 'classify'"):
         ns.train(resume=run.path)
     assert ns.train(resume=run.path, recipe=tmp_path / "my_recipe.py").metrics == run.metrics
+    assert RunFolder(run.path).resume_command() == f"neurosim train --resume {run.path} --recipe {tmp_path / 'my_recipe.py'}"
 
 
 @pytest.mark.parametrize(

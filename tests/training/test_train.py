@@ -151,7 +151,9 @@ def test_a_run_that_diverges_says_where_and_keeps_its_last_good_checkpoint(make_
     monkeypatch.setattr(Loop, "__enter__", lambda loop: (folders.append(loop.folder.path), enter(loop))[1])
     rates = {"kind": "step", "every_epochs": 1, "gamma": 1e30, "warmup_steps": None}
     config = make_digital(train={"scheduler": rates, "optimizer": {"kind": "sgd", "lr": 1e-2}, "checkpoint": {"every_steps": 1, "keep": 1}})
-    with pytest.raises(RunError, match=r"step 1\d \(epoch 2\): .* at learning rate 1e\+28; the last good checkpoint is .*step-0000.*lower train"):
+    with pytest.raises(
+        RunError, match=r"step 1\d \(epoch 2\): .* at learning rate 1e\+28; the last good checkpoint is .*step-0000.*lower train"
+    ):
         ns.train(config)
     (kept,) = (folders[0] / "checkpoints").iterdir()
     assert all(bool(value.isfinite().all()) for value in load_checkpoint(kept)["model"].values())
