@@ -17,7 +17,7 @@ from neurosim.yamltext import KeyPath as KeyPath
 from neurosim.yamltext import Node as Node
 from neurosim.yamltext import Position as Position
 from neurosim.yamltext import format_key as format_key
-from neurosim.yamltext import one_line
+from neurosim.yamltext import one_line as one_line
 from neurosim.yamltext import parse_yaml as parse_yaml
 from neurosim.yamltext import show as show
 

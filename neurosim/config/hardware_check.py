@@ -1,0 +1,79 @@
+"""Whether what a config says about hardware exists: the profile, and the keys and values that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from neurosim.config.schema import HardwareConfig, SensitivityConfig
+from neurosim.errors import ConfigError
+from neurosim.yamlfile import KeyPath
+
+if TYPE_CHECKING:
+    from neurosim.hardware.chain import ChainSpec
+
+Problem = tuple[KeyPath, str]
+
+
+def check_hardware(hardware: HardwareConfig, study: SensitivityConfig | None = None) -> list[Problem]:
+    """What is wrong, by key: no such profile, keys that name nothing in its chain, values out of their domain.
+
+    Every step of a study's axis is tried by itself on the configured chain; which layers a glob names is known only with the model.
+
+    Args:
+        hardware: The block ``hardware``.
+        study: The block ``sensitivity``.
+
+    Returns:
+        Pairs of key path and text; empty if all is well.
+    """
+    from neurosim.hardware.profile import load_profile
+
+    try:
+        chain = load_profile(hardware.profile).chain
+    except ConfigError as error:
+        return [(("hardware", "profile"), problem.removeprefix("hardware: ")) for problem in error.problems]
+    problems: list[Problem] = []
+    chain = _changed(chain, hardware.overrides, ("hardware", "overrides"), problems)
+    if study is not None:
+        chain = _changed(chain, study.overrides, ("sensitivity", "overrides"), problems)
+        problems += _problems_of_axes(chain, study)
+    return problems
+
+
+def _changed(chain: ChainSpec, overrides: Mapping[str, Mapping[str, Any]], place: KeyPath, problems: list[Problem]) -> ChainSpec:
+    """The chain with the changes of all globs, those that hold; what does not is added to ``problems``."""
+    for glob, changes in overrides.items():
+        chain, found = _tried(chain, changes, {key: (*place, glob, key) for key in changes}, (*place, glob))
+        problems += found
+    return chain
+
+
+def _problems_of_axes(chain: ChainSpec, study: SensitivityConfig) -> list[Problem]:
+    problems: list[Problem] = []
+    for axis, keys in study.axes.items():
+        place: KeyPath = ("sensitivity", "axes", axis)
+        for at, values in enumerate(zip(*keys.values(), strict=True)):
+            step = dict(zip(keys, values, strict=True))
+            _, found = _tried(chain, step, {key: (*place, key, at) for key in step}, place)
+            problems += [(key, text) for key, text in found if text not in {known for _, known in problems}]
+    return problems
+
+
+def _tried(
+    chain: ChainSpec, changes: Mapping[str, Any], places: Mapping[str, KeyPath], together: KeyPath
+) -> tuple[ChainSpec, list[Problem]]:
+    """The chain with the changes, or as it was and why: blamed on single changes where these fail by themselves."""
+    from neurosim.hardware.chain import override
+
+    try:
+        return override(chain, changes, where=""), []
+    except ConfigError as error:
+        whole = error
+    problems: list[Problem] = []
+    for key, value in changes.items():
+        try:
+            override(chain, {key: value}, where="")
+        except ConfigError as error:
+            problems += [(places[key], text.removeprefix(": ")) for text in error.problems]
+    return chain, problems or [(together, text.removeprefix(": ")) for text in whole.problems]

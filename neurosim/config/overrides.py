@@ -1,0 +1,69 @@
+"""``--set a.b=value``: single values of a config from the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from neurosim.errors import ConfigError
+from neurosim.yamlfile import KeyPath, Node, Position, format_key, one_line, parse_yaml, show
+
+SETTING: Final = "--set "  #: how positions of settings begin
+_PART: Final = r'(?:"[^"]*"|[^"=.\s][^"=.]*)'
+_FORM: Final = re.compile(rf"\s*({_PART}(?:\.{_PART})*)\s*=(.*)", re.DOTALL)
+
+
+def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, list[str]]:
+    """The config with its settings, in their order, and what is wrong with them.
+
+    A key is written with dots; a part that has dots itself stands in quotes: ``sensitivity.axes.leakage."*.noise.leakage".0=0.1``. Items of a
+    list are numbered from 0. The value is YAML, such as ``1e-3``, ``null``, ``[64, 10]`` or ``{kind: sgd}``, and replaces what was there. Where
+    the ``kind`` of a block changes, its other keys go, but for those that were set before.
+
+    Args:
+        root: The config; it is not changed.
+        overrides: Texts ``key=value``.
+    """
+    problems: list[str] = []
+    for text in overrides:
+        where = Position(SETTING + one_line(text))
+        try:
+            key, value = _parsed(text, where)
+            root = _with(root, key, (), value, where)
+        except ConfigError as error:
+            problems += error.problems
+    return root, problems
+
+
+def _parsed(text: str, where: Position) -> tuple[KeyPath, Node]:
+    match = _FORM.fullmatch(text)
+    if match is None:
+        raise ConfigError(f"{where}: must be KEY=VALUE with a dotted key, such as train.epochs=3")
+    key = tuple(part.strip('"') if part.startswith('"') else part.strip() for part in re.findall(_PART, match[1]))
+    if key[0] == "extends":
+        raise ConfigError(f"{where}: extends: must be written in a file")
+    return key, parse_yaml(match[2], str(where), lines=False)
+
+
+def _with(node: Node, key: KeyPath, done: KeyPath, value: Node, where: Position) -> Node:
+    """The node with the value at ``key``; ``done`` is the way from the root to it."""
+    if not key:
+        return Node(value.value, where)
+    part, rest = str(key[0]), key[1:]
+    here = (*done, part)
+    if isinstance(node.value, list):
+        if not part.isdecimal() or int(part) >= len(node.value):
+            last = len(node.value) - 1
+            valid = f"a number from 0 to {last}" if node.value else "absent: the list is empty"
+            raise ConfigError(f"{where}: {format_key(here)}: must be {valid}, got {show(part)}")
+        items = list(node.value)
+        items[int(part)] = _with(items[int(part)], rest, here, value, where)
+        return Node(items, node.at)
+    if node.value is not None and not isinstance(node.value, dict):
+        raise ConfigError(f"{where}: {format_key(here)}: must be a key of a block, but {format_key(done)} is {show(node.plain())}")
+    content = dict(node.value or {})
+    if part == "kind" and not rest and "kind" in content and content["kind"].plain() != value.plain():
+        content = {name: child for name, child in content.items() if child.at.line is None and child.at.name.startswith(SETTING)}
+    content[part] = _with(content.get(part, Node(None, where)), rest, here, value, where)
+    return Node(content, node.at if node.value is not None else where)

@@ -1,0 +1,190 @@
+"""What a config file may say.
+
+Everything is immutable and checked as it is made. A block that names a registered component (``data``, ``model``) holds that component's
+arguments beside its own keys; :mod:`neurosim.config.kinds` checks them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from neurosim.assets import list_assets
+from neurosim.config.base import Block, Count, Flag, Globs, Number, Overrides, ProperShare, Seed, Text
+from neurosim.config.kinds import check_arguments, check_kind, plain
+from neurosim.config.study import AcceptConfig as AcceptConfig
+from neurosim.config.study import EngineConfig as EngineConfig
+from neurosim.config.study import SensitivityConfig as SensitivityConfig
+from neurosim.config.train import TrainConfig as TrainConfig
+from neurosim.errors import nearest
+from neurosim.registry import Registry
+from neurosim.yamlfile import show
+
+VERSION = 1
+_FOLDER_SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+class ComponentBlock(Block):
+    """A block whose ``kind`` names a registered component, with the component's arguments beside its own keys.
+
+    In a file, and in what :meth:`model_dump` gives, the arguments stand among the other keys; here they are ``arguments``.
+    """
+
+    kind: Text
+    arguments: dict[str, Any] = Field({}, validate_default=True)
+
+    registry: ClassVar[Callable[[], Registry[Callable[..., Any]]]]
+
+    @classmethod
+    def own_keys(cls) -> list[str]:
+        """The keys that are no arguments."""
+        return [key for key in cls.model_fields if key != "arguments"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        own = {key: value for key, value in given.items() if key in cls.own_keys()}
+        return {**own, "arguments": {key: value for key, value in given.items() if key not in own}}
+
+    @field_validator("kind")
+    @classmethod
+    def _registered(cls, kind: str) -> str:
+        return check_kind(cls.registry(), kind)
+
+    @field_validator("arguments")
+    @classmethod
+    def _fit(cls, arguments: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        if "kind" not in info.data:
+            return arguments
+        return check_arguments(cls.registry(), info.data["kind"], plain(arguments), cls.own_keys())
+
+    @model_serializer(mode="wrap")
+    def _spread(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = handler(self)
+        return {"kind": data.pop("kind"), **data.pop("arguments"), **data}
+
+
+def _datasets() -> Registry[Callable[..., Any]]:
+    from neurosim.datasets import DATASETS
+
+    return DATASETS
+
+
+def _models() -> Registry[Callable[..., Any]]:
+    from neurosim.models import MODELS
+
+    return MODELS
+
+
+class DataConfig(ComponentBlock):
+    """The data set, and how it is served."""
+
+    registry = _datasets
+    batch_size: Count = 64
+    """Samples of a training step."""
+    validation: ProperShare = 0.15
+    """Share of the training set that is held out for choosing."""
+    value_range: tuple[Number, Number] = (0.0, 1.0)
+    """What black and full brightness become."""
+    augment: Literal["none", "flip", "crop_flip"] = "none"
+    """Random changes of training images."""
+
+    @field_validator("value_range")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not value[0] < value[1]:
+            raise ValueError(f"must be [low, high] with low < high, got {show(list(value))}")
+        return value
+
+
+class ModelConfig(ComponentBlock):
+    """The digital model."""
+
+    registry = _models
+    init_from: Text | None = None
+    """Weights to start from: a .safetensors file."""
+
+
+class HardwareConfig(Block):
+    """The simulated hardware that the model is put on."""
+
+    profile: Text
+    """Name of a device profile, or path of one (.yaml)."""
+    seed: Seed = 0
+    """Which chip."""
+    layers: Globs = ("*",)
+    """Layers to convert: globs over their paths."""
+    skip: Globs = ()
+    """Layers of these that stay digital."""
+    overrides: Overrides = Field(default_factory=dict)
+    """Changes of the chain: by glob over layer paths, by dotted key."""
+
+
+class LogConfig(Block):
+    """What a run writes down."""
+
+    dir: Text = "runs"
+    """Folder of the runs; relative to the working folder."""
+    tensorboard: Flag = False
+    """Also write TensorBoard files."""
+    every_steps: Count = 50
+    """Steps between two rows of the step log."""
+
+
+def _known_version(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value != VERSION:
+        newer = "; it was written for a newer neurosim" if value > VERSION else ""
+        raise ValueError(f"must be {VERSION}, the version of the config format that is read here, got {value}{newer}")
+    return value
+
+
+class RunConfig(Block):
+    """One run: a training, a sensitivity study, or both."""
+
+    version: Annotated[Literal[1], BeforeValidator(_known_version)] = 1
+    """Of the config format."""
+    name: str
+    """Of the run and its folder: letters, digits, '_', '-' and '.'."""
+    recipe: str = "classify"
+    """The shipped program that trains."""
+    seed: Seed = 0
+    """Of everything random but the hardware: initial weights, order, split, augmentation."""
+    data: DataConfig
+    model: ModelConfig
+    hardware: HardwareConfig | None = None
+    """null: the model stays digital."""
+    train: TrainConfig = TrainConfig()
+    sensitivity: SensitivityConfig | None = None
+    """null: no study is planned."""
+    log: LogConfig = LogConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, value: str) -> str:
+        if not _FOLDER_SAFE.fullmatch(value) or value.endswith("."):
+            raise ValueError(
+                "must be fit for a folder: up to 100 letters, digits, '_', '-' and '.', a letter or digit first, no '.' last, "
+                f"got {show(value)}"
+            )
+        return value
+
+    @field_validator("recipe")
+    @classmethod
+    def _shipped(cls, value: str) -> str:
+        names = [name.removeprefix("training/").removesuffix(".py") for name in list_assets("training", "*.py")]
+        if value not in names:
+            raise ValueError(f"must be a shipped recipe (your own is named on the command line), got {show(value)}{nearest(value, names)}")
+        return value

@@ -1,0 +1,136 @@
+"""What a sensitivity study does: the block ``sensitivity``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag, field_validator
+
+from neurosim.config.base import Block, Count, Natural, NonNegative, Overrides, Seed, Share, Text
+from neurosim.config.wording import Line, problems
+from neurosim.yamlfile import format_key, show
+
+Axes = dict[Text, dict[Text, tuple[JsonValue, ...]]]
+Chips = Annotated[
+    Annotated[Annotated[Count, Field(le=1_000_000)], Tag("count")] | Annotated[tuple[Seed, ...], Tag("seeds")],
+    Discriminator(lambda value: "seeds" if isinstance(value, list | tuple) else "count"),
+]
+
+
+def _present(later: str, instead: str) -> BeforeValidator:
+    """Refuses what has a name already and comes later."""
+
+    def check(value: Any) -> Any:
+        if value == later:
+            raise ValueError(f"{later!r} is not there yet, it comes in a later version; use {instead}")
+        return value
+
+    return BeforeValidator(check)
+
+
+class AcceptConfig(Block):
+    """What the study is asked to prove."""
+
+    drop_at_most: NonNegative = 0.02
+    """Largest loss against the digital model, in units of the metric."""
+    yield_at_least: Share = 0.9
+    """Share of chips that must keep within the drop."""
+
+
+class EngineConfig(Block):
+    """What runs the evaluations. Results do not depend on it."""
+
+    kind: Annotated[Literal["serial", "process"], _present("dask", "process")] = "serial"
+    """In this process, or in spawned ones."""
+    workers: Annotated[Count, Field(le=4096)] | None = None
+    """process: how many; null: what the cores allow."""
+    threads: Annotated[Count, Field(le=1024)] = 1
+    """CPU threads of each evaluation; part of what is measured."""
+    chunk: Count | None = None
+    """process: evaluations sent to a worker at once; null: chosen."""
+    retries: Natural = 3
+    """process: how often an evaluation whose worker died is tried again."""
+
+
+class SensitivityConfig(Block):
+    """A study of how the metric depends on the hardware."""
+
+    axes: Axes = Field(default_factory=dict)
+    """What is varied, by name: values by chain key. The keys of one axis change together."""
+    mode: Annotated[Literal["grid", "one_at_a_time"], _present("sobol", "grid or one_at_a_time")] = "grid"
+    """All combinations of the axes, or one axis while the others stay as configured."""
+    scopes: Annotated[tuple[Literal["all", "each", "all_but_one"], ...], Field(min_length=1)] = ("all",)
+    """Which layers are on hardware: all of them, each alone, all but one; the others are ideal."""
+    overrides: Overrides = Field(default_factory=dict)
+    """Changes of the chain for the whole study: by glob over layer paths, by dotted key."""
+    chips: Chips = 25
+    """How many chips, from hardware.seed on, or a list of their seeds."""
+    reads: Annotated[Count, Field(le=1_000_000)] = 1
+    """Evaluations of each chip, with fresh noise."""
+    samples: Count | None = None
+    """Test samples to use, from the beginning; null: all."""
+    batch_size: Count = 256
+    """Samples evaluated together; part of what is measured."""
+    metric: Text = "accuracy"
+    """A registered metric."""
+    accept: AcceptConfig = AcceptConfig()
+    engine: EngineConfig = EngineConfig()
+
+    @field_validator("axes")
+    @classmethod
+    def _steps_fit(cls, axes: Axes) -> Axes:
+        found: list[Line] = []
+        owner: dict[str, str] = {}
+        for axis, keys in axes.items():
+            if not keys:
+                found.append(("value_error", (axis,), "must have at least one key with its values, got an empty mapping", keys))
+            lengths = {key: len(values) for key, values in keys.items()}
+            for key, values in keys.items():
+                found += [("value_error", (axis, key), text, values) for text in _problems_of_values(values)]
+                if key in owner:
+                    text = f"must be varied by one axis only, is also in {format_key(('sensitivity', 'axes', owner[key]))}"
+                    found.append(("value_error", (axis, key), text, values))
+                owner.setdefault(key, axis)
+            if len(set(lengths.values())) > 1 and all(lengths.values()):
+                counts = ", ".join(f"{count} for {key!r}" for key, count in lengths.items())
+                found.append(("value_error", (axis,), f"keys that change together must have equally many values, got {counts}", keys))
+            steps = Counter(map(str, zip(*keys.values(), strict=False)))
+            if len(set(lengths.values())) == 1 and max(steps.values(), default=1) > 1:
+                step = next(one for one in zip(*keys.values(), strict=False) if steps[str(one)] > 1)
+                shown = show(step[0] if len(step) == 1 else list(step))
+                found.append(("value_error", (axis,), f"must not have a step twice, got {shown} more than once", keys))
+        if found:
+            raise problems(found)
+        return axes
+
+    @field_validator("scopes", "chips")
+    @classmethod
+    def _once(cls, value: Any) -> Any:
+        if isinstance(value, int):
+            return value
+        if not value:
+            raise ValueError("must have at least 1 entry, got []")
+        repeated = [one for one, count in Counter(value).items() if count > 1]
+        if repeated:
+            raise ValueError(f"must not have an entry twice, got {show(repeated[0])} more than once")
+        return value
+
+    def chip_seeds(self, first: int) -> tuple[int, ...]:
+        """The seeds of the chips.
+
+        Args:
+            first: That of the first one where the config only says how many: ``hardware.seed``.
+
+        >>> SensitivityConfig(chips=3).chip_seeds(17), SensitivityConfig(chips=[4, 9]).chip_seeds(17)
+        ((17, 18, 19), (4, 9))
+        """
+        return tuple(range(first, first + self.chips)) if isinstance(self.chips, int) else self.chips
+
+
+def _problems_of_values(values: Sequence[JsonValue]) -> list[str]:
+    if not values:
+        return ["must have at least 1 entry, got []"]
+    wrong = [value for value in values if isinstance(value, float) and not abs(value) < float("inf")]
+    return [f"must be finite numbers, got {show(wrong[0])}"] if wrong else []

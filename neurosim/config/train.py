@@ -1,0 +1,143 @@
+"""How a model is trained: the block ``train``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from neurosim.config.base import Block, Count, Flag, Natural, NonNegative, Positive, ProperShare, Share
+
+LearningRate = Annotated[Positive, Field(le=1000)]
+WeightDecay = Annotated[NonNegative, Field(le=1000)]
+
+
+class _Adaptive(Block):
+    kind: str
+    lr: LearningRate = 1e-3
+    """Learning rate before the schedule's factor."""
+    betas: tuple[ProperShare, ProperShare] = (0.9, 0.999)
+    """Decay of the running means of the gradient and of its square."""
+    eps: Annotated[Positive, Field(le=1)] = 1e-8
+    """Added to the denominator."""
+
+
+class AdamConfig(_Adaptive):
+    """Adam, weight decay added to the gradient."""
+
+    kind: Literal["adam"]
+    weight_decay: WeightDecay = 0.0
+    """L2 penalty, added to the gradient."""
+
+
+class AdamWConfig(_Adaptive):
+    """Adam with decoupled weight decay."""
+
+    kind: Literal["adamw"]
+    weight_decay: WeightDecay = 0.01
+    """Share of a weight taken away per unit of learning rate."""
+
+
+class SGDConfig(Block):
+    """Stochastic gradient descent."""
+
+    kind: Literal["sgd"]
+    lr: LearningRate = 0.01
+    """Learning rate before the schedule's factor."""
+    weight_decay: WeightDecay = 0.0
+    """L2 penalty, added to the gradient."""
+    momentum: ProperShare = 0.0
+    """Share of the last step that is taken again."""
+    nesterov: Flag = False
+    """Look ahead along the momentum, which must then be > 0."""
+
+    @field_validator("nesterov")
+    @classmethod
+    def _needs_momentum(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("momentum") == 0:
+            raise ValueError("must be false without momentum, got true; set momentum > 0")
+        return value
+
+
+class _Schedule(Block):
+    kind: str
+    warmup_steps: Natural = 0
+    """Steps over which the learning rate rises linearly to its full value."""
+
+
+class ConstantConfig(_Schedule):
+    """The learning rate stays as it is after the warm-up."""
+
+    kind: Literal["constant"]
+
+
+class CosineConfig(_Schedule):
+    """Half a cosine from the full learning rate to a fraction of it at the end of the run."""
+
+    kind: Literal["cosine"]
+    final_fraction: Share = 0.0
+    """Learning rate at the end, as a fraction of the full one."""
+
+
+class StepConfig(_Schedule):
+    """The learning rate is multiplied by ``gamma`` every so many epochs."""
+
+    kind: Literal["step"]
+    every_epochs: Count = 10
+    """Epochs between two steps."""
+    gamma: Annotated[Positive, Field(le=1)] = 0.1
+    """Factor of a step."""
+
+
+class EarlyStoppingConfig(Block):
+    """Stop when the validation metric has not improved for some time."""
+
+    patience: Count = 5
+    """Epochs without improvement after which the run ends."""
+    min_delta: NonNegative = 0.0
+    """What counts as an improvement, in units of the metric."""
+
+
+class TrainNoiseConfig(Block):
+    """How the noise of the hardware is used while training."""
+
+    schedule: Literal["constant", "linear_ramp"] = "constant"
+    """Full noise from the start, or rising from none."""
+    ramp_epochs: Count = 1
+    """linear_ramp: epochs until the noise has its full strength."""
+    redraw: Literal["step", "epoch"] = "step"
+    """New noise in every step, or held for an epoch."""
+
+
+class CheckpointConfig(Block):
+    """When the state of a run is saved, from which it can be resumed."""
+
+    every_steps: Count | None = None
+    """Also within an epoch: steps between two checkpoints."""
+    every_epochs: Count = 1
+    """Epochs between two checkpoints."""
+    keep: Count = 2
+    """How many of the last checkpoints stay on disk."""
+
+
+class TrainConfig(Block):
+    """How a model is trained."""
+
+    epochs: Count = 20
+    """Passes over the training set."""
+    optimizer: Annotated[AdamConfig | AdamWConfig | SGDConfig, Field(discriminator="kind")] = AdamConfig(kind="adam")
+    scheduler: Annotated[ConstantConfig | CosineConfig | StepConfig, Field(discriminator="kind")] = ConstantConfig(kind="constant")
+    clip_grad_norm: Positive | None = None
+    """Longest gradient, as an L2 norm over all parameters; null: no limit."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Of the digital arithmetic; bf16 and fp16 are automatic mixed precision."""
+    label_smoothing: ProperShare = 0.0
+    """Probability that is spread evenly over the classes."""
+    early_stopping: EarlyStoppingConfig | None = None
+    """On the validation metric; null: train all epochs."""
+    noise: TrainNoiseConfig = TrainNoiseConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    device: Literal["cpu", "cuda", "auto"] = "auto"
+    """Where to compute; auto is a GPU where there is one."""
+    threads: Annotated[Count, Field(le=1024)] | None = None
+    """CPU threads of torch; null: as torch decides."""
