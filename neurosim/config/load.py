@@ -1,11 +1,11 @@
 """From YAML files to a checked configuration, and back.
 
-What is wrong is said all at once, a line each: ``file:line: key: what must hold, got what; did you mean``. What was set on the command line is
-named by its ``--set``. A file may stand on others by ``extends``: see :func:`neurosim.yamlfile.read_composed`.
+What is wrong is said all at once, a line each: ``file:line: key: what must hold, got what; did you mean``. What was set on the command
+line is named by its ``--set``. A file may stand on others by ``extends``: see :func:`neurosim.yamlfile.read_composed`.
 
-A relative path that a file gives as ``init_from``, ``path``, ``root``, or ``profile`` (ending in ``.yaml``) is one from the folder of that file,
-and one after ``--set`` is from the working folder; both become absolute. If nothing is there, it stays as it is written, and whoever reads it
-looks in the working folder and in the data folder. Environment variables are not expanded.
+A relative path that a file gives as ``init_from``, ``path``, ``root``, or ``profile`` (ending in ``.yaml``) is one from the folder of
+that file, and one after ``--set`` is from the working folder; both become absolute. If nothing is there, it stays as it is written, and
+whoever reads it looks in the working folder and in the data folder. Environment variables are not expanded.
 """
 
 from __future__ import annotations

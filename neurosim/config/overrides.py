@@ -17,9 +17,9 @@ _FORM: Final = re.compile(rf"\s*({_PART}(?:\.{_PART})*)\s*=(.*)", re.DOTALL)
 def apply_overrides(root: Node, overrides: Sequence[str]) -> tuple[Node, list[str]]:
     """The config with its settings, in their order, and what is wrong with them.
 
-    A key is written with dots; a part that has dots itself stands in quotes: ``sensitivity.axes.leakage."*.noise.leakage".0=0.1``. Items of a
-    list are numbered from 0. The value is YAML, such as ``1e-3``, ``null``, ``[64, 10]`` or ``{kind: sgd}``, and replaces what was there. Where
-    the ``kind`` of a block changes, its other keys go, but for those that were set before.
+    A key is written with dots; a part that has dots itself stands in quotes: ``sensitivity.axes.leakage."*.noise.leakage".0=0.1``. Items of
+    a list are numbered from 0. The value is YAML, such as ``1e-3``, ``null``, ``[64, 10]`` or ``{kind: sgd}``, and replaces what was
+    there. Where the ``kind`` of a block changes, its other keys go, but for those that were set before.
 
     Args:
         root: The config; it is not changed.

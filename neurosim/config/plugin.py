@@ -20,8 +20,8 @@ _PREFIX: Final = "neurosim_plugin_"
 def load_plugin(path: str | os.PathLike[str]) -> ModuleType:
     """Run a Python file, so that it registers what it has; a file that was run in this process before is not run again.
 
-    The module's name depends on the path alone. What the file defines can therefore be pickled, and unpickled in another process that has loaded
-    the same file.
+    The module's name depends on the path alone. What the file defines can therefore be pickled, and unpickled in another process that has
+    loaded the same file.
 
     Args:
         path: A ``.py`` file. It can import installed packages, not its neighbours.
