@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from neurosim.plot.style import COLOURS, INK, MARKERS, add_legend, label_axes, new_figure, short_names
+from neurosim.plot.style import COLOURS, INK, MARKERS, add_legend, label_axes, new_figure, short_names, whiskers
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -29,7 +29,7 @@ def layer_bars(
     xlabel: str,
     label: str = "",
     others: Sequence[tuple[str, Sequence[Bar]]] = (),
-    longest_name: int = 24,
+    longest_name: int = 22,
 ) -> tuple[Figure, Axes]:
     """Horizontal bars with intervals, the first at the top.
 
@@ -53,7 +53,7 @@ def layer_bars(
         whiskers = _whiskers(ax, known, rows, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], 0.12 * i)
         handles.append((whiskers.lines[0], other))
     ax.axvline(0, color=INK, linewidth=0.8)
-    ax.set_yticks(list(rows.values()), short_names(list(rows), longest_name), parse_math=False, fontsize=8.5)
+    ax.set_yticks(list(rows.values()), short_names(list(rows), longest_name), parse_math=False, fontsize=9.5)
     ax.set_ylim(len(bars) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
@@ -64,6 +64,6 @@ def layer_bars(
 
 def _whiskers(ax: Axes, bars: Sequence[Bar], rows: dict[str, int], colour: str, marker: str, shift: float = 0.0) -> ErrorbarContainer:
     values = [bar.value for bar in bars]
-    ends = [[bar.value - bar.low for bar in bars], [bar.high - bar.value for bar in bars]]
+    ends = whiskers(values, [bar.low for bar in bars], [bar.high for bar in bars])
     places = [rows[bar.name] + shift for bar in bars]
     return ax.errorbar(values, places, xerr=ends, fmt=marker, color=colour, markersize=5, elinewidth=1.2, capsize=2.5, linestyle="none")

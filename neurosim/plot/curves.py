@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from neurosim.plot.style import COLOURS, DASHES, GREY, INK, MARKERS, add_legend, label_axes, new_figure, number
+from neurosim.plot.style import COLOURS, DASHES, GREY, INK, MARKERS, add_legend, label_axes, new_figure, number, whiskers
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -36,11 +36,11 @@ def noise_curve(
     baseline: float | None = None,
     accept: float | None = None,
 ) -> tuple[Figure, Axes]:
-    """A quantity against a hardware parameter, with a band for each series.
+    """A quantity against a hardware parameter, with an interval for each series.
 
     Args:
         curves: The series. Numbers on ``x`` are placed to scale, or on a logarithmic scale where they span a factor of 8 and their ratios
-            are more even than their differences; if any is text, all are placed side by side.
+            are more even than their differences. If any is text, all are placed side by side, as points with whiskers.
         xlabel: What ``x`` is.
         ylabel: What ``y`` is, with its unit.
         baseline: The digital model's value: a grey line.
@@ -50,13 +50,20 @@ def noise_curve(
         The figure and its axes.
     """
     fig, ax = new_figure(3.3)
+    words = any(isinstance(x, str) for curve in curves for x in curve.x)
     place = _scale(ax, [x for curve in curves for x in curve.x])
     handles: list[tuple[Artist, str]] = []
     for i, curve in enumerate(curves):
         colour, xs = COLOURS[i % len(COLOURS)], [place(x) for x in curve.x]
         marker, dash = MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)]
-        ax.fill_between(xs, list(curve.low), list(curve.high), color=colour, alpha=0.18, linewidth=0)
-        (line,) = ax.plot(xs, list(curve.y), color=colour, marker=marker, linestyle=dash, markersize=5, linewidth=1.8)
+        if words:
+            shifted = [x + 0.12 * (i - (len(curves) - 1) / 2) for x in xs]
+            ends = whiskers(curve.y, curve.low, curve.high)
+            points = ax.errorbar(shifted, list(curve.y), yerr=ends, color=colour, fmt=marker, markersize=6, elinewidth=1.6, capsize=3)
+            line = points.lines[0]
+        else:
+            ax.fill_between(xs, list(curve.low), list(curve.high), color=colour, alpha=0.18, linewidth=0)
+            (line,) = ax.plot(xs, list(curve.y), color=colour, marker=marker, linestyle=dash, markersize=5, linewidth=1.8)
         if not math.isnan(curve.level):
             ax.axhline(curve.level, color=colour, linewidth=0.9, linestyle=dash)
         handles.append((line, curve.label))

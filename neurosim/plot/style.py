@@ -51,6 +51,14 @@ def add_legend(fig: Figure, handles: Sequence[tuple[Artist, str]]) -> None:
         text.set_text(shorten(wanted, 56))
 
 
+def whiskers(values: Sequence[float], low: Sequence[float], high: Sequence[float]) -> list[list[float]]:
+    """Lengths of error bars below and above; NaN, which draws none, where there is no interval."""
+    return [
+        [max(v - end, 0.0) for v, end in zip(values, low, strict=True)],
+        [max(end - v, 0.0) for v, end in zip(values, high, strict=True)],
+    ]
+
+
 def shorten(name: str, most: int) -> str:
     """The name with its middle left out where it is longer than ``most`` characters; of its end, which tells layers apart, more is kept.
 

@@ -132,7 +132,7 @@ def _notes(study: Study, headline: Summary | None) -> list[str]:
     unfinished = sum(row.unfinished for row in study.rows.values())
     if unfinished:
         found.append(
-            f"{unfinished} of {len(study.results)} trials did not finish; they are listed under Failures and nothing is proven good."
+            f"{unfinished} of {len(study.results)} trials did not finish: see Failures. A setting that lacks one is never proven good."
         )
     return found
 

@@ -88,7 +88,7 @@ def yield_picture(digest: dict[str, Any], words: Wording) -> Picture | None:
     span = f"from {words.value(first[0]['value'])} to {words.value(first[-1]['value'])}"
     alt = f"Step curve of the share of chips against {words.name}: {span}."
     rows = [[one["name"], words.value(step["value"]), share(step["share"])] for one in series for step in one["steps"]]
-    title = f"Share of chips that reach each {words.metric}"
+    title = f"Share of chips that {'reach' if words.higher_is_better else 'stay within'} each {words.metric}"
     return Picture("yield-1", title, how, alt, svg(draw, "yield-1", alt), [], ["study", words.metric, "chips [interval]"], rows)
 
 
@@ -118,8 +118,12 @@ def _curve(curve: dict[str, Any], digest: dict[str, Any], words: Wording, ident:
         return plot.noise_curve(lines, xlabel=axis, ylabel=words.name, baseline=baseline, accept=_level(digest, words))
 
     chips = max(row["chips"] for row in main["rows"])
-    band = "one chip, so there is no band" if chips == 1 else "the band is the 95 % interval of that mean over chips"
-    how = f"Each point is the mean over {count(chips, 'chip')}; {band}; grey is the same model without hardware"
+    mark = "whisker" if any(isinstance(row["x"], str) for row in main["rows"]) else "band"
+    if chips == 1:
+        how = f"Each point is the one chip simulated, so there is no {mark}"
+    else:
+        how = f"Each point is the mean over {chips} chips and the {mark} its 95 % interval over chips"
+    how += "; grey is the same model without hardware"
     how += ", dotted is what acceptance requires." if digest["acceptance"] else "."
     notes = [f"Changed{' together' if len(curve['keys']) > 1 else ''}: {', '.join(curve['keys'])}."] if curve["keys"] else []
     notes += [f"Held: {settings(main['held'])}."] if main["held"] else []

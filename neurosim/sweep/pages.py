@@ -46,11 +46,15 @@ def terminal(digest: dict[str, Any]) -> str:
     widths = [max(len(line[i]) for line in [head, *rows]) for i in range(len(head))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in [head, *rows]]
     study = digest["study"]
+    alone = [row for row in (digest["layers"] or {"rows": []})["rows"] if row["alone"] and row["alone"]["value"] is not None]
     lines = [f"{digest['verdict']['word']}  {study['name']}: {headline(digest, words)}", why(digest, words), "", *table, ""]
     lines.append(
         f"Brackets: {percent(study['level'])} confidence over chips ({study['chips']}), the {count(study['samples'], 'test sample')} held; "
         f"{count(study['trials'], 'trial')} in {duration(study['wall_s'])}."
     )
+    if alone:
+        worst = max(alone, key=lambda row: row["alone"]["value"])
+        lines.append(f"Most sensitive layer: {worst['name']}, {words.worse} {words.points(worst['alone']['value'])} on hardware by itself.")
     return "\n".join([*lines, *(f"Note: {note}" for note in digest["notes"])])
 
 
@@ -115,6 +119,7 @@ def _context(digest: dict[str, Any], words: Wording) -> dict[str, Any]:
         "layer_lines": layer_lines,
         "gap_rows": [[_place(gap), _SCOPES[gap["scope"]], f"{gap['trials']} of {gap['of']}"] for gap in digest["failures"]["gaps"]],
         "place": _place,
+        "failed": _failed(digest["failures"]),
         "provenance": _provenance(digest),
     }
 
@@ -176,6 +181,15 @@ def _facts(study: dict[str, Any]) -> list[tuple[str, str]]:
     return [(label, str(value)) for label, value in found if value is not None]
 
 
+def _failed(failures: Mapping[str, Any]) -> str:
+    """How many trials there are and how they ended, in one line."""
+    planned, finished = failures["planned"], failures["finished"]
+    if planned == finished:
+        return f"All {count(planned, 'planned trial')} finished."
+    ended = f"{failures['failed']} failed, {failures['non_finite']} gave outputs that are not finite, {failures['missing']} missing."
+    return f"{'' if planned is None else f'{planned} planned, '}{failures['stored']} stored, {finished} finished: {ended}"
+
+
 def _provenance(digest: dict[str, Any]) -> list[list[str]]:
     study, reproduce = digest["study"], digest["reproduce"]
     checkpoint, profile = reproduce["checkpoint"] or {}, study["profile"] or {}
@@ -206,12 +220,13 @@ def _markdown(text: object) -> str:
     """Text that Markdown shows letter for letter, on one line."""
     line = " ".join(str(text).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return "".join("\\" + c if c in "\\`*_[]|#~$" else c for c in line)
+    line = re.sub(r"[\\`*|#~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)  # an underscore within a word is no emphasis
+    return re.sub(r"\](?=[(:\[])", r"\\]", line)
 
 
 def _unbroken(text: str) -> str:
     """The text with numbers kept on one line with their units, and both ends of an interval together."""
-    return re.sub(r"(?<=\d) (?=%|points?\b)|(?<=[\d.],) (?=-?\d[\d.]*\])", "\u00a0", text)
+    return re.sub(r"(?<=[\d\]]) (?=%|points?\b)|(?<=[\d.],) (?=-?\d[\d.]*\])", "\u00a0", text)
 
 
 def _fence(text: str) -> str:

@@ -77,14 +77,14 @@ class Report:
         if target.is_dir() or not target.suffix:
             target.mkdir(parents=True, exist_ok=True)
             for suffix in (".html", ".md", ".json"):
-                write_text(target / f"report{suffix}", makers[suffix]())
-            write_text(target / "trials.csv", self._trials())
-            write_text(target / "summary.csv", self._summary())
+                _write(target / f"report{suffix}", makers[suffix]())
+            _write(target / "trials.csv", self._trials())
+            _write(target / "summary.csv", self._summary())
             return target
         if target.suffix not in makers:
             hint = nearest(target.suffix, makers)
             raise ConfigError(f"report: the file must end in .html, .md, .json or .csv, got {target.name!r}{hint}")
-        write_text(target, makers[target.suffix]())
+        _write(target, makers[target.suffix]())
         return target
 
     @cached_property
@@ -102,7 +102,7 @@ class Report:
         return pages.markdown(self._digest)
 
     def _json(self) -> str:
-        return json.dumps(self._digest, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+        return json.dumps(self._digest, indent=2, allow_nan=False) + "\n"
 
     def _trials(self) -> str:
         """One line per trial: its columns as they are, the value of every axis, the name of the layer."""
@@ -128,6 +128,12 @@ class Report:
             blank = [""] * len(Interval._fields)
             lines.append([*place, len(row.chips), row.unfinished, *(part for i in intervals for part in (i or blank))])
         return _csv(head, lines)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write text that may hold what came out of a broken program: bytes that are no text, control characters."""
+    kept = "".join(c if c >= " " or c in "\n\t" else " " for c in text)
+    write_text(path, kept.encode("utf-8", "replace").decode())
 
 
 def _csv(head: list[str], rows: Iterable[Iterable[Any]]) -> str:

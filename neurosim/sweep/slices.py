@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from neurosim.sweep.results import Results
 
@@ -119,18 +120,19 @@ def _ranks(results: Results, axis: str) -> dict[Value, float]:
 
 
 def _rank(ranks: Mapping[Value, float], wanted: Value) -> float:
-    """Rank of a value; between its neighbours where the plan does not have it."""
+    """Rank of a value; in between where the plan has only its neighbours."""
     if wanted in ranks:
         return ranks[wanted]
-    if isinstance(wanted, str) or any(isinstance(value, str) for value in ranks):
+    numbers = sorted((float(value), rank) for value, rank in ranks.items() if not isinstance(value, str))
+    if isinstance(wanted, str) or not numbers:
         return 0.0
-    close = [rank for value, rank in ranks.items() if math.isclose(float(value), wanted, rel_tol=1e-9)]
-    return close[0] if close else sum(float(value) < wanted for value in ranks) - 0.5
+    return float(np.interp(wanted, [value for value, _ in numbers], [rank for _, rank in numbers]))
 
 
 def _ordered(results: Results, axis: str, present: Iterable[Value]) -> list[Value]:
-    """Those values of an axis: numbers rising, without the text that stands where the configured hardware has no single number;
-    in the order of the plan where there are not two numbers.
+    """Those values of an axis: numbers rising, without the text that stands where the configured hardware has no single number.
+
+    Where there are not two numbers, all values in the order of the plan.
     """
     wanted = set(present)
     listed = [value for value in dict.fromkeys(results.axes[axis]) if value in wanted]
