@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.config import RunConfig
-from neurosim.errors import CheckpointError, RunError
+from neurosim.errors import CheckpointError, ConfigError, RunError
 from neurosim.random import permutation, stream
 from neurosim.training.checkpoint import Checkpoints
 from neurosim.training.evaluate import Batches, measure
@@ -193,6 +193,8 @@ class Loop:
             better = self._metric.higher_is_better
             state.watch = observe(state.watch, validation[self._metric.name], state.epoch, higher_is_better=better, min_delta=delta)
             state.stopped_early = is_over(state.watch, stopping.patience if stopping is not None else None)
+        elif train.early_stopping is not None:
+            raise ConfigError("train.early_stopping: needs a validation set to watch, data.validation is 0; set it, or leave this out")
         else:
             state.watch = Watch(best_epoch=state.epoch)
         row = self._add_row("epoch", row)

@@ -131,6 +131,11 @@ def test_without_a_validation_set_the_last_epoch_counts(make_digital: Make) -> N
     assert "validation_accuracy" not in run.metrics
 
 
+def test_early_stopping_without_a_validation_set_is_refused(make_digital: Make) -> None:
+    with pytest.raises(ConfigError, match="needs a validation set to watch"):
+        ns.train(make_digital(data={"validation": 0}, train={"early_stopping": {"patience": 2}}))
+
+
 def test_early_stopping_ends_a_run_that_does_not_get_better(make_digital: Make) -> None:
     run = ns.train(make_digital(train={"epochs": 9, "optimizer": {"lr": 1e-12}, "early_stopping": {"patience": 2}}))
     assert run.metrics["epochs"] == 3
@@ -149,8 +154,8 @@ def test_a_run_that_diverges_says_where_and_keeps_its_last_good_checkpoint(make_
     folders = []
     enter = Loop.__enter__
     monkeypatch.setattr(Loop, "__enter__", lambda loop: (folders.append(loop.folder.path), enter(loop))[1])
-    rates = {"kind": "step", "every_epochs": 1, "gamma": 1e30, "warmup_steps": None}
-    config = make_digital(train={"scheduler": rates, "optimizer": {"kind": "sgd", "lr": 1e-2}, "checkpoint": {"every_steps": 1, "keep": 1}})
+    monkeypatch.setattr(Loop, "learning_rate", lambda loop, step: 1e-2 if step < 9 else 1e28)
+    config = make_digital(train={"optimizer": {"kind": "sgd"}, "checkpoint": {"every_steps": 1, "keep": 1}})
     with pytest.raises(
         RunError, match=r"step 1\d \(epoch 2\): .* at learning rate 1e\+28; the last good checkpoint is .*step-0000.*lower train"
     ):
