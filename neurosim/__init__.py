@@ -73,9 +73,9 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.sweep import sensitivity as sensitivity
     from neurosim.training import METRICS as METRICS
     from neurosim.training import Run as Run
-    from neurosim.training import evaluate as evaluate
     from neurosim.training import load as load
     from neurosim.training import train as train
+    from neurosim.training.evaluate import evaluate as evaluate
 
 _MODULES = ("datasets", "errors", "hardware", "models", "nn", "plot", "random")
 _NAMES = {
@@ -93,7 +93,8 @@ _NAMES = {
     "neurosim.models": ("MODELS",),
     "neurosim.registry": ("Registry",),
     "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
-    "neurosim.training": ("METRICS", "Run", "evaluate", "load", "train"),
+    "neurosim.training": ("METRICS", "Run", "load", "train"),
+    "neurosim.training.evaluate": ("evaluate",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

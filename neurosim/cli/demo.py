@@ -9,7 +9,7 @@ import neurosim as ns
 from neurosim.cli import runs
 from neurosim.cli.common import Parsers, add_set, command
 from neurosim.cli.output import note, result
-from neurosim.cli.sensitivity import plan_of, study
+from neurosim.cli.sensitivity import one_chip_again, plan_of, study
 
 CONFIG = "pkg:analogvnn/digits_mlp.yaml"
 _MORE = f"""\
@@ -33,9 +33,10 @@ def run(args: argparse.Namespace) -> int:
     digital = ns.train(config.model_copy(update={"name": f"{config.name}_digital", "hardware": None}))
     note(f"3/4 studying the photonic network over {plan.chips} chips\n    {digital.path}")
     out = photonic.path / "sensitivity"
-    first = study(_trained(config, photonic.path), plan, out, command=args.command_line)
+    first = study(_trained(config, photonic.path), plan, out, command=args.command_line, rerun=_rerun(args, photonic.path))
     note("4/4 studying the digital twin on the same chips")
-    second = study(_trained(config, digital.path), plan, digital.path / "sensitivity", command=args.command_line)
+    beside = digital.path / "sensitivity"
+    second = study(_trained(config, digital.path), plan, beside, command=args.command_line, rerun=_rerun(args, digital.path))
     report = ns.Report(first.results, compare={"digitally trained": second.results})
     report.save(out)
     result(str(report))
@@ -45,3 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _trained(config: ns.RunConfig, run: Path) -> runs.Trained:
     return runs.Trained(config, run / "best" / "weights.safetensors", run)
+
+
+def _rerun(args: argparse.Namespace, run: Path) -> str:
+    return one_chip_again(CONFIG, str(run), args.overrides, [])

@@ -7,6 +7,7 @@ import hashlib
 import os
 import shlex
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         result_json(estimate) if args.json else result(pairs(estimate))
         return 0
     out = Path(args.out) if args.out else trained.run / "sensitivity" / (f"chip-{args.chip}" if args.chip is not None else "")
-    report = study(trained, plan, out, command=args.command_line)
+    rerun = one_chip_again(args.source, args.checkpoint, args.overrides, args.plugin)
+    report = study(trained, plan, out, command=args.command_line, rerun=rerun)
     report.save(out)
     if args.json:
         result_json({"folder": out, **report.summary()})
@@ -87,7 +89,7 @@ def plan_of(config: ns.RunConfig) -> SensitivityConfig:
     return config.sensitivity
 
 
-def study(trained: runs.Trained, plan: SensitivityConfig, out: Path, *, command: str) -> ns.Report:
+def study(trained: runs.Trained, plan: SensitivityConfig, out: Path, *, command: str, rerun: str) -> ns.Report:
     """Run a study of a trained model.
 
     Args:
@@ -95,6 +97,7 @@ def study(trained: runs.Trained, plan: SensitivityConfig, out: Path, *, command:
         plan: What to evaluate.
         out: Folder for the journal and the results.
         command: What the user typed, for the report and for going on.
+        rerun: What evaluates one chip again, with ``{chip}`` for its seed.
 
     Raises:
         Interrupted: It was stopped; what is finished is kept, and ``command`` goes on.
@@ -110,7 +113,7 @@ def study(trained: runs.Trained, plan: SensitivityConfig, out: Path, *, command:
         "config_sha256": hashlib.sha256(text.encode()).hexdigest(),
         "checkpoint": {"path": str(trained.weights), "sha256": hashlib.sha256(trained.weights.read_bytes()).hexdigest()},
         "command": command,
-        "rerun": f"neurosim sensitivity {shlex.quote(str(trained.run))} --chip {{chip}}",
+        "rerun": rerun,
         "data": f"{data.name}, {len(data.test.labels)} test samples; {data.source}",
     }
     try:
@@ -118,6 +121,19 @@ def study(trained: runs.Trained, plan: SensitivityConfig, out: Path, *, command:
     except KeyboardInterrupt as stop:
         number = signal.SIGTERM if getattr(stop.__context__, "exit_code", 130) == 128 + signal.SIGTERM else signal.SIGINT
         raise Interrupted(number, command) from None
+
+
+def one_chip_again(source: str, checkpoint: str | None, overrides: Sequence[str], plugins: Sequence[str]) -> str:
+    """The command that evaluates one chip of a study again, as a format string with ``{chip}``.
+
+    >>> one_chip_again("my.yaml", "runs/my/best", ["train.epochs=3"], []).format(chip=5)
+    'neurosim sensitivity my.yaml --checkpoint runs/my/best --set train.epochs=3 --chip 5'
+    """
+    options = ["--checkpoint", checkpoint] if checkpoint else []
+    options += [part for change in overrides for part in ("--set", change)]
+    options += [part for file in plugins for part in ("--plugin", file)]
+    same = shlex.join(["neurosim", "sensitivity", source, *options])
+    return same.replace("{", "{{").replace("}", "}}") + " --chip {chip}"
 
 
 def _estimate(trained: runs.Trained, plan: SensitivityConfig) -> dict[str, object]:
