@@ -75,5 +75,8 @@ def _tried(
         try:
             override(chain, {key: value}, where="")
         except ConfigError as error:
-            problems += [(places[key], text.removeprefix(": ")) for text in error.problems]
+            texts = {text.removeprefix(": ").partition(": ")[2] or text: text.removeprefix(": ") for text in reversed(error.problems)}
+            problems += [
+                (places[key], text) for text in reversed(texts.values())
+            ]  # a glob's value fails in all its stages alike: say it once
     return chain, problems or [(together, text.removeprefix(": ")) for text in whole.problems]

@@ -104,19 +104,20 @@ def _named(name: str) -> Path:
     return packaged_config(name)
 
 
-def _node(value: Any, at: Position) -> Node:
+def _node(value: Any, at: Position, place: KeyPath = ()) -> Node:
     """Plain data as nodes that are all written in one place."""
+    where = f"{at}: {format_key(place)}: " if place else f"{at}: "
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise ConfigError(f"{at}: a key must be a text, got {show(key)}")
-        return Node({key: _node(child, at) for key, child in value.items()}, at)
+                raise ConfigError(f"{where}a key must be a text, got {show(key)}")
+        return Node({key: _node(child, at, (*place, key)) for key, child in value.items()}, at)
     if isinstance(value, list | tuple):
-        return Node([_node(child, at) for child in value], at)
+        return Node([_node(child, at, (*place, index)) for index, child in enumerate(value)], at)
     try:
         return Node(plain(value), at)
     except ValueError as error:
-        raise ConfigError(f"{at}: {error}") from None
+        raise ConfigError(f"{where}{error}") from None
 
 
 def _located(node: Node, key: str = "") -> Node:
@@ -142,7 +143,10 @@ def _checked(block: type[B], file: YamlFile, problems: Iterable[str]) -> B:
         config = block.model_validate(file.data)
     except ValidationError as error:
         found += [_line(file, line["loc"], str((line.get("ctx") or {}).get("in_our_words", line["msg"]))) for line in error.errors()]
-    hardware = _block(HardwareConfig, file.data.get("hardware"))
+    given = file.data.get("hardware")
+    hardware = _block(HardwareConfig, given)
+    if hardware is None and isinstance(given, Mapping):
+        hardware = _block(HardwareConfig, {"profile": given.get("profile")})  # the rest of the block is faulty, the name may be wrong too
     if hardware is not None:
         study = _block(SensitivityConfig, file.data.get("sensitivity"))
         found += [_line(file, key, text) for key, text in check_hardware(hardware, study)]

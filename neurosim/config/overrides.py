@@ -62,8 +62,8 @@ def _with(node: Node, key: KeyPath, done: KeyPath, value: Node, where: Position)
         return Node(items, node.at)
     if node.value is not None and not isinstance(node.value, dict):
         raise ConfigError(f"{where}: {format_key(here)}: must be a key of a block, but {format_key(done)} is {show(node.plain())}")
-    content = dict(node.value or {})
+    content, at = dict(node.value or {}), where if node.value is None else node.at
     if part == "kind" and not rest and "kind" in content and content["kind"].plain() != value.plain():
-        content = {name: child for name, child in content.items() if child.at.line is None and child.at.name.startswith(SETTING)}
+        content, at = {name: child for name, child in content.items() if child.at.line is None and child.at.name.startswith(SETTING)}, where
     content[part] = _with(content.get(part, Node(None, where)), rest, here, value, where)
-    return Node(content, node.at if node.value is not None else where)
+    return Node(content, at)

@@ -146,8 +146,8 @@ class LogConfig(Block):
 
 def _known_version(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool) and value != VERSION:
-        newer = "; it was written for a newer neurosim" if value > VERSION else ""
-        raise ValueError(f"must be {VERSION}, the version of the config format that is read here, got {value}{newer}")
+        newer = ", which is that of a newer one" if value > VERSION else ""
+        raise ValueError(f"must be {VERSION}, the version that this neurosim reads, got {value}{newer}")
     return value
 
 
@@ -175,10 +175,8 @@ class RunConfig(Block):
     @classmethod
     def _fit_for_a_folder(cls, value: str) -> str:
         if not _FOLDER_SAFE.fullmatch(value) or value.endswith("."):
-            raise ValueError(
-                "must be fit for a folder: up to 100 letters, digits, '_', '-' and '.', a letter or digit first, no '.' last, "
-                f"got {show(value)}"
-            )
+            must = "up to 100 letters, digits, '_', '-' and '.', a letter or digit first, no '.' last"
+            raise ValueError(f"must be {must}, got {show(value)}")
         return value
 
     @field_validator("recipe")
@@ -186,5 +184,5 @@ class RunConfig(Block):
     def _shipped(cls, value: str) -> str:
         names = [name.removeprefix("training/").removesuffix(".py") for name in list_assets("training", "*.py")]
         if value not in names:
-            raise ValueError(f"must be a shipped recipe (your own is named on the command line), got {show(value)}{nearest(value, names)}")
+            raise ValueError(f"must be a shipped recipe, got {show(value)}{nearest(value, names)}")
         return value

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, JsonValue, Tag, field_validator
 
 from neurosim.config.base import Block, Count, Natural, NonNegative, Overrides, Seed, Share, Text
 from neurosim.config.wording import Line, problems
-from neurosim.yamlfile import format_key, show
+from neurosim.yamlfile import KeyPath, format_key, show
 
 Axes = dict[Text, dict[Text, tuple[JsonValue, ...]]]
 Chips = Annotated[
@@ -61,7 +61,7 @@ class SensitivityConfig(Block):
     """What is varied, by name: values by chain key. The keys of one axis change together."""
     mode: Annotated[Literal["grid", "one_at_a_time"], _present("sobol", "grid or one_at_a_time")] = "grid"
     """All combinations of the axes, or one axis while the others stay as configured."""
-    scopes: Annotated[tuple[Literal["all", "each", "all_but_one"], ...], Field(min_length=1)] = ("all",)
+    scopes: tuple[Literal["all", "each", "all_but_one"], ...] = ("all",)
     """Which layers are on hardware: all of them, each alone, all but one; the others are ideal."""
     overrides: Overrides = Field(default_factory=dict)
     """Changes of the chain for the whole study: by glob over layer paths, by dotted key."""
@@ -84,23 +84,11 @@ class SensitivityConfig(Block):
         found: list[Line] = []
         owner: dict[str, str] = {}
         for axis, keys in axes.items():
-            if not keys:
-                found.append(("value_error", (axis,), "must have at least one key with its values, got an empty mapping", keys))
-            lengths = {key: len(values) for key, values in keys.items()}
-            for key, values in keys.items():
-                found += [("value_error", (axis, key), text, values) for text in _problems_of_values(values)]
-                if key in owner:
+            found += [("value_error", place, text, keys) for place, text in _problems_of(axis, keys)]
+            for key in keys:
+                if owner.setdefault(key, axis) != axis:
                     text = f"must be varied by one axis only, is also in {format_key(('sensitivity', 'axes', owner[key]))}"
-                    found.append(("value_error", (axis, key), text, values))
-                owner.setdefault(key, axis)
-            if len(set(lengths.values())) > 1 and all(lengths.values()):
-                counts = ", ".join(f"{count} for {key!r}" for key, count in lengths.items())
-                found.append(("value_error", (axis,), f"keys that change together must have equally many values, got {counts}", keys))
-            steps = Counter(map(str, zip(*keys.values(), strict=False)))
-            if len(set(lengths.values())) == 1 and max(steps.values(), default=1) > 1:
-                step = next(one for one in zip(*keys.values(), strict=False) if steps[str(one)] > 1)
-                shown = show(step[0] if len(step) == 1 else list(step))
-                found.append(("value_error", (axis,), f"must not have a step twice, got {shown} more than once", keys))
+                    found.append(("value_error", (axis, key), text, keys[key]))
         if found:
             raise problems(found)
         return axes
@@ -129,8 +117,18 @@ class SensitivityConfig(Block):
         return tuple(range(first, first + self.chips)) if isinstance(self.chips, int) else self.chips
 
 
-def _problems_of_values(values: Sequence[JsonValue]) -> list[str]:
-    if not values:
-        return ["must have at least 1 entry, got []"]
-    wrong = [value for value in values if isinstance(value, float) and not abs(value) < float("inf")]
-    return [f"must be finite numbers, got {show(wrong[0])}"] if wrong else []
+def _problems_of(axis: str, keys: Mapping[str, Sequence[JsonValue]]) -> list[tuple[KeyPath, str]]:
+    """What is wrong with an axis by itself, by place."""
+    if not keys:
+        return [((axis,), "must have at least one key with its values, got an empty mapping")]
+    empty: list[tuple[KeyPath, str]] = [((axis, key), "must have at least 1 entry, got []") for key, values in keys.items() if not values]
+    if empty:
+        return empty
+    if len({len(values) for values in keys.values()}) > 1:
+        counts = ", ".join(f"{len(values)} for {key!r}" for key, values in keys.items())
+        return [((axis,), f"keys that change together must have equally many values, got {counts}")]
+    steps = list(zip(*keys.values(), strict=True))
+    twice = next((step for at, step in enumerate(steps) if step in steps[:at]), None)
+    if twice is None:
+        return []
+    return [((axis,), f"must not have a step twice, got {show(twice[0] if len(twice) == 1 else list(twice))} more than once")]

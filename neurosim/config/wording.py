@@ -84,6 +84,8 @@ def explain(line: Mapping[str, Any], keys: Iterable[str] = ()) -> str:
     if kind in _RANGES:
         name, sign = _RANGES[kind]
         return f"must be {sign} {_number(context[name])}, got {show(value)}"
+    if kind == "string_too_short" and context["min_length"] == 1:
+        return "must not be empty, got ''"
     if kind in ("too_short", "too_long"):
         bound, count = ("at least", context["min_length"]) if kind == "too_short" else ("at most", context["max_length"])
         return f"must have {bound} {count} {'entry' if count == 1 else 'entries'}, got {show(value)}"
