@@ -5,7 +5,6 @@ from neurosim.training.build import check_model as check_model
 from neurosim.training.build import rebuild as rebuild
 from neurosim.training.build import seeded as seeded
 from neurosim.training.build import threads as threads
-from neurosim.training.evaluate import evaluate as evaluate
 from neurosim.training.evaluate import measure as measure
 from neurosim.training.folder import RunFolder as RunFolder
 from neurosim.training.folder import open_folder as open_folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shlex
 import time
@@ -17,12 +18,14 @@ from torch import nn
 from neurosim import __version__
 from neurosim.atomicfile import write_text
 from neurosim.config import RunConfig, dump_config, load_config
+from neurosim.convert import Conversion
 from neurosim.errors import CheckpointError
 from neurosim.training.provenance import environment
 from neurosim.training.weights import save_weights
 
 Which = Literal["best", "last"]
 _HINT = "a run folder holds resolved.yaml"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class RunFolder:
 
         resolved.yaml     the whole configuration, every default written out
         versions.json     versions, machine, packages, the recipe
+        conversion.txt    which layers are on hardware, which are not, and why
         metrics.csv       one row every few steps, one per epoch, one for the test; metrics.jsonl has the same rows
         checkpoints/      step-00000120.pt …: to go on from
         best/  last/      weights.safetensors, config.yaml, metrics.json
@@ -92,6 +96,16 @@ class RunFolder:
         save_weights(self.weights(which), model, head)
         write_text(folder / "config.yaml", config)
         write_text(folder / "metrics.json", json.dumps(dict(metrics), indent=2) + "\n")
+
+    def record_conversion(self, model: nn.Module) -> None:
+        """Write ``conversion.txt``, what of the model is on hardware and why the rest is not; a refused layer is a warning line as well."""
+        conversion = getattr(model, "conversion", None)
+        if not isinstance(conversion, Conversion):
+            return
+        write_text(self.path / "conversion.txt", f"{conversion}\n")
+        for layer in conversion.layers:
+            if layer.status == "refused":
+                _log.warning("%s (%s) stays digital, it cannot be put on %s: %s", layer.path, layer.type, conversion.profile, layer.reason)
 
     def reopen(self) -> None:
         """Take ``metrics.json`` away: the run is not finished any more, it goes on."""

@@ -89,6 +89,7 @@ class Loop:
 
     def __enter__(self) -> Self:
         self._restore()
+        self.folder.record_conversion(self.model)
         if self.config.log.tensorboard:
             self._writer = tensorboard(self.folder.path / "tensorboard", self.state.step + 1)
         self._started = time.monotonic() - self.state.seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -104,7 +105,7 @@ def test_every_optimizer_finds_the_minimum_of_a_parabola(kind: str) -> None:
         ("sgd", {"nesterov": True}, "[Nn]esterov"),
     ],
 )
-def test_an_optimizer_that_cannot_be_is_refused(kind: str, settings: dict[str, object], message: str) -> None:
+def test_an_optimizer_that_cannot_be_is_refused(kind: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_optimizer([parameter(1.0)], kind, lr=0.1, **settings)
 
@@ -135,7 +136,8 @@ def test_a_gradient_below_the_norm_is_left_alone() -> None:
 
 
 def test_the_learning_rate_is_set_in_every_group() -> None:
-    optimizer = torch.optim.SGD([{"params": [parameter(1.0)]}, {"params": [parameter(2.0)], "lr": 7.0}], lr=1.0)
+    groups: list[dict[str, Any]] = [{"params": [parameter(1.0)]}, {"params": [parameter(2.0)], "lr": 7.0}]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
     set_learning_rate(optimizer, 0.25)
     assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
 

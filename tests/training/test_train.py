@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.datasets import DATASETS, Dataset, Split, batches
 from neurosim.errors import CheckpointError, ConfigError, RunError
+from neurosim.models import MODELS
 from neurosim.training import Loop, Run, read_weights, rebuild
 from neurosim.training.checkpoint import load_checkpoint
 
@@ -39,7 +40,7 @@ def test_a_run_leaves_what_its_folder_promises(make: Make) -> None:
     assert run.path.parent.name == "small"
     found = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
     per_weights = {f"{which}/{name}" for which in ("best", "last") for name in ("weights.safetensors", "config.yaml", "metrics.json")}
-    per_run = {"resolved.yaml", "versions.json", "metrics.csv", "metrics.jsonl", "metrics.json"}
+    per_run = {"resolved.yaml", "versions.json", "metrics.csv", "metrics.jsonl", "metrics.json", "conversion.txt"}
     assert found == per_weights | per_run | {"checkpoints/step-00000008.pt", "checkpoints/step-00000016.pt"}
 
 
@@ -150,17 +151,16 @@ def test_mixed_precision_trains_and_leaves_float32_weights(make: Make, precision
     assert log(run, "epoch")[0]["train_loss"] == pytest.approx(log(ns.train(make(train={"epochs": 1})), "epoch")[0]["train_loss"], rel=0.05)
 
 
-def test_a_run_that_diverges_says_where_and_keeps_its_last_good_checkpoint(make_digital: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    folders = []
-    enter = Loop.__enter__
-    monkeypatch.setattr(Loop, "__enter__", lambda loop: (folders.append(loop.folder.path), enter(loop))[1])
+def test_a_run_that_diverges_says_where_and_keeps_its_last_good_checkpoint(
+    make_digital: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(Loop, "learning_rate", lambda loop, step: 1e-2 if step < 9 else 1e28)
     config = make_digital(train={"optimizer": {"kind": "sgd"}, "checkpoint": {"every_steps": 1, "keep": 1}})
     with pytest.raises(
         RunError, match=r"step 1\d \(epoch 2\): .* at learning rate 1e\+28; the last good checkpoint is .*step-0000.*lower train"
     ):
         ns.train(config)
-    (kept,) = (folders[0] / "checkpoints").iterdir()
+    (kept,) = tmp_path.glob("runs/small/*/checkpoints/*")
     assert all(bool(value.isfinite().all()) for value in load_checkpoint(kept)["model"].values())
 
 
@@ -254,6 +254,32 @@ def test_a_changed_weight_in_a_run_is_noticed(make_digital: Make) -> None:
     file.write_bytes(data)
     with pytest.raises(CheckpointError, match="do not match their digest"):
         ns.load(run.path)
+
+
+class _Mixed(nn.Module):
+    """A linear layer that can be put on hardware, and a bilinear one that cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(64, 8)
+        self.pairs = nn.Bilinear(8, 8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x.flatten(1))
+        out: Tensor = self.pairs(hidden, hidden)
+        return out
+
+
+def test_a_layer_that_stays_digital_is_a_warning_and_written_down(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(MODELS, "_entries", {**MODELS._entries, "mixed": _Mixed})
+    with caplog.at_level(logging.WARNING):
+        run = ns.train(make(model=None, train={"epochs": 1}) | {"model": {"kind": "mixed"}})
+    assert "pairs (Bilinear) stays digital, it cannot be put on photonic_avnn" in caplog.text
+    table = (run.path / "conversion.txt").read_text()
+    assert "1 layers converted" in table
+    assert "refused" in table
 
 
 def test_a_rebuilt_model_is_the_one_that_is_trained_without_its_weights(make: Make) -> None:
