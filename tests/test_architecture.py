@@ -155,8 +155,8 @@ def test_no_file_is_long_without_a_reason() -> None:
 
 
 @pytest.mark.parametrize("registry", ["STAGES", "MODELS", "DATASETS", "METRICS"])
-def test_no_registry_is_empty(registry: str) -> None:
-    assert len(getattr(ns, registry)) > 0
+def test_no_registry_is_empty_even_when_it_is_the_first_thing_asked_for(registry: str) -> None:
+    assert int(_run(f"import neurosim; print(len(neurosim.{registry}))")) > 0
 
 
 def test_the_registry_of_citations_is_not_empty() -> None:
