@@ -78,8 +78,10 @@ def read_hdf5_images(path: Path, *, name: str | None = None, layout: Layout | No
     with file:
         try:
             return _File(path, file, layout, limit or {}).read(name or path.stem)
-        except (OSError, RuntimeError) as error:
-            raise DataError(f"{path}: is damaged: {error}") from None
+        except DataError:
+            raise
+        except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:  # what h5py makes of damaged bytes
+            raise DataError(f"{path}: must be a whole HDF5 file, is damaged: {error}") from error
 
 
 class _File:

@@ -353,7 +353,7 @@ def test_damage_inside_compressed_data_is_refused(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[place.byte_offset + 20 : place.byte_offset + place.size] = bytes(place.size - 20)
     path.write_bytes(data)
-    with pytest.raises(DataError, match=r"mine\.h5: is damaged"):
+    with pytest.raises(DataError, match=r"mine\.h5: must be a whole HDF5 file, is damaged"):
         load(path)
 
 
