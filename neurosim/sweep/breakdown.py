@@ -44,9 +44,9 @@ def layer_part(main: Study, others: list[Study], reference: int | None) -> dict[
 def chip_part(main: Study, others: list[Study], headline: Summary | None) -> dict[str, Any]:
     """The share of chips that reach each value, and the worst chips with the commands that run them again."""
     rows = [(study, study.all(reference_point(study.results))) for study in others]
-    series = [(main, headline), *rows]
+    series = [(study, row) for study, row in [(main, headline), *rows] if row is not None and np.isfinite(row.values).any()]
     return {
-        "series": [{"name": study.name, "steps": _steps(study, row)} for study, row in series if row is not None and len(row.chips) > 1],
+        "series": [{"name": study.name, "steps": _steps(study, row)} for study, row in series if len(row.chips) > 1],
         "worst": _worst(main, headline) if headline is not None else [],
     }
 
