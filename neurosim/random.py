@@ -1,10 +1,11 @@
 r"""Counter-based random numbers: a number is a function of its name, never of when or where it is drawn.
 
-A :class:`Stream` is named by (seed, layer path, stage, scope, …), which makes the 64-bit Philox key, and stands at (chip, draw, call), which with the
-element's index makes the 128-bit counter. The same name and counter give the same numbers for any chunking, thread count, batch split and device.
-Torch's global generator is neither used nor changed.
+A :class:`Stream` is named by (seed, layer path, stage, scope, …), which makes the 64-bit Philox key, and stands at (chip, draw, call),
+which with the element's index makes the 128-bit counter. The same name and counter give the same numbers for any chunking, thread count,
+batch split and device. Torch's global generator is neither used nor changed.
 
-Words and numbers. Element ``i`` takes word ``i mod 4`` of the block with counter ``(i // 4, chip, draw, call)``. With the word's bits ``b``,
+Words and numbers. Element ``i`` takes word ``i mod 4`` of the block with counter ``(i // 4, chip, draw, call)``. With the word's bits
+``b``,
 
 .. math:: u = \left(\lfloor b / 2^8 \rfloor + \tfrac12\right) 2^{-24}, \qquad
    (z_0, z_1) = \sqrt{-2 \ln u_0}\,\left(\cos 2\pi u_1, \sin 2\pi u_1\right)
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,7 +38,6 @@ _CHUNK_BLOCKS = 1 << 18  #: blocks a pass: bounds the working memory to a few te
 
 Key = tuple[int, int]
 Counter = tuple[int | Tensor, int | Tensor, int | Tensor, int | Tensor]
-Pairs = Callable[[Tensor, Tensor, torch.dtype], tuple[Tensor, Tensor]]  #: two words → two numbers
 
 
 def philox4x32(counter: Counter, key: Key) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -106,29 +106,23 @@ class Stream(NamedTuple):
         Returns:
             A tensor of that shape, without gradient.
         """
-        return self._draw(shape, like, offset, _uniform_pairs)
+        return self._draw(shape, like, offset, normal=False)
 
     def normal(self, shape: Sequence[int], *, like: Tensor, offset: int = 0) -> Tensor:
         """Standard normal numbers; arguments and result as in :meth:`uniform`. Their size is at most 5.89."""
-        return self._draw(shape, like, offset, _normal_pairs)
+        return self._draw(shape, like, offset, normal=True)
 
-    def _draw(self, shape: Sequence[int], like: Tensor, offset: int, pairs: Pairs) -> Tensor:
+    def _draw(self, shape: Sequence[int], like: Tensor, offset: int, normal: bool) -> Tensor:
         if not like.dtype.is_floating_point:
             raise ConfigError(f"random numbers: the result must be floating point, got {like.dtype}")
         count = math.prod(shape)
         if offset < 0 or offset + count > _WORDS << 32:
             raise ConfigError(f"random numbers: one stream holds elements 0 to 2^34 - 1, got {count} elements from {offset}")
-        compute = torch.float64 if like.dtype == torch.float64 else torch.float32
-        first, skip = divmod(offset, _WORDS)
-        blocks = -(-(skip + count) // _WORDS)
-        with torch.no_grad():
-            step = blocks if torch.compiler.is_compiling() else _CHUNK_BLOCKS
-            parts = [
-                torch.stack([n for a, b in _in_pairs(self.words(first + at, min(step, blocks - at), like.device)) for n in pairs(a, b, compute)], -1)
-                for at in range(0, max(blocks, 1), max(step, 1))
-            ]
-            flat = parts[0].flatten() if len(parts) == 1 else torch.cat(parts).flatten()
-            return flat[skip : skip + count].reshape(tuple(shape)).to(like.dtype)
+        if torch.compiler.is_compiling():
+            counter = [torch.as_tensor(word, device=like.device) for word in (self.chip, self.draw, self.call)]
+            drawn: Tensor = torch.ops.neurosim.philox(list(shape), *self.key, *counter, offset, normal, like.dtype)
+            return drawn
+        return _draw(shape, self, offset, normal, like.dtype, like.device)
 
 
 def stream(seed: int, *names: str, chip: int | Tensor = 0, draw: int | Tensor = 0, call: int | Tensor = 0) -> Stream:
@@ -148,7 +142,7 @@ def stream(seed: int, *names: str, chip: int | Tensor = 0, draw: int | Tensor = 
     >>> stream(1, "a").key == stream(1, "b").key
     False
     """
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
+    if type(seed) is not int or not 0 <= seed < 1 << 63:
         raise ConfigError(f"seed: must be an integer from 0 to 2^63 - 1, got {seed!r}")
     return Stream(_key(seed, *names), chip, draw, call)
 
@@ -171,8 +165,19 @@ def _key(*names: str | int) -> Key:
     return value & _MASK, value >> 32
 
 
-def _in_pairs(words: tuple[Tensor, Tensor, Tensor, Tensor]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    return (words[0], words[1]), (words[2], words[3])
+def _draw(shape: Sequence[int], source: Stream, offset: int, normal: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    compute = torch.float64 if dtype == torch.float64 else torch.float32
+    pairs = _normal_pairs if normal else _uniform_pairs
+    count = math.prod(shape)
+    first, skip = divmod(offset, _WORDS)
+    blocks = -(-(skip + count) // _WORDS)
+    with torch.no_grad():
+        parts = []
+        for at in range(0, max(blocks, 1), _CHUNK_BLOCKS):
+            w0, w1, w2, w3 = source.words(first + at, min(_CHUNK_BLOCKS, blocks - at), device)
+            parts.append(torch.stack([*pairs(w0, w1, compute), *pairs(w2, w3, compute)], -1))
+        flat = parts[0].flatten() if len(parts) == 1 else torch.cat(parts).flatten()
+        return flat[skip : skip + count].reshape(tuple(shape)).to(dtype)
 
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
@@ -188,3 +193,18 @@ def _normal_pairs(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
     radius = _unit(a, dtype).log_().mul_(-2.0).sqrt_()
     angle = _unit(b, dtype).mul_(2 * math.pi)
     return radius * angle.cos(), radius * angle.sin()
+
+
+@torch.library.custom_op("neurosim::philox", mutates_args=())
+def _philox(
+    shape: Sequence[int], k0: int, k1: int, chip: Tensor, draw: Tensor, call: Tensor, offset: int, normal: bool, dtype: torch.dtype
+) -> Tensor:
+    """A draw as one opaque operation for ``torch.compile``: unrolled into the graph, the ten rounds take minutes to compile."""
+    return _draw(shape, Stream((k0, k1), chip, draw, call), offset, normal, dtype, chip.device)
+
+
+@_philox.register_fake
+def _(
+    shape: Sequence[int], k0: int, k1: int, chip: Tensor, draw: Tensor, call: Tensor, offset: int, normal: bool, dtype: torch.dtype
+) -> Tensor:
+    return torch.empty(tuple(shape), dtype=dtype, device=chip.device)

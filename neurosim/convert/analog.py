@@ -42,12 +42,14 @@ def to_analog(
 ) -> nn.Module:
     """Put a digital model on simulated hardware.
 
-    The result is the same kind of module: train it, save it, compile it. Weights stay clean parameters under their names, so that the digital
+    The result is the same kind of module: train it, save it, compile it. Weights stay clean parameters under their names, so that the
+        digital
     ``state_dict`` loads strictly into it and back. ``result.conversion`` says what was converted, what was not and why.
 
     Args:
-        model: Any module. ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``, ``nn.Conv3d`` and subclasses of them that compute the same product are converted;
-            a layer used in several places is converted once, under its first path. Layers already converted move to the new profile.
+        model: Any module. ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``, ``nn.Conv3d`` and subclasses of them that compute the same product
+            are converted; a layer used in several places is converted once, under its first path. Layers already converted move to the new
+            profile.
         profile: The name of a device profile, a path to one, or a loaded one.
         seed: Which chip, in [0, 2⁶³): two conversions with one seed are one chip.
         layers: Which layers: globs over their paths, or types; ``None`` is all.
@@ -76,7 +78,10 @@ def to_analog(
     for what, selection in (("layers", layers), ("skip", skip), ("overrides", list(overrides or {}))):
         check_globs(f"to_analog: {what}", as_list(selection), known, "layer with weights")
     if not chosen:
-        why = "\n".join(f"  {report.path or '(model)'} ({report.type}): {report.reason}" for report in reports) or "  it has no layer with weights"
+        why = (
+            "\n".join(f"  {report.path or '(model)'} ({report.type}): {report.reason}" for report in reports)
+            or "  it has no layer with weights"
+        )
         raise ConversionError(f"to_analog: at least one layer must be convertible, got none:\n{why}")
     specs = _specs(device, chosen, overrides or {})
     target = model if inplace else _copy(model)
@@ -114,7 +119,7 @@ def to_digital(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         _drop_hook(module)
         if isinstance(module, AnalogLayer):
             del module.chain
-            module.__class__ = module.digital_class
+            object.__setattr__(module, "__class__", module.digital_class)
     if hasattr(target, "conversion"):
         del target.conversion
     return target
@@ -124,7 +129,9 @@ def _plan(model: nn.Module, layers: Selection, skip: Selection) -> list[LayerRep
     """One report for every module that owns parameters, in the model's order; nothing is changed."""
     reports: list[LayerReport] = []
     owners: dict[int, str] = {}
-    inside_attention: set[int] = {id(part) for module in model.modules() if isinstance(module, nn.MultiheadAttention) for part in module.modules()}
+    inside_attention: set[int] = {
+        id(part) for module in model.modules() if isinstance(module, nn.MultiheadAttention) for part in module.modules()
+    }
     for path, module in model.named_modules():
         if isinstance(module, AnalogChain) or "parametrizations" in path.split("."):
             continue
@@ -136,7 +143,15 @@ def _plan(model: nn.Module, layers: Selection, skip: Selection) -> list[LayerRep
         others = sorted({owners[id(value)] for value in own.values() if id(value) in owners})
         owners |= {id(value): path for value in own.values() if id(value) not in owners}
         also = [other for other, found in model.named_modules(remove_duplicate=False) if found is module and other != path]
-        notes = [note for note in (reason, f"also used as {', '.join(also)}" if also else "", f"weight shared with {', '.join(others)}" if others else "") if note]
+        notes = [
+            note
+            for note in (
+                reason,
+                f"also used as {', '.join(also)}" if also else "",
+                f"weight shared with {', '.join(others)}" if others else "",
+            )
+            if note
+        ]
         known = status == "converted" or analog_class(type(module)) is not None
         sizes = shapes_of(module) if known and not any(isinstance(value, UninitializedParameter) for value in own.values()) else None
         reports.append(
@@ -162,7 +177,11 @@ def _judge(path: str, module: nn.Module, layers: Selection, skip: Selection, in_
         return "refused", refusal
     cls = analog_class(type(module))
     if cls is None:
-        reason = _DIGITAL if type(module).__module__.startswith("torch.nn") else "its own forward uses its parameters; wrap the product in nn.Linear or nn.Conv to convert it"
+        reason = (
+            _DIGITAL
+            if type(module).__module__.startswith("torch.nn")
+            else "its own forward uses its parameters; wrap the product in nn.Linear or nn.Conv to convert it"
+        )
         return "digital", reason
     if matches(path, module, skip):
         return "digital", "skipped as asked"
@@ -173,7 +192,10 @@ def _judge(path: str, module: nn.Module, layers: Selection, skip: Selection, in_
     base = next(parent for parent in type(module).__mro__ if parent in ANALOG)
     changed = [name for name in ("forward", "_conv_forward") if getattr(type(module), name, None) is not getattr(base, name, None)]
     if changed:
-        return "refused", f"{type(module).__name__} defines {' and '.join(changed)} itself, so its product is not known to be that of {base.__name__}"
+        return (
+            "refused",
+            f"{type(module).__name__} defines {' and '.join(changed)} itself, so its product is not known to be that of {base.__name__}",
+        )
     if any(isinstance(value, UninitializedParameter) for value in module.parameters(recurse=False)):
         return "refused", "its weights have no shape yet: run one batch through the model first"
     weight = module.weight
@@ -204,7 +226,8 @@ def _copy(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except Exception as error:
         raise ConversionError(
-            f"to_analog: the model must be deep-copyable, got {type(error).__name__}: {error}; pass inplace=True to convert the model itself"
+            f"to_analog: the model must be deep-copyable, got {type(error).__name__}: {error}; "
+            "pass inplace=True to convert the model itself"
         ) from error
 
 

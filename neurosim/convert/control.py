@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
+import torch
 from torch import Tensor, nn
 
 from neurosim.convert.select import analog_layers, as_list, check_globs, select_layers
@@ -18,7 +19,9 @@ from neurosim.nn.chain import AnalogChain, recomputing
 
 
 @contextmanager
-def noise(mode: Mode, model: nn.Module, layers: str | Sequence[str] | None = None, stages: str | Sequence[str] | None = None) -> Iterator[None]:
+def noise(
+    mode: Mode, model: nn.Module, layers: str | Sequence[str] | None = None, stages: str | Sequence[str] | None = None
+) -> Iterator[None]:
     """Within the ``with`` block, some stages of some layers run in that noise mode; nested blocks refine it.
 
     Modes are independent of ``train()`` and ``eval()``:
@@ -86,7 +89,11 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
     chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
     fitting = {path: {key for key in changes if matching(chain.spec, key)} for path, chain in chains.items()}
     names = sorted({name for chain in chains.values() for name in (*fields(chain.spec), *slots(chain.spec))})
-    problems = [f"override: {key!r} names no parameter of these layers{nearest(key, names)}" for key in changes if not any(key in fit for fit in fitting.values())]
+    problems = [
+        f"override: {key!r} names no parameter of these layers{nearest(key, names)}"
+        for key in changes
+        if not any(key in fit for fit in fitting.values())
+    ]
     specs = {}
     for path, chain in chains.items():
         try:
@@ -118,7 +125,7 @@ def set_draws(model: nn.Module, draws: Mapping[str, int]) -> None:
 
 
 def set_draw(model: nn.Module, draw: int) -> None:
-    """Set the noise counter of every analog layer; the next forward uses ``draw + 1`` (``draw`` itself after ``redraw(model, "manual")``)."""
+    """Set the noise counter of every analog layer; the next forward uses ``draw + 1``; after ``redraw(model, "manual")``, ``draw``."""
     for layer in analog_layers(model).values():
         layer.chain.draw.fill_(draw)
         layer.chain.calls = 0
@@ -153,12 +160,17 @@ def set_noise_strength(model: nn.Module, strength: float) -> None:
 
 
 def advance(model: nn.Module, args: Any) -> None:
-    """Forward pre-hook of a converted model: its next draw begins, and its layers count their uses from 0."""
+    """Forward pre-hook of a converted model: its next draw begins, and its layers count their uses from 0.
+
+    Inside ``torch.func`` transforms, which demand pure functions, the counter stands still; pass it as a buffer of ``functional_call`` to
+    move it.
+    """
     if recomputing():
         return
+    transformed = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
     for module in model.modules():
         if isinstance(module, AnalogChain):
-            if module.advances:
+            if module.advances and not transformed:
                 module.draw.add_(1)
             module.calls = 0
 
@@ -168,7 +180,8 @@ def checkpoint_context(model: nn.Module) -> Callable[[], tuple[AbstractContextMa
 
     ``torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False, context_fn=ns.checkpoint_context(model))``
 
-    Without it, noise is recomputed correctly for layers that one forward uses once, as long as ``backward`` runs before the model's next forward.
+    Without it, noise is recomputed correctly for layers that one forward uses once, as long as ``backward`` runs before the model's next
+    forward.
 
     Args:
         model: The converted model that the checkpointed block belongs to.

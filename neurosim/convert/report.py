@@ -16,7 +16,8 @@ class LayerReport:
     Args:
         path: Its name in the model; the first one if the model uses the layer under several.
         type: Its class before conversion.
-        status: ``converted``; ``digital``: left so by choice or by nature; ``refused``: it computes a product that cannot be put on this hardware yet.
+        status: ``converted``; ``digital``: left so by choice or by nature; ``refused``: it computes a product that cannot be put on this
+            hardware yet.
         reason: Why, for people.
         inputs, outputs: Features or channels; 0 where that has no meaning.
         weights: Number of elements in its own parameters.

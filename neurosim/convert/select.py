@@ -14,7 +14,7 @@ Selection = str | type[nn.Module] | Sequence[str | type[nn.Module]] | None  #: g
 
 
 def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
-    """The layers of a model that have a signal chain, by path, each once. The prefixes of ``torch.compile`` and data-parallel wrappers are left out.
+    """The layers of a model that have a signal chain, by path, each once; prefixes of compiled and data-parallel models are left out.
 
     >>> analog_layers(nn.Linear(2, 2))
     {}
@@ -58,7 +58,9 @@ def select_layers(model: nn.Module, layers: str | Sequence[str] | None, where: s
     """
     known = analog_layers(model)
     if not known:
-        raise ConfigError(f"{where}: the model has no layer on simulated hardware; convert it first: neurosim.to_analog(model, 'photonic_avnn', seed=0)")
+        raise ConfigError(
+            f"{where}: the model has no layer on simulated hardware; convert it first: neurosim.to_analog(model, 'photonic_avnn', seed=0)"
+        )
     check_globs(where, as_list(layers), known, "analog layer")
     return {path: layer for path, layer in known.items() if layers is None or matches(path, layer, layers)}
 

@@ -1,0 +1,1 @@
+"""Simulated hardware: stages of the signal chain, chains, device profiles."""

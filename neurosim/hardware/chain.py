@@ -18,11 +18,23 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from neurosim.errors import ConfigError, nearest
 import neurosim.hardware.stages  # noqa: F401  # registers what this package ships
+from neurosim.errors import ConfigError, nearest
 from neurosim.hardware.stage import STAGES, Spec
 
-__all__ = ["AnyStage", "ChainSpec", "InputPath", "OutputPath", "WeightPath", "describe", "explain", "fields", "matching", "override", "slots"]
+__all__ = [
+    "AnyStage",
+    "ChainSpec",
+    "InputPath",
+    "OutputPath",
+    "WeightPath",
+    "describe",
+    "explain",
+    "fields",
+    "matching",
+    "override",
+    "slots",
+]
 
 
 def _by_kind(value: object) -> Spec:
@@ -30,10 +42,10 @@ def _by_kind(value: object) -> Spec:
     if isinstance(value, Spec):
         return value
     if not isinstance(value, Mapping) or "kind" not in value:
-        raise PydanticCustomError("stage", "a stage is a mapping with a 'kind', got {value}", {"value": repr(value)})
+        raise PydanticCustomError("stage", "a stage is a mapping with a 'kind', got {given}", {"given": repr(value)})
     kind = value["kind"]
     if kind not in STAGES:
-        raise PydanticCustomError("stage_kind", "no stage is named {kind}{hint}", {"kind": repr(kind), "hint": nearest(str(kind), STAGES)})
+        raise PydanticCustomError("stage_kind", "no stage is named {name}{hint}", {"name": repr(kind), "hint": nearest(str(kind), STAGES)})
     return STAGES[kind].spec.model_validate(value)
 
 
@@ -122,8 +134,8 @@ def override(spec: ChainSpec, changes: Mapping[str, Any], *, where: str = "overr
 
     Args:
         spec: The chain to start from; it is not changed.
-        changes: Value by dotted key. A key names a parameter (``output.adc.levels``), or several by a glob (``*.noise.leakage``), or a whole slot
-            (``output.adc``): then the value is a stage as a mapping, or ``None`` to leave the stage out.
+        changes: Value by dotted key. A key names a parameter (``output.adc.levels``), or several by a glob (``*.noise.leakage``), or a
+            whole slot (``output.adc``): then the value is a stage as a mapping, or ``None`` to leave the stage out.
         where: How messages call these changes.
 
     Returns:

@@ -9,8 +9,8 @@
 ======================  ==========================================================================================
 
 Source:
-    Y. Bengio, N. Léonard, A. Courville, "Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432 (2013), section 4.
-    ``forward`` is AnalogVNN's ``BackwardUsingForward``: Shah and Youngblood 2023.
+    Y. Bengio, N. Léonard, A. Courville, "Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432 (2013), section
+    4. ``forward`` is AnalogVNN's ``BackwardUsingForward``: Shah and Youngblood 2023.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class _StraightThrough(torch.autograd.Function):
         pass
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch types backward as (ctx, *Any)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
 
@@ -54,7 +54,7 @@ class _ThroughForward(torch.autograd.Function):
         ctx.function = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # torch types backward as (ctx, *Any)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         with torch.no_grad():
             return ctx.function(grad), None, None
 
@@ -74,11 +74,11 @@ def straight_through(x: Tensor, value: Tensor) -> Tensor:
     >>> y.item(), torch.autograd.grad(y, x)[0].item()
     (0.0, 1.0)
     """
-    result: Tensor = _StraightThrough.apply(x, value.detach())
+    result: Tensor = _StraightThrough.apply(x, value.detach())  # type: ignore[no-untyped-call]  # torch does not type apply
     return result
 
 
 def through_forward(x: Tensor, value: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
     """``value``, with the gradient going to ``x`` after ``function`` has acted on it; arguments as in :func:`straight_through`."""
-    result: Tensor = _ThroughForward.apply(x, value.detach(), function)
+    result: Tensor = _ThroughForward.apply(x, value.detach(), function)  # type: ignore[no-untyped-call]  # torch does not type apply
     return result

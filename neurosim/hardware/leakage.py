@@ -1,7 +1,7 @@
 r"""Noise strength in three currencies: scale, leakage and precision.
 
-A signal in [−1, 1] is quantised to the levels ``k / p`` (``p`` = precision, the number of steps per unit), noise of some scale is added, and the sum is
-quantised again. *Leakage* is the probability that the level has changed. Any two of the three quantities give the third:
+A signal in [−1, 1] is quantised to the levels ``k / p`` (``p`` = precision, the number of steps per unit), noise of some scale is added,
+and the sum is quantised again. *Leakage* is the probability that the level has changed. Any two of the three quantities give the third:
 
 =============  ===============================================  =======================================================
 distribution   leakage of (scale, p)                            scale is
@@ -12,8 +12,8 @@ uniform        :math:`1 - \min(1, 1 / (p v))`                     the full width
 poisson        see :func:`poisson_leakage`                        counts per unit and per step: λ = scale · p counts at |x| = 1
 =============  ===============================================  =======================================================
 
-The first three hold for a level with two neighbours. After a clamp to [−1, 1] the two outermost levels err inwards only, and a uniform signal on [−1, 1]
-has the error rate L (1 − 1/(4p)).
+The first three hold for a level with two neighbours. After a clamp to [−1, 1] the two outermost levels err inwards only, and a uniform
+signal on [−1, 1] has the error rate L (1 − 1/(4p)).
 
 Source:
     N. Shah, N. Youngblood, "AnalogVNN: A fully modular framework for modeling and optimizing photonic neural networks",
@@ -39,8 +39,8 @@ def scale_from(distribution: Distribution, leakage: float, precision: float) -> 
 
     Args:
         distribution: Which noise.
-        leakage: Probability in [0, 1); for ``poisson`` that at full scale, in (0, 1). 0 means no noise at all (a uniform width of 1/p would leak
-            nothing either).
+        leakage: Probability in [0, 1); for ``poisson`` that at full scale, in (0, 1). 0 means no noise at all (a uniform width of 1/p would
+            leak nothing either).
         precision: Steps per unit, > 0.
 
     Returns:
@@ -90,7 +90,9 @@ def precision_from(distribution: Distribution, scale: float, leakage: float) -> 
     """
     _check(scale=scale, leakage=leakage)
     if scale == 0 or leakage == 0:
-        raise ConfigError(f"noise: precision follows from scale and leakage only where both are positive, got scale {scale} and leakage {leakage}")
+        raise ConfigError(
+            f"noise: precision follows from scale and leakage only where both are positive, got scale {scale} and leakage {leakage}"
+        )
     if distribution == "poisson":
         return _solve("precision", lambda precision: poisson_leakage(scale, precision), leakage, max(1.0, 1.0 / scale))
     # in all three formulas scale and precision enter as their product only, so that their roles can be exchanged
@@ -100,9 +102,11 @@ def precision_from(distribution: Distribution, scale: float, leakage: float) -> 
 def poisson_leakage(scale: float, precision: float) -> float:
     r"""The probability that a full-scale symbol changes its level under counting noise.
 
-    .. math:: L = 1 - \left[Q(\lambda(1 + \tfrac1{2p}) + 1, \lambda) - Q(\lambda(1 - \tfrac1{2p}) + 1, \lambda)\right], \qquad \lambda = s\,p
+    .. math:: L = 1 - \left[Q(\lambda(1 + \tfrac1{2p}) + 1, \lambda) - Q(\lambda(1 - \tfrac1{2p}) + 1, \lambda)\right], \qquad \lambda =
+    s\,p
 
-    where ``Q`` is the regularised upper incomplete gamma function, the Poisson distribution continued to real counts, which makes L smooth in λ.
+    where ``Q`` is the regularised upper incomplete gamma function, the Poisson distribution continued to real counts, which makes L smooth
+    in λ.
 
     Args:
         scale: Counts per unit and step, s > 0.

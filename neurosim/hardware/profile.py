@@ -4,8 +4,8 @@ A profile is a YAML file. Below ``chain`` stand the stages by slot (see :mod:`ne
 
     levels: {value: 33, unit: levels, source: "where it comes from", verified: false}
 
-``verified: true`` is a claim: its source must name a DOI or a repository and a place in it (table, figure, equation, section, line), and ``test`` must
-name the test that checks the number against it. ``extends`` takes another profile as base.
+``verified: true`` is a claim: its source must name a DOI or a repository and a place in it (table, figure, equation, section, line), and
+``test`` must name the test that checks the number against it. ``extends`` takes another profile as base.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def load_profile(profile: str | Path | Profile) -> Profile:
     """A device profile.
 
     Args:
-        profile: The name of a shipped one, a path to a YAML file (it contains a slash or ends in .yaml), or a loaded one, which is returned as it is.
+        profile: The name of a shipped one, a path to a YAML file (it contains a slash or ends in .yaml), or a loaded one, which is returned
+            as it is.
 
     Raises:
         ConfigError: No such profile, or its content does not hold; all problems, each with file, line and key.
@@ -110,7 +111,9 @@ def read_profile(path: Path) -> Profile:
     problems += [f"{document.at((key,))}: {key}: unknown key{nearest(str(key), _KEYS)}" for key in data if key not in _KEYS]
     if data.get("version") != 1:
         problems.append(f"{document.at(('version',))}: version: must be 1, got {data.get('version')!r}")
-    problems += [f"{document.at((key,))}: {key}: must be a text, got {data.get(key)!r}" for key in _TEXT if not isinstance(data.get(key), str)]
+    problems += [
+        f"{document.at((key,))}: {key}: must be a text, got {data.get(key)!r}" for key in _TEXT if not isinstance(data.get(key), str)
+    ]
     for key in ("not_modelled", "citations"):
         items = data.get(key, [])
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
@@ -172,7 +175,8 @@ def _problem_of_quantity(node: Mapping[str, Any]) -> str:
     if not isinstance(node["verified"], bool):
         return f"verified must be true or false, got {node['verified']!r}"
     if node["verified"] and not (_PUBLISHED.search(node["source"]) and _PLACE.search(node["source"])):
-        return f"verified: true needs a source with a DOI or repository and a place in it (table, figure, equation, section, line), got {node['source']!r}"
+        place = "a source with a DOI or repository and a place in it (table, figure, equation, section, line)"
+        return f"verified: true needs {place}, got {node['source']!r}"
     if node["verified"] and not isinstance(node.get("test"), str):
         return "verified: true needs test, the name of the test that checks the number (tests/…::test_…)"
     return ""
@@ -190,12 +194,28 @@ def _wrong_units(document: YamlFile, chain: ChainSpec, provenance: Mapping[str, 
         else:
             expected = ("K",)
         if quantity.unit not in expected:
-            problems.append(f"{document.at(('chain', *name.split('.'), 'unit'))}: {name}: unit must be {' or '.join(expected)}, got {quantity.unit!r}")
+            problems.append(
+                f"{document.at(('chain', *name.split('.'), 'unit'))}: {name}: unit must be {' or '.join(expected)}, got {quantity.unit!r}"
+            )
     return problems
 
 
 #: unit by the suffix of a parameter's name, for stages that do not annotate it
-_SUFFIXES = {"_s": "s", "_siemens": "S", "_ohm": "ohm", "_w": "W", "_db": "dB", "_rad": "rad", "_hz": "Hz", "_m": "m", "_v": "V", "_a": "A", "_kelvin": "K", "_a_per_w": "A/W", "_db_per_hz": "dB/Hz"}
+_SUFFIXES = {
+    "_s": "s",
+    "_siemens": "S",
+    "_ohm": "ohm",
+    "_w": "W",
+    "_db": "dB",
+    "_rad": "rad",
+    "_hz": "Hz",
+    "_m": "m",
+    "_v": "V",
+    "_a": "A",
+    "_kelvin": "K",
+    "_a_per_w": "A/W",
+    "_db_per_hz": "dB/Hz",
+}
 
 
 def _units(info: FieldInfo, name: str) -> tuple[str, ...]:
@@ -210,7 +230,7 @@ def _located(document: YamlFile, line: Mapping[str, Any]) -> str:
     key = ("chain", *line["loc"])
     hint = ""
     if line["type"] == "extra_forbidden":
-        parent = document.data
+        parent: Any = document.data
         for part in key[:-1]:
             parent = parent.get(part, {}) if isinstance(parent, Mapping) else {}
         hint = nearest(str(key[-1]), _siblings(key[1:-1], parent))

@@ -7,7 +7,8 @@ A stage answers four functions, each of the specification and explicit arguments
 - ``apply(x, spec, params, device, ctx) -> y``: the effect itself;
 - ``describe(spec) -> str``: one line for people.
 
-To add one, write a file in ``neurosim/hardware/stages`` that ends in ``STAGES.add("name", Stage(...))``; a profile then says ``kind: name``.
+To add one, write a file in ``neurosim/hardware/stages`` that ends in ``STAGES.add("name", Stage(...))``; a profile then says ``kind:
+name``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Params = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Unit:
-    """Field metadata: the units in which a profile may give a number. SI, or a named reference such as ``fs`` (half of the signal range, ±1)."""
+    """Field metadata: units in which a profile may give a number: SI, or a reference such as ``fs`` (half of the signal range, ±1)."""
 
     names: tuple[str, ...]
 

@@ -37,7 +37,8 @@ def initialize(model: nn.Module, init: Init) -> nn.Module:
 
     Args:
         model: Any module.
-        init: ``torch`` leaves them as they are; ``xavier`` and ``kaiming`` are the uniform distributions of those names (the latter with ReLU's gain).
+        init: ``torch`` leaves them as they are; ``xavier`` and ``kaiming`` are the uniform distributions of those names (the latter with
+            ReLU's gain).
 
     Returns:
         The same module.

@@ -63,7 +63,9 @@ def cnn(
             layers[f"pool{at}"] = nn.MaxPool2d(2) if pool == "max" else nn.AvgPool2d(2)
             height, width = height // 2, width // 2
     if not height * width:
-        raise ConfigError(f"cnn: images of {input_shape[1]} × {input_shape[2]} are too small for {len(channels) // pool_every} poolings by 2")
+        raise ConfigError(
+            f"cnn: images of {input_shape[1]} × {input_shape[2]} are too small for {len(channels) // pool_every} poolings by 2"
+        )
     layers["flatten"] = nn.Flatten()
     sizes = [features * height * width, *hidden, classes]
     for at in range(1, len(sizes)):

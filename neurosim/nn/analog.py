@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -19,7 +20,7 @@ class AnalogLayer(nn.Module):
 
     chain: AnalogChain
     weight: Tensor
-    bias: Tensor | None
+    bias: Any  #: a tensor or None, as the digital layer declares it
     digital_class: ClassVar[type[nn.Module]]  #: what ``to_digital`` turns the layer back into
 
     def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -87,7 +88,7 @@ class _AnalogConv(AnalogLayer, _ConvNd):
 
     def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution; padding is applied to the encoded signal."""
-        y: Tensor = self._conv_forward(x, weight, bias)  # type: ignore[operator]  # every digital class defines it, their common base does not
+        y: Tensor = self._conv_forward(x, weight, bias)
         return y
 
 
@@ -117,12 +118,19 @@ ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
 }  #: the analog class of every digital one
 
 
-@functools.cache
 def analog_class(digital: type[nn.Module]) -> type[AnalogLayer] | None:
     """The analog class for a digital one, a subclass of both; ``None`` if there is no rule for its product.
 
     A user's subclass of a known layer keeps its methods, its properties and its parametrizations.
     """
+    cls: type[AnalogLayer] | None = _analog_class(digital)  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
+    return cls
+
+
+@functools.cache
+def _analog_class(digital: type[Any]) -> type[AnalogLayer] | None:
+    if issubclass(digital, AnalogLayer):
+        return digital
     if digital in ANALOG:
         return ANALOG[digital]
     base = next((ANALOG[parent] for parent in digital.__mro__ if parent in ANALOG), None)
@@ -142,7 +150,12 @@ def shapes_of(layer: nn.Module) -> Shapes:
     weight = _weight(layer)
     if isinstance(layer, _ConvNd):
         ones = (1,) * (weight.dim() - 2)
-        return {"input": (layer.in_channels, *ones), "output": (layer.out_channels, *ones), "weight": tuple(weight.shape), "bias": (layer.out_channels,)}
+        return {
+            "input": (layer.in_channels, *ones),
+            "output": (layer.out_channels, *ones),
+            "weight": tuple(weight.shape),
+            "bias": (layer.out_channels,),
+        }
     outputs, inputs = weight.shape
     return {"input": (inputs,), "output": (outputs,), "weight": (outputs, inputs), "bias": (outputs,)}
 

@@ -50,7 +50,7 @@ class AnalogChain(nn.Module):
         self.configure(spec, seed)
 
     def configure(self, spec: ChainSpec, seed: int) -> None:
-        """Take another specification: parameters that still fit are kept, frozen errors are drawn anew, noise modes of stages that are gone are dropped."""
+        """Take another specification: parameters that still fit and noise modes are kept, frozen errors are drawn anew."""
         kept = dict(self.named_parameters(recurse=False))
         for name in kept:
             delattr(self, name)
@@ -59,7 +59,8 @@ class AnalogChain(nn.Module):
         self.steps: dict[str, list[tuple[str, Spec]]] = {path: [] for path in ("input", "weight", "bias", "output")}
         for slot, stage in self.slots.items():
             self.steps[slot.split(".")[0]].append((slot, stage))
-        self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}  #: short and full names of each stage's parameters
+        #: short and full names of each stage's parameters
+        self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
         self.modes = {slot: self.modes.get(slot, "fresh") for slot in self.slots}
         like = next(iter(kept.values()), self.draw)
         for slot, stage in self.slots.items():
@@ -74,7 +75,9 @@ class AnalogChain(nn.Module):
         """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
         self.seed = seed
         self.streams: dict[str, Stream] = {}
-        self.frozen: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}  #: short and full names of each stage's frozen errors
+        self.frozen: dict[str, list[tuple[str, str]]] = {
+            slot: [] for slot in self.slots
+        }  #: short and full names of each stage's frozen errors
         for name in [name for name in self._buffers if "__" in name]:
             delattr(self, name)
         for slot, stage in self.slots.items():
@@ -95,12 +98,12 @@ class AnalogChain(nn.Module):
         return self.spec.bias is None
 
     def begin(self) -> int:
-        """The number of this use of the layer within the forward. Recomputing a checkpointed activation gets the number of the use it repeats."""
+        """The number of this use of the layer within the forward; a recomputed activation gets that of the use it repeats."""
         if recomputing() and not self.replays:
             if self.calls > 1:
                 raise RunError(
-                    f"{self.path}: this layer was used {self.calls} times in one forward of the converted model, and an activation checkpoint cannot tell which use "
-                    "it repeats: pass context_fn=neurosim.checkpoint_context(model) to torch.utils.checkpoint.checkpoint"
+                    f"{self.path}: this layer was used {self.calls} times in one forward of the model, and an activation "
+                    "checkpoint cannot tell which use it repeats: pass context_fn=neurosim.checkpoint_context(model) to torch.utils.checkpoint.checkpoint"
                 )
             return 0
         call = self.calls
@@ -123,7 +126,11 @@ class AnalogChain(nn.Module):
 
     def _run(self, path: str, x: Tensor, call: int) -> Tensor:
         y = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        with torch.autocast(x.device.type, enabled=False) if torch.is_autocast_enabled(x.device.type) else nullcontext():
+        with (
+            torch.autocast(x.device.type, enabled=False)
+            if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+            else nullcontext()
+        ):
             for slot, spec in self.steps[path]:
                 if self.modes[slot] != "ideal":
                     stage = STAGES[spec.kind]

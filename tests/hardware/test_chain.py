@@ -12,7 +12,13 @@ from neurosim.hardware.chain import ChainSpec, describe, fields, matching, overr
 
 CONVERTER = {"kind": "quantize", "levels": 33}
 NOISE = {"kind": "noise", "distribution": "gaussian", "leakage": 0.5, "precision": 16}
-CHAIN = ChainSpec.model_validate({"output": {"adc": CONVERTER, "noise": NOISE}, "input": {"noise": NOISE, "dac": CONVERTER}, "weight": {"noise": {**NOISE, "leakage": 0.1}}})
+CHAIN = ChainSpec.model_validate(
+    {
+        "output": {"adc": CONVERTER, "noise": NOISE},
+        "input": {"noise": NOISE, "dac": CONVERTER},
+        "weight": {"noise": {**NOISE, "leakage": 0.1}},
+    }
+)
 
 
 def test_slots_come_in_the_order_of_the_chain_not_of_the_file() -> None:
@@ -27,14 +33,23 @@ def test_fields_name_every_parameter() -> None:
 
 def test_a_glob_changes_every_parameter_that_it_matches_and_no_other() -> None:
     changed = override(CHAIN, {"*.noise.leakage": 0.25})
-    assert {key for key, value in fields(changed).items() if value != fields(CHAIN)[key]} == {f"{path}.noise.leakage" for path in ("input", "weight", "output")}
+    assert {key for key, value in fields(changed).items() if value != fields(CHAIN)[key]} == {
+        f"{path}.noise.leakage" for path in ("input", "weight", "output")
+    }
     assert fields(CHAIN)["weight.noise.leakage"] == 0.1
 
 
 def test_a_slot_can_be_emptied_filled_and_replaced() -> None:
     assert list(slots(override(CHAIN, {"*.noise": None}))) == ["input.dac", "output.adc"]
     assert list(slots(override(CHAIN, {"output.normalize": {"kind": "clamp"}})))[-2:] == ["output.normalize", "output.adc"]
-    assert list(slots(override(CHAIN, {"bias.noise": NOISE}))) == ["input.dac", "input.noise", "weight.noise", "bias.noise", "output.noise", "output.adc"]
+    assert list(slots(override(CHAIN, {"bias.noise": NOISE}))) == [
+        "input.dac",
+        "input.noise",
+        "weight.noise",
+        "bias.noise",
+        "output.noise",
+        "output.adc",
+    ]
     assert slots(override(CHAIN, {"output.adc": {"kind": "clamp"}}))["output.adc"].kind == "clamp"
 
 

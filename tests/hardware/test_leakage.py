@@ -8,7 +8,16 @@ import pytest
 from scipy import integrate, stats
 
 from neurosim.errors import ConfigError
-from neurosim.hardware.leakage import Distribution, enob, equivalent_sigma, leakage_from, poisson_leakage, precision_from, scale_from, snr_db
+from neurosim.hardware.leakage import (
+    Distribution,
+    enob,
+    equivalent_sigma,
+    leakage_from,
+    poisson_leakage,
+    precision_from,
+    scale_from,
+    snr_db,
+)
 
 ADDITIVE: list[Distribution] = ["gaussian", "laplacian", "uniform"]
 DISTRIBUTIONS: list[Distribution] = [*ADDITIVE, "poisson"]
@@ -34,7 +43,9 @@ def test_poisson_solutions_reproduce_the_leakage(leakage: float, precision: floa
 def test_leakage_is_the_probability_of_leaving_the_decision_interval(distribution: Distribution) -> None:
     """The density integrated outside of ±1/(2p), by quadrature."""
     precision, scale = 7.0, 0.08
-    density = {"gaussian": stats.norm(0, scale), "laplacian": stats.laplace(0, scale), "uniform": stats.uniform(-scale / 2, scale)}[distribution].pdf
+    density = {"gaussian": stats.norm(0, scale), "laplacian": stats.laplace(0, scale), "uniform": stats.uniform(-scale / 2, scale)}[
+        distribution
+    ].pdf
     half = 0.5 / precision
     inside, _ = integrate.quad(density, -half, half, points=[-scale / 2, 0.0, scale / 2], epsabs=1e-12)
     assert leakage_from(distribution, scale, precision) == pytest.approx(1 - inside, abs=1e-9)
@@ -49,7 +60,9 @@ def test_poisson_leakage_at_whole_counts_is_that_of_the_distribution() -> None:
 @pytest.mark.parametrize("distribution", ADDITIVE)
 def test_the_equivalent_sigma_is_the_standard_deviation(distribution: Distribution) -> None:
     scale = 0.12
-    expected = {"gaussian": stats.norm(0, scale), "laplacian": stats.laplace(0, scale), "uniform": stats.uniform(-scale / 2, scale)}[distribution].std()
+    expected = {"gaussian": stats.norm(0, scale), "laplacian": stats.laplace(0, scale), "uniform": stats.uniform(-scale / 2, scale)}[
+        distribution
+    ].std()
     assert equivalent_sigma(distribution, scale) == pytest.approx(expected, rel=1e-12)
 
 
@@ -74,7 +87,10 @@ def test_no_leakage_is_no_noise(distribution: Distribution) -> None:
     assert leakage_from(distribution, 0.0, 16.0) == 0.0
 
 
-@pytest.mark.parametrize(("leakage", "precision", "message"), [(1.0, 4.0, r"must be in \[0, 1\), got 1.0"), (-0.1, 4.0, "leakage"), (0.5, 0.0, "precision must be"), (0.5, math.nan, "precision")])
+@pytest.mark.parametrize(
+    ("leakage", "precision", "message"),
+    [(1.0, 4.0, r"must be in \[0, 1\), got 1.0"), (-0.1, 4.0, "leakage"), (0.5, 0.0, "precision must be"), (0.5, math.nan, "precision")],
+)
 def test_arguments_out_of_their_domain_are_refused(leakage: float, precision: float, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         scale_from("gaussian", leakage, precision)

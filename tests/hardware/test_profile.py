@@ -73,7 +73,12 @@ def test_a_profile_is_read_with_its_sources(tmp_path: Path) -> None:
 
 def test_a_profile_extends_another_by_path_and_by_name(tmp_path: Path) -> None:
     written(tmp_path, GOOD)
-    child = written(tmp_path, "extends: mine.yaml\nname: child\nchain:\n  output:\n    adc:\n      levels: {value: 5, unit: levels, source: mine, verified: false}\n", "child.yaml")
+    child = written(
+        tmp_path,
+        "extends: mine.yaml\nname: child\nchain:\n  output:\n    adc:\n"
+        "      levels: {value: 5, unit: levels, source: mine, verified: false}\n",
+        "child.yaml",
+    )
     assert fields(load_profile(child).chain)["output.adc.levels"] == 5
     assert load_profile(child).chain.output.noise == load_profile(tmp_path / "mine.yaml").chain.output.noise
     named = written(tmp_path, "extends: photonic_avnn\nname: child\nchain:\n  output:\n    adc: {kind: clamp}\n", "named.yaml")
@@ -91,13 +96,25 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("levels: {value: 17, unit: levels, source: a guess, verified: false}", "levels: 17", "mine.yaml:9: output.adc.levels: a number must be given as {value, unit, source, verified}, got the bare 17"),
+        (
+            "levels: {value: 17, unit: levels, source: a guess, verified: false}",
+            "levels: 17",
+            "mine.yaml:9: output.adc.levels: a number must be given as {value, unit, source, verified}, got the bare 17",
+        ),
         ("unit: levels", "unit: bits", "mine.yaml:9: output.adc.levels: unit must be levels, got 'bits'"),
         ("unit: fs", "unit: lsb", "mine.yaml:13: output.noise.scale: unit must be fs, got 'lsb'"),
         ("value: 17", "value: 1", "mine.yaml:9: output.adc.levels: input should be greater than or equal to 2, got 1"),
         ("value: 17", "value: many", "mine.yaml:9: output.adc.levels: value must be a number, got 'many'"),
-        ("value: 17, unit: levels", "value: 17", "mine.yaml:9: output.adc.levels: a number needs value, unit, source and verified; missing: unit"),
-        ("levels: {value: 17, unit: levels, source: a guess", "levels: {value: 17, unit: levels, source: ''", "mine.yaml:9: output.adc.levels: source must say where the number comes from, got ''"),
+        (
+            "value: 17, unit: levels",
+            "value: 17",
+            "mine.yaml:9: output.adc.levels: a number needs value, unit, source and verified; missing: unit",
+        ),
+        (
+            "levels: {value: 17, unit: levels, source: a guess",
+            "levels: {value: 17, unit: levels, source: ''",
+            "mine.yaml:9: output.adc.levels: source must say where the number comes from, got ''",
+        ),
         ("{value: 17,", "{value: 17, sorce: x,", "mine.yaml:9: output.adc.levels: unknown key 'sorce'; did you mean 'source'?"),
         ("      levels:", "      level:", "mine.yaml:9: output.adc.level: unknown key; did you mean 'levels'?"),
         ("    adc:", "    acd:", "mine.yaml:7: output.acd: unknown key; did you mean 'adc'?"),
@@ -105,11 +122,16 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
         ("technology: photonic", "tecnology: photonic", "mine.yaml:4: tecnology: unknown key; did you mean 'technology'?"),
         ("version: 1", "version: 2", "mine.yaml:1: version: must be 1, got 2"),
         ("name: mine", "name: 3", "mine.yaml:2: name: must be a text, got 3"),
-        ("scale: {value: 0.1, unit: fs, source: a guess, verified: false}", "scale: {value: 0.1, unit: fs, source: a guess, verified: maybe}", "mine.yaml:13: output.noise.scale: verified must be true or false, got 'maybe'"),
+        (
+            "scale: {value: 0.1, unit: fs, source: a guess, verified: false}",
+            "scale: {value: 0.1, unit: fs, source: a guess, verified: maybe}",
+            "mine.yaml:13: output.noise.scale: verified must be true or false, got 'maybe'",
+        ),
         (
             "source: a guess, verified: false}\n    noise",
             "source: a guess, verified: true, test: t}\n    noise",
-            "mine.yaml:9: output.adc.levels: verified: true needs a source with a DOI or repository and a place in it (table, figure, equation, section, line), got 'a guess'",
+            "mine.yaml:9: output.adc.levels: verified: true needs a source with a DOI or repository and a place in it "
+            "(table, figure, equation, section, line), got 'a guess'",
         ),
         (
             "source: a guess, verified: false}\n    noise",
@@ -124,7 +146,14 @@ def test_every_mistake_is_named_with_file_line_and_key(tmp_path: Path, old: str,
 
 
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
-    assert len(problems(tmp_path, GOOD.replace("version: 1", "version: 3").replace("unit: levels", "unit: bits").replace("name: mine", "name: 5"))) == 3
+    assert (
+        len(
+            problems(
+                tmp_path, GOOD.replace("version: 1", "version: 3").replace("unit: levels", "unit: bits").replace("name: mine", "name: 5")
+            )
+        )
+        == 3
+    )
 
 
 def test_lists_of_texts_must_be_lists_of_texts(tmp_path: Path) -> None:

@@ -25,7 +25,12 @@ from neurosim.random import Stream, stream
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "clamp": [{}, {"low": -0.5, "high": 2.0}, {"learned": True}, {"grad": "ste"}],
     "lp_norm": [{}, {"p": 1.0, "over": "whole"}, {"max_one": True}, {"grad": "ste"}],
-    "quantize": [{"levels": 33}, {"levels": 8, "rounding": "stochastic"}, {"levels": 5, "clip": "after", "grad": "ste_masked"}, {"levels": 9, "grad": "forward"}],
+    "quantize": [
+        {"levels": 33},
+        {"levels": 8, "rounding": "stochastic"},
+        {"levels": 5, "clip": "after", "grad": "ste_masked"},
+        {"levels": 9, "grad": "forward"},
+    ],
     "noise": [
         {"distribution": "gaussian", "leakage": 0.3, "precision": 8},
         {"distribution": "laplacian", "scale": 0.1, "reference": "wmax", "scope": "batch"},
@@ -108,7 +113,19 @@ def test_a_description_is_one_line(kind: str, fields: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "fields"),
-    [pytest.param(kind, fields, id=f"{kind}-{at}") for kind, at, fields in [("clamp", 0, {}), ("clamp", 1, {"learned": True}), ("lp_norm", 0, {}), ("lp_norm", 1, {"p": 3.0, "over": "whole"}), ("lp_norm", 2, {"max_one": True}), ("noise", 0, {"distribution": "gaussian", "scale": 0.1}), ("noise", 1, {"distribution": "laplacian", "scale": 0.1}), ("noise", 2, {"distribution": "uniform", "scale": 0.1})]],
+    [
+        pytest.param(kind, fields, id=f"{kind}-{at}")
+        for kind, at, fields in [
+            ("clamp", 0, {}),
+            ("clamp", 1, {"learned": True}),
+            ("lp_norm", 0, {}),
+            ("lp_norm", 1, {"p": 3.0, "over": "whole"}),
+            ("lp_norm", 2, {"max_one": True}),
+            ("noise", 0, {"distribution": "gaussian", "scale": 0.1}),
+            ("noise", 1, {"distribution": "laplacian", "scale": 0.1}),
+            ("noise", 2, {"distribution": "uniform", "scale": 0.1}),
+        ]
+    ],
 )
 def test_a_true_derivative_equals_finite_differences(kind: str, fields: dict[str, Any]) -> None:
     x = torch.tensor([[0.31, -0.72, 0.15], [1.4, -1.3, 0.55]], dtype=torch.float64, requires_grad=True)
@@ -267,7 +284,11 @@ def test_steps_must_be_positive(steps: float) -> None:
 
 # --- noise -----------------------------------------------------------------------------------------------------------------------------
 
-SCALES: list[tuple[Distribution, float, float]] = [("gaussian", 0.05, 0.05), ("laplacian", 0.05, 0.05 * math.sqrt(2)), ("uniform", 0.12, 0.12 / math.sqrt(12))]
+SCALES: list[tuple[Distribution, float, float]] = [
+    ("gaussian", 0.05, 0.05),
+    ("laplacian", 0.05, 0.05 * math.sqrt(2)),
+    ("uniform", 0.12, 0.12 / math.sqrt(12)),
+]
 KURTOSIS = {"gaussian": 3.0, "laplacian": 6.0, "uniform": 1.8}
 
 
@@ -279,7 +300,9 @@ def test_additive_noise_has_its_mean_and_standard_deviation(distribution: Distri
     assert abs(y.var().item() - sigma**2) < 5 * sigma**2 * math.sqrt((KURTOSIS[distribution] - 1) / n)
 
 
-@pytest.mark.parametrize(("distribution", "frozen"), [("gaussian", stats.norm()), ("laplacian", stats.laplace()), ("uniform", stats.uniform(-0.5, 1))])
+@pytest.mark.parametrize(
+    ("distribution", "frozen"), [("gaussian", stats.norm()), ("laplacian", stats.laplace()), ("uniform", stats.uniform(-0.5, 1))]
+)
 def test_additive_noise_has_the_shape_of_its_distribution(distribution: Distribution, frozen: Any) -> None:
     drawn = standard_noise(distribution, (200_000,), torch.empty(0).double(), stream(4, distribution))
     assert stats.kstest(drawn.numpy(), frozen.cdf).pvalue > 1e-4
@@ -314,7 +337,10 @@ def test_measured_error_rates_equal_the_leakage_inside_and_its_clamped_average(d
     noisy = add_noise(signal, distribution, spec.level, stream(6, distribution, str(p)))
     wrong = quantize(noisy.clamp(-1, 1), p, rounding="half_to_zero") != signal
     inner = signal.abs() < 1
-    for measured, expected, count in ((wrong.double().mean().item(), leakage * (1 - 1 / (4 * p)), n), (wrong[inner].double().mean().item(), leakage, int(inner.sum()))):
+    for measured, expected, count in (
+        (wrong.double().mean().item(), leakage * (1 - 1 / (4 * p)), n),
+        (wrong[inner].double().mean().item(), leakage, int(inner.sum())),
+    ):
         assert abs(measured - expected) < 5 * math.sqrt(expected * (1 - expected) / count)
 
 
@@ -330,7 +356,11 @@ def test_references_scale_the_noise() -> None:
 @pytest.mark.parametrize("distribution", ["gaussian", "poisson"])
 def test_strength_scales_the_error(distribution: str) -> None:
     x = torch.full((4, 6), 0.5, dtype=torch.float64)
-    fields = {"distribution": distribution, "scale": 1.0 if distribution == "gaussian" else 10.0, "precision": None if distribution == "gaussian" else 8.0}
+    fields = {
+        "distribution": distribution,
+        "scale": 1.0 if distribution == "gaussian" else 10.0,
+        "precision": None if distribution == "gaussian" else 8.0,
+    }
     full, half = run("noise", fields, x) - x, run("noise", fields, x, strength=0.5) - x
     assert torch.allclose(half, full / 2)
     assert torch.equal(run("noise", fields, x, strength=0.0), x)

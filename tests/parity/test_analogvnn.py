@@ -29,7 +29,10 @@ with warnings.catch_warnings():
     from analogvnn.nn.precision.StochasticReducePrecision import StochasticReducePrecision
 
 #: the peer hands tensors to scipy in a way that numpy 2 calls deprecated, and copies tensors in a way that torch advises against
-pytestmark = [pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"), pytest.mark.filterwarnings("ignore:To copy construct:UserWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:To copy construct:UserWarning"),
+]
 
 PEER = {"gaussian": GaussianNoise, "laplacian": LaplacianNoise, "uniform": UniformNoise}
 

@@ -47,13 +47,14 @@ def clamp(x: Tensor, low: float | Tensor, high: float | Tensor, *, grad: Literal
         Same shape and dtype as ``x``.
 
     Source:
-        J. Choi et al., "PACT: Parameterized clipping activation for quantized neural networks", arXiv 1805.06085 (2018), section 3, for learned limits.
+        J. Choi et al., "PACT: Parameterized clipping activation for quantized neural networks", arXiv 1805.06085 (2018), section 3, for
+        learned limits.
 
     >>> clamp(torch.tensor([-3.0, 0.5, 3.0]), -1.0, 1.0)
     tensor([-1.0000,  0.5000,  1.0000])
     """
     if grad == "ste":
-        return straight_through(x, x.detach().clamp(low, high))
+        return straight_through(x, clamp(x.detach(), low, high))
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         return torch.minimum(torch.maximum(x, torch.as_tensor(low, dtype=x.dtype)), torch.as_tensor(high, dtype=x.dtype))
     return x.clamp(low, high)

@@ -21,7 +21,7 @@ class LpNorm(Spec):
     p: Annotated[float, Field(ge=1, le=100), Unit("1")] = 2.0
     """Order of the norm, ≥ 1."""
     over: Over = "row"
-    """``row``: one norm for each index of the first axis (a sample, an output's weights), all other axes flattened; ``whole``: one norm of everything."""
+    """``row``: one norm for each index of the first axis (a sample, an output's weights); ``whole``: one norm of everything."""
     max_one: bool = False
     """Divide by the largest magnitude of the whole tensor afterwards. On activations this couples the samples of a batch."""
     floor: Annotated[float, Field(gt=0), Unit("fs")] = 1e-4
@@ -30,7 +30,15 @@ class LpNorm(Spec):
     """Gradient rule; AnalogVNN's default is ``ste``."""
 
 
-def lp_norm(x: Tensor, p: float = 2.0, *, over: Over = "row", max_one: bool = False, floor: float = 1e-4, grad: Literal["through", "ste"] = "through") -> Tensor:
+def lp_norm(
+    x: Tensor,
+    p: float = 2.0,
+    *,
+    over: Over = "row",
+    max_one: bool = False,
+    floor: float = 1e-4,
+    grad: Literal["through", "ste"] = "through",
+) -> Tensor:
     r"""Normalise by an Lp norm.
 
     .. math:: y = x / \max(\lVert x \rVert_p, \epsilon) \quad\text{and, with } \mathtt{max\_one},\quad y \leftarrow y / \max|y|
@@ -55,7 +63,7 @@ def lp_norm(x: Tensor, p: float = 2.0, *, over: Over = "row", max_one: bool = Fa
     if x.numel() == 0:
         return x.clone()
     rows = x.reshape(1, -1) if over == "whole" or x.dim() < 2 else x.flatten(1)
-    y = rows / torch.linalg.vector_norm(rows, p, dim=1, keepdim=True).clamp(min=floor)
+    y: Tensor = rows / torch.linalg.vector_norm(rows, p, dim=1, keepdim=True).clamp(min=floor)
     if max_one:
         largest = y.abs().amax()
         y = y / torch.where(largest > 0, largest, torch.ones_like(largest))
@@ -67,7 +75,9 @@ def _apply(x: Tensor, spec: LpNorm, params: Params, device: None, ctx: Context) 
 
 
 def _describe(spec: LpNorm) -> str:
-    return f"L{spec.p:g} norm of {'each row' if spec.over == 'row' else 'the whole tensor'}{', largest magnitude 1' if spec.max_one else ''}"
+    return (
+        f"L{spec.p:g} norm of {'each row' if spec.over == 'row' else 'the whole tensor'}{', largest magnitude 1' if spec.max_one else ''}"
+    )
 
 
 STAGES.add("lp_norm", Stage(LpNorm, _apply, _describe))

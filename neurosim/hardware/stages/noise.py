@@ -27,7 +27,7 @@ class Noise(Spec):
     distribution: Distribution
     """``gaussian``, ``laplacian`` and ``uniform`` add to the signal; ``poisson`` counts λ|x| quanta and grows with it."""
     scale: Annotated[float | None, Field(ge=0), Unit("fs", "lsb", "wmax")] = None
-    """Standard deviation (gaussian), parameter b (laplacian), full width (uniform), or counts per unit and step (poisson), in units of ``reference``."""
+    """Standard deviation (gaussian), b (laplacian), full width (uniform), counts per unit and step (poisson), in ``reference``."""
     leakage: Annotated[float | None, Field(ge=0, lt=1), Unit("1")] = None
     """Probability that a symbol changes its level; for poisson at full scale."""
     precision: Annotated[float | None, Field(gt=0), Unit("steps/fs")] = None
@@ -35,7 +35,7 @@ class Noise(Spec):
     reference: Literal["fs", "lsb", "wmax"] = "fs"
     """What ``scale`` is measured in: half of the signal range, one step 1 / precision, or the largest magnitude of the tensor."""
     scope: Scope = "read"
-    """How long a draw lives: ``device`` (frozen in the chip), ``hold`` (until time or temperature changes), ``batch`` (one forward), ``read`` (one use)."""
+    """How long a draw lives: ``device`` (the chip), ``hold`` (until time or temperature changes), ``batch`` (a forward), ``read`` (a use)."""
     grad: Literal["through", "mean", "ste", "forward"] = "through"
     """Gradient rule. ``through`` differentiates the noisy value (for poisson: its mean, the same as ``mean``)."""
 
@@ -46,7 +46,9 @@ class Noise(Spec):
             raise ValueError(f"give scale alone or two of scale, leakage and precision, got {', '.join(given) or 'none'}")
         if self.distribution == "poisson" and given == ["scale"]:
             raise ValueError("poisson noise needs precision or leakage beside scale: it counts scale * precision quanta at full scale")
-        if self.reference == "lsb" and given not in (["scale"], ["scale", "precision"]) or self.reference == "lsb" and self.precision is None:
+        if (self.reference == "lsb" and given not in (["scale"], ["scale", "precision"])) or (
+            self.reference == "lsb" and self.precision is None
+        ):
             raise ValueError("reference 'lsb' needs scale and precision: one step is 1 / precision")
         if self.reference == "wmax" and (self.leakage is not None or self.distribution == "poisson"):
             raise ValueError("reference 'wmax' needs scale alone: leakage and poisson counts refer to full scale")
@@ -90,7 +92,8 @@ def add_noise(x: Tensor, distribution: Distribution, scale: float | Tensor, stre
         Same shape and dtype as ``x``; its mean is ``x``. The derivative to ``x`` is 1.
 
     Source:
-        Leakage and scales: Shah and Youngblood 2023. The Laplace draw inverts the distribution function; Poisson counts are exact quantiles of a uniform number.
+        Leakage and scales: Shah and Youngblood 2023. The Laplace draw inverts the distribution function; Poisson counts are exact quantiles
+            of a uniform number.
 
     >>> from neurosim.random import stream
     >>> add_noise(torch.zeros(3), "gaussian", 0.0, stream(0, "x"))
@@ -124,7 +127,8 @@ def poisson_quantile(u: Tensor, rate: Tensor) -> Tensor:
         Counts, in the type of ``u``.
 
     Source:
-        Start: E. A. Cornish, R. A. Fisher, "Moments and cumulants in the specification of distributions" (1938), to second order. The distribution function is
+        Start: E. A. Cornish, R. A. Fisher, "Moments and cumulants in the specification of distributions" (1938), to second order. The
+            distribution function is
         the regularised incomplete gamma function Q(K + 1, λ); the counts next to the start are tested exactly in float64.
     """
     u64, rate64 = u.double(), rate.double()
@@ -200,4 +204,7 @@ def _describe(spec: Noise) -> str:
     return f"{spec.distribution} noise, σ = {sigma:.4g} {unit}{steps}, one draw a {spec.scope}"
 
 
-STAGES.add("noise", Stage(Noise, _apply, _describe, program=_program, device=FrozenNoise, random=lambda spec: spec.leakage != 0 and spec.level != 0))
+STAGES.add(
+    "noise",
+    Stage(Noise, _apply, _describe, program=_program, device=FrozenNoise, random=lambda spec: spec.leakage != 0 and spec.level != 0),
+)
