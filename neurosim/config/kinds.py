@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, core_schema, to_json, to_jsonable_python
 
@@ -48,9 +48,8 @@ def check_arguments(registry: Registry[Component], kind: str, given: Mapping[str
     entry = registry[kind]
     taken = sorted(set(_parameters(entry)) & set(own))
     if taken:
-        raise problem(
-            (), f"the {registry.what} {kind!r} must not have a parameter {taken[0]!r}: that key is the config's own; rename it", kind
-        )
+        text = f"the {registry.what} {kind!r} must not have a parameter named {taken[0]!r}: that key is the config's own; rename it"
+        raise problem((), text, kind)
     model = arguments_model(entry, kind)
     names = [field.alias or name for name, field in model.model_fields.items()]
     try:
@@ -156,7 +155,7 @@ def _hints(entry: Component) -> dict[str, Any]:
 def _supported(annotation: Any) -> Any:
     """The annotation if pydantic can check it, else anything."""
     try:
-        TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        create_model("Probe", __config__=ConfigDict(arbitrary_types_allowed=True), it=(annotation, ...))
     except Exception:  # pydantic has many
         return Any
     return annotation

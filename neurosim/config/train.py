@@ -13,6 +13,8 @@ WeightDecay = Annotated[NonNegative, Field(le=1000)]
 
 
 class _Adaptive(Block):
+    """What Adam and AdamW share."""
+
     kind: str
     lr: LearningRate = 1e-3
     """Learning rate before the schedule's factor."""
@@ -60,6 +62,8 @@ class SGDConfig(Block):
 
 
 class _Schedule(Block):
+    """What all schedules share."""
+
     kind: str
     warmup_steps: Natural = 0
     """Steps over which the learning rate rises linearly to its full value."""

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def problems(here: Path) -> Iterator[Problems]:
+def problems(here: Path) -> Problems:
     """What is wrong with a config on top of ``base.yaml``: ``run.yaml`` holds the given text from line 2 on."""
 
     def problems_of(text: str = "", *overrides: str) -> list[str]:
