@@ -80,19 +80,19 @@ class RunFolder:
         """The weights file of ``best`` or ``last``."""
         return self.path / which / "weights.safetensors"
 
-    def save(self, which: Which, model: nn.Module, metrics: Mapping[str, Any], facts: Mapping[str, str] | None = None) -> None:
+    def save(self, which: Which, model: nn.Module, metrics: Mapping[str, Any]) -> None:
         """Write the weights of ``model`` with their configuration and metrics; each file is replaced in one step, the weights first.
 
         Args:
             which: ``best`` or ``last``.
             model: The model, converted when the configuration has hardware.
             metrics: What it reached, JSON-able.
-            facts: More text for the head of the weights file.
         """
         config = self.resolved.read_text(encoding="utf-8")
         folder = self.path / which
         folder.mkdir(exist_ok=True)
-        head = {"neurosim": __version__, "config": config, "metrics": json.dumps(dict(metrics)), **(facts or {})}
+        profile = self.versions().get("profile_sha256", "")
+        head = {"neurosim": __version__, "config": config, "metrics": json.dumps(dict(metrics)), "profile_sha256": profile}
         save_weights(self.weights(which), model, head)
         write_text(folder / "config.yaml", config)
         write_text(folder / "metrics.json", json.dumps(dict(metrics), indent=2) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,14 @@ from torch import nn
 from neurosim.atomicfile import write_text
 from neurosim.config import RunConfig, dump_config, load_config
 from neurosim.errors import CheckpointError, ConfigError, nearest
+from neurosim.hardware.profile import load_profile
 from neurosim.training.build import rebuild, seeded, threads
 from neurosim.training.folder import RunFolder, create_folder, open_folder
 from neurosim.training.recipe import Recipe, load_recipe
 from neurosim.training.weights import load_weights, read_weights
 from neurosim.yamlfile import parse_yaml
+
+_log = logging.getLogger(__name__)
 
 ConfigSource = str | os.PathLike[str] | Mapping[str, Any] | RunConfig
 
@@ -75,7 +79,8 @@ def train(
             raise ConfigError("train: must be given a configuration, or a run to resume, got neither")
         settings = config if isinstance(config, RunConfig) and not overrides else load_config(_plain(config), overrides)
         program = load_recipe(settings.recipe, recipe)
-        folder = create_folder(settings, {"recipe": program.name, "recipe_shipped": program.shipped, "recipe_sha256": program.sha256})
+        facts = {"recipe": program.name, "recipe_shipped": program.shipped, "recipe_sha256": program.sha256}
+        folder = create_folder(settings, facts | {"profile_sha256": _profile_digest(settings)})
     else:
         folder = open_folder(resume)
         settings = _resumed_config(folder, config, overrides)
@@ -89,7 +94,8 @@ def train(
 def load(path: str | os.PathLike[str], *, which: str = "best") -> nn.Module:
     """The model of a run, with its weights, in evaluation mode, on the CPU.
 
-    A run with hardware gives the converted model: the chip of ``hardware.seed``, its noise counter at the start.
+    A run with hardware gives the converted model: the chip of ``hardware.seed``, its noise counter at the start. When the device profile
+    was changed since the training, a warning line says so.
 
     Args:
         path: The folder of a run, its ``best`` or ``last``, or a ``weights.safetensors`` of one, which is enough by itself.
@@ -103,9 +109,16 @@ def load(path: str | os.PathLike[str], *, which: str = "best") -> nn.Module:
     _, facts = read_weights(file)
     if "config" not in facts:
         raise CheckpointError(f"{file}: must say in its head which configuration it belongs to; build the model and use load_weights")
-    model = rebuild(load_config(parse_yaml(facts["config"], f"{file} (config)").plain()))
+    config = load_config(parse_yaml(facts["config"], f"{file} (config)").plain())
+    model = rebuild(config)
     load_weights(model, file)
+    if config.hardware is not None and facts.get("profile_sha256", "") not in ("", _profile_digest(config)):
+        _log.warning("%s: the profile %s was changed since these weights were trained on it", file, config.hardware.profile)
     return model.eval()
+
+
+def _profile_digest(config: RunConfig) -> str:
+    return "" if config.hardware is None else load_profile(config.hardware.profile).sha256
 
 
 def _plain(config: ConfigSource) -> str | os.PathLike[str] | dict[str, Any]:

@@ -18,6 +18,7 @@ import pytest
 import torch
 
 import neurosim as ns
+from neurosim.datasets import DATASETS, Dataset, Split
 from neurosim.errors import CheckpointError, ConfigError
 from neurosim.training.checkpoint import digest, load_checkpoint
 from neurosim.training.loop import Loop
@@ -209,3 +210,26 @@ def test_a_checkpoint_of_another_model_is_refused_with_reasons(make_digital: Mak
         (folder / "checkpoints" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(CheckpointError, match=re.escape("fc1.weight: must have shape (17, 64), got (16, 64)")):
         ns.train(resume=folder)
+
+
+def test_other_data_under_the_same_name_are_refused(make_digital: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = ns.load_dataset("digits")
+    darker = Dataset("mine", Split(data.train.images // 2, data.train.labels), data.test, data.classes, data.source)
+    versions = iter([data, darker])
+    monkeypatch.setattr(DATASETS, "_entries", {**DATASETS._entries, "mine": lambda: next(versions)})
+    run = ns.train(make_digital(data={"kind": "mine"}, train={"epochs": 1}))
+    with pytest.raises(CheckpointError, match="must go on with the data it was started on"):
+        ns.train(resume=run.path)
+
+
+def test_a_run_whose_log_was_lost_goes_on_with_a_warning(
+    make_digital: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = crash(make_digital(), STEPS_PER_EPOCH + 3, monkeypatch)
+    for name in ("metrics.jsonl", "metrics.csv"):
+        (folder / name).unlink()
+    with caplog.at_level(logging.WARNING):
+        run = ns.train(resume=folder)
+    assert "the checkpoint was written after 3 rows, the file holds 0" in caplog.text
+    assert run.metrics["best_epoch"] > 0
+    assert [row["event"] for row in rows(folder)] == ["step", "step", "step", "epoch", "test"]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import neurosim as ns
+from neurosim.assets import asset
 from neurosim.datasets import DATASETS, Dataset, Split, batches
 from neurosim.errors import CheckpointError, ConfigError, RunError
 from neurosim.models import MODELS
@@ -164,6 +165,41 @@ def test_a_run_that_diverges_says_where_and_keeps_its_last_good_checkpoint(
     assert all(bool(value.isfinite().all()) for value in load_checkpoint(kept)["model"].values())
 
 
+def test_weights_that_are_not_finite_are_never_saved(make_digital: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Broken(nn.Linear):
+        """Trains like any layer; one of its weights, which no output depends on, is not finite."""
+
+        def __init__(self) -> None:
+            super().__init__(64, 10)
+            self.register_buffer("unused", torch.tensor(math.inf))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(1))
+
+    monkeypatch.setattr(MODELS, "_entries", {**MODELS._entries, "broken": Broken})
+    with pytest.raises(RunError, match=r"after 8 steps: a weight is not finite .*there is no checkpoint yet"):
+        ns.train(make_digital(model=None) | {"model": {"kind": "broken"}})
+    assert not list(tmp_path.rglob("*.pt"))
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_gradient_that_is_not_finite_ends_the_run(make_digital: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cusp(nn.Linear):
+        """The slope of a square root at 0 is not finite; the value is."""
+
+        def __init__(self) -> None:
+            super().__init__(64, 10)
+            nn.init.zeros_(self.weight)
+            nn.init.zeros_(self.bias)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x.flatten(1)).abs().sqrt()
+
+    monkeypatch.setattr(MODELS, "_entries", {**MODELS._entries, "cusp": Cusp})
+    with pytest.raises(RunError, match=r"step 1 \(epoch 1\): a gradient is not finite"):
+        ns.train(make_digital(model=None) | {"model": {"kind": "cusp"}})
+
+
 def test_the_ramp_of_the_noise_is_in_the_log(make: Make) -> None:
     run = ns.train(make(train={"noise": {"schedule": "linear_ramp", "ramp_epochs": 1}}, log={"every_steps": 4}))
     assert [row["noise_strength"] for row in log(run, "step")] == [0.5, 1.0, 1.0, 1.0]
@@ -244,6 +280,19 @@ def test_what_cannot_be_loaded_is_refused_with_the_reason(make_digital: Make, tm
     ns.training.save_weights(bare, nn.Linear(1, 1), {})
     with pytest.raises(CheckpointError, match="must say in its head which configuration"):
         ns.load(bare)
+
+
+def test_a_profile_that_was_changed_since_is_a_warning(make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    device = tmp_path / "device" / "profile.yaml"
+    device.parent.mkdir()
+    device.write_bytes(asset("hardware/photonic_avnn/profile.yaml").read_bytes())
+    run = ns.train(make(hardware={"profile": str(device)}, train={"epochs": 1}))
+    with caplog.at_level(logging.WARNING):
+        ns.load(run.path)
+        assert not caplog.records
+        device.write_text(device.read_text().replace("summary: ", "summary: Not the same any more. ", 1))
+        ns.load(run.path)
+    assert "was changed since these weights were trained on it" in caplog.text
 
 
 def test_a_changed_weight_in_a_run_is_noticed(make_digital: Make) -> None:
