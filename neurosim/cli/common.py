@@ -20,6 +20,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str, **settings: Any) -> None:
         super().__init__(prog, **{"max_help_position": 26, **settings})
+        self._action_max_length = len("    sensitivity")  # argparse measures the names of commands without their indentation
 
 
 def command(commands: Parsers, name: str, run: Run, summary: str, examples: Sequence[str] = (), more: str = "") -> Parser:
