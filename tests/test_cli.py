@@ -81,7 +81,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _process(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "neurosim", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(Path(ns.__file__).parents[1])}
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_ctrl_c_works
+    )
+
+
+def _ctrl_c_works() -> None:
+    """A shell makes the programs it starts in the background deaf to SIGINT; they pass that on to ours."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 # help and arguments
