@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
@@ -55,6 +54,7 @@ class AnalogLinear(AnalogLayer, nn.Linear):
     Raises:
         ConfigError: The profile is unknown or does not hold.
 
+    >>> import torch
     >>> AnalogLinear(4, 2, profile="photonic_avnn", seed=0, path="head")(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
     """

@@ -102,8 +102,8 @@ class AnalogChain(nn.Module):
         if recomputing() and not self.replays:
             if self.calls > 1:
                 raise RunError(
-                    f"{self.path}: this layer was used {self.calls} times in one forward of the model, and an activation "
-                    "checkpoint cannot tell which use it repeats: pass context_fn=neurosim.checkpoint_context(model) to torch.utils.checkpoint.checkpoint"
+                    f"{self.path}: this layer was used {self.calls} times in one forward of the model, and an activation checkpoint cannot "
+                    "tell which use it repeats: pass context_fn=neurosim.checkpoint_context(model) to torch.utils.checkpoint.checkpoint"
                 )
             return 0
         call = self.calls

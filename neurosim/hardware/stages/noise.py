@@ -35,7 +35,7 @@ class Noise(Spec):
     reference: Literal["fs", "lsb", "wmax"] = "fs"
     """What ``scale`` is measured in: half of the signal range, one step 1 / precision, or the largest magnitude of the tensor."""
     scope: Scope = "read"
-    """How long a draw lives: ``device`` (the chip), ``hold`` (until time or temperature changes), ``batch`` (a forward), ``read`` (a use)."""
+    """How long a draw lives: ``device`` (the chip), ``hold`` (until time or temperature changes), ``batch`` (forward), ``read`` (use)."""
     grad: Literal["through", "mean", "ste", "forward"] = "through"
     """Gradient rule. ``through`` differentiates the noisy value (for poisson: its mean, the same as ``mean``)."""
 
