@@ -3,7 +3,7 @@
 .. code-block:: text
 
     format, schema_version           "neurosim.report", 1
-    study                            name, metric, higher_is_better, samples, chips, reads, level, trials, and the facts of the run (meta)
+    study                            name, metric, higher_is_better, fraction, samples, chips, reads, level, trials, facts of the run
     verdict                          word (PASS | FAIL | NOT PROVEN), reason, and of the two parts: drop, yield (good | bad | open | null)
     notes                            sentences a reader must know before the numbers
     acceptance                       drop_at_most, yield_at_least, value (what the metric must reach), provable_yield, chips_needed; or null
@@ -40,6 +40,7 @@ from neurosim.sweep.summary import Summary, judge
 
 FORMAT: Final = "neurosim.report"
 SCHEMA_VERSION: Final = 1
+FRACTIONS: Final = ("accuracy", "top5")  #: metrics that are shares of samples; so is whatever is made of hits
 
 
 def digest(main: Study, others: list[Study]) -> dict[str, Any]:
@@ -92,6 +93,7 @@ def _facts(study: Study) -> dict[str, Any]:
         "name": study.name,
         "metric": str(meta.get("metric", "accuracy")),
         "higher_is_better": study.sign > 0,
+        "fraction": len(results.baseline.bits) > 0 or meta.get("metric") in FRACTIONS,
         "samples": results.baseline.n_total,
         "chips": len(np.unique(results.trials["chip"])),
         "reads": len(np.unique(results.trials["read"])),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from neurosim import plot
 from neurosim.sweep.statistics import wilson
 from neurosim.sweep.svg import svg
-from neurosim.sweep.wording import Wording, count, settings, share
+from neurosim.sweep.wording import Wording, count, percent, settings, share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,7 +80,8 @@ def yield_picture(digest: dict[str, Any], words: Wording) -> Picture | None:
         return plot.yield_curve(curves, xlabel=words.name, accept=level, target=goal, at_most=not words.higher_is_better)
 
     reach = "at least" if words.higher_is_better else "at most"
-    how = f"Height is the share of chips with {words.metric} {reach} the value below; the band is Wilson's 95 % interval of that share."
+    band = f"Wilson's {percent(digest['study']['level'])} interval"
+    how = f"Height is the share of chips with {words.metric} {reach} the value below; the band is {band}."
     if level is not None:
         how += " The verdict reads it where the vertical dotted line (acceptance) crosses"
         how += "; it must be above the horizontal one (required yield)." if target is not None else "."
@@ -122,7 +123,7 @@ def _curve(curve: dict[str, Any], digest: dict[str, Any], words: Wording, ident:
     if chips == 1:
         how = f"Each point is the one chip simulated, so there is no {mark}"
     else:
-        how = f"Each point is the mean over {chips} chips and the {mark} its 95 % interval over chips"
+        how = f"Each point is the mean over {chips} chips and the {mark} its {percent(digest['study']['level'])} interval over chips"
     how += "; grey is the same model without hardware"
     how += ", dotted is what acceptance requires." if digest["acceptance"] else "."
     notes = [f"Changed{' together' if len(curve['keys']) > 1 else ''}: {', '.join(curve['keys'])}."] if curve["keys"] else []
@@ -223,7 +224,7 @@ def _bars(digest: dict[str, Any], words: Wording, kind: str, title: str, xlabel:
 
     ident = f"layers-{kind}"
     known = any(row[kind]["low"] is not None for row in rows)
-    how += " Whiskers are the 95 % interval over chips." if known else " One chip: no intervals."
+    how += f" Whiskers are the {percent(digest['study']['level'])} interval over chips." if known else " One chip: no intervals."
     notes = [f"The {MOST_BARS} largest of {len(rows)} layers; all are in the table."] if len(rows) > MOST_BARS else []
     largest = f"{rows[0]['name']} with {words.points(rows[0][kind]['value'])}"
     alt = f"Bar chart, {title.lower()}: largest {largest}, of {count(len(rows), 'layer')}."

@@ -99,7 +99,8 @@ def _why_drop(cell: dict[str, Any], words: Wording, word: str, limit: str) -> st
 
 
 def _words(digest: dict[str, Any]) -> Wording:
-    return Wording(digest["study"]["metric"], digest["study"]["higher_is_better"])
+    study = digest["study"]
+    return Wording(study["metric"], study["higher_is_better"], study["fraction"])
 
 
 def _context(digest: dict[str, Any], words: Wording) -> dict[str, Any]:
@@ -178,7 +179,7 @@ def _facts(study: dict[str, Any]) -> list[tuple[str, str]]:
         ("device", study["device"]),
         ("neurosim", study["neurosim_version"]),
     ]
-    return [(label, str(value)) for label, value in found if value is not None]
+    return [(label, str(value)) for label, value in found if value not in (None, "")]
 
 
 def _failed(failures: Mapping[str, Any]) -> str:
@@ -204,7 +205,7 @@ def _provenance(digest: dict[str, Any]) -> list[list[str]]:
         ("threads", study["threads"]),
         ("batch size", study["batch_size"]),
     ]
-    return [[label, str(value)] for label, value in found if value is not None]
+    return [[label, str(value)] for label, value in found if value not in (None, "")]
 
 
 def _place(where: Mapping[str, Any]) -> str:

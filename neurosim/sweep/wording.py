@@ -11,7 +11,6 @@ from neurosim.plot import number
 
 Numbers = Mapping[str, Any]  #: an interval of a digest: value, low, high, n, method; numbers or ``None``
 
-_FRACTIONS = ("accuracy", "top5")
 _METHODS = {
     "t": "Student's t",
     "bca": "BCa bootstrap",
@@ -30,15 +29,12 @@ class Wording:
     Args:
         metric: Its name.
         higher_is_better: Whether more is better.
+        percent: Whether it is a share of samples, written in percent.
     """
 
     metric: str
     higher_is_better: bool = True
-
-    @property
-    def percent(self) -> bool:
-        """Whether the metric is a share of samples, written in percent."""
-        return self.metric in _FRACTIONS
+    percent: bool = True
 
     @property
     def scale(self) -> float:
@@ -63,7 +59,7 @@ class Wording:
     def value(self, x: float | None) -> str:
         """A value of the metric.
 
-        >>> Wording("accuracy").value(0.9612), Wording("loss").value(0.25)
+        >>> Wording("accuracy").value(0.9612), Wording("loss", percent=False).value(0.25)
         ('96.1 %', '0.2500')
         """
         if x is None:
@@ -73,7 +69,7 @@ class Wording:
     def points(self, x: float | None) -> str:
         """A difference of two values, with its unit.
 
-        >>> Wording("accuracy").points(0.0071), Wording("loss").points(0.25)
+        >>> Wording("accuracy").points(0.0071), Wording("loss", percent=False).points(0.25)
         ('0.71 points', '0.2500')
         """
         if x is None:
@@ -83,7 +79,7 @@ class Wording:
     def limit(self, x: float) -> str:
         """An accepted difference, as it was asked for.
 
-        >>> Wording("accuracy").limit(0.02), Wording("loss").limit(0.05)
+        >>> Wording("accuracy").limit(0.02), Wording("loss", percent=False).limit(0.05)
         ('2 points', '0.05')
         """
         return f"{100 * x:.4g} points" if self.percent else f"{x:.4g}"

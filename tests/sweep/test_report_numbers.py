@@ -234,6 +234,16 @@ def test_a_study_of_one_point_without_axes_has_a_verdict_and_no_curve() -> None:
     assert math.isfinite(summary["hardware"]["value"]["value"])
 
 
+def test_a_metric_made_of_hits_is_a_fraction_whatever_its_name() -> None:
+    hits = study(chips=2)
+    named = Results(
+        {**hits.meta, "metric": "mine"}, *(getattr(hits, name) for name in ("layers", "axes", "keys", "trials", "bits", "baseline"))
+    )
+    assert "mine 9" in str(Report(named))
+    assert " % [" in str(Report(named))
+    assert "%" not in str(Report(study(chips=2, metric="loss"))).splitlines()[0].split("yield")[0]
+
+
 def test_chips_without_frozen_errors_are_called_what_they_are() -> None:
     assert any("read noise alone" in note for note in Report(study(device_errors=False)).summary()["notes"])
     assert not any("read noise alone" in note for note in Report(study(device_errors=True)).summary()["notes"])

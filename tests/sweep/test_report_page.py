@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
+from typing import Any
 
 import matplotlib
 import pytest
@@ -18,7 +19,7 @@ from neurosim.sweep import pages
 from neurosim.sweep.report import Report
 from tests.sweep.report_studies import study
 
-GRID = {"leakage": [0.0, 0.2, 0.5], "precision": [4, 16, 64]}
+GRID: dict[str, list[Any]] = {"leakage": [0.0, 0.2, 0.5], "precision": [4, 16, 64]}
 SECTIONS = ["verdict", "effects", "noise", "layers", "pairs", "chips", "failures", "reproduce"]
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 SCRIPT = '<script>alert("x")</script>'
@@ -134,16 +135,15 @@ def test_the_numbers_of_the_page_are_those_of_the_summary() -> None:
 
 
 def test_hostile_names_stay_text() -> None:
-    axes = {f"leak {SCRIPT} $\\frac{{": [0.0, 0.1, 0.2], "精度\n_x": [4, 8, 16]}
+    axes: dict[str, list[Any]] = {f"leak {SCRIPT} $\\frac{{": [0.0, 0.1, 0.2], "精度\n_x": [4, 8, 16]}
+    facts: dict[str, Any] = dict.fromkeys(("name", "data", "platform", "device", "rerun", "packages", "git_commit", "created_utc"), SCRIPT)
     plain = study(
         axes,
         chips=3,
         layers=[SCRIPT, "$a_b$ ](http://evil.example)", "_" + "a" * 200, "日本\x00\ud800語"],
         answer=lambda values, scope, layer, chip: 0.02 + 0.001 * chip,
         fail=lambda row: SCRIPT + "\n" + "a" * 3000 if (row.chip, row.point) == (101, 1) else "",
-        **dict.fromkeys(
-            ("name", "data", "platform", "device", "rerun", "packages", "neurosim_version", "git_commit", "created_utc"), SCRIPT
-        ),
+        **facts,
         command="</pre>" + SCRIPT,
         config_yaml="</pre>" + SCRIPT + "{{ 7 * 7 }}",
         config_sha256=SCRIPT,
@@ -151,6 +151,7 @@ def test_hostile_names_stay_text() -> None:
         profile={"name": SCRIPT, "summary": SCRIPT, "sha256": SCRIPT},
         effects={"simulated": [SCRIPT], "off": ["{% raw %}"], "not_modelled": ["' onload='x"]},
         versions={SCRIPT: SCRIPT},
+        neurosim_version=SCRIPT,
     )
     report = Report(plain, {SCRIPT + "b": plain, "_c": plain})
     found = page(report)
@@ -163,7 +164,11 @@ def test_hostile_names_stay_text() -> None:
 
 
 def test_equal_studies_make_equal_pages_in_every_process() -> None:
-    code = "import hashlib, sys; from tests.sweep.test_report_page import html_of\nprint(hashlib.sha256(html_of('one axis').encode()).hexdigest()); assert 'matplotlib.pyplot' not in sys.modules"
+    code = (
+        "import hashlib, sys; from tests.sweep.test_report_page import html_of\n"
+        "print(hashlib.sha256(html_of('one axis').encode()).hexdigest())\n"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
     here = hashlib.sha256(html_of("one axis").encode()).hexdigest()
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     there = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout.strip()
