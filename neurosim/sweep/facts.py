@@ -73,7 +73,7 @@ def study_meta(
         "checkpoint": None,
         "command": shlex.join(sys.argv),
         "rerun": "neurosim.program(model, {chip})",
-        "accept": config.accept.model_dump() if config.accept is not None else {},
+        "accept": config.accept.model_dump(),
         "nominal": plan.nominal,
         "nominal_point": 0,
         "chips": len(plan.chips),

@@ -84,13 +84,14 @@ class Journal:
     def __init__(self, path: Path | None, study: Mapping[str, Any]) -> None:
         self.path = path
         self.study = {"schema": SCHEMA_VERSION, **study}
+        self._db = sqlite3.connect(path if path is not None else ":memory:", timeout=60.0, isolation_level=None)
         try:
-            self._open()
-        except sqlite3.DatabaseError as error:
-            raise CheckpointError(f"{path}: must be the journal of a study, got: {error}; remove it or choose another folder") from None
+            self._prepare()
+        except BaseException as error:
+            self._db.close()
+            raise self._problem(error) from None
 
-    def _open(self) -> None:
-        self._db = sqlite3.connect(self.path if self.path is not None else ":memory:", timeout=60.0, isolation_level=None)
+    def _prepare(self) -> None:
         if self.path is not None:
             mode = journal_mode(self.path.resolve(), _mounts())
             self._db.execute(f"PRAGMA journal_mode={mode}")
@@ -99,7 +100,6 @@ class Journal:
         wanted = {name: json.dumps(value, sort_keys=True) for name, value in self.study.items()}
         stored = dict(self._db.execute("SELECT name, value FROM study").fetchall())
         if stored and stored != wanted:
-            self._db.close()
             different = sorted(name for name in wanted.keys() | stored.keys() if wanted.get(name) != stored.get(name))
             changes = ", ".join(f"{name} {_short(stored.get(name))} -> {_short(wanted.get(name))}" for name in different)
             raise CheckpointError(
@@ -108,6 +108,11 @@ class Journal:
             )
         self._db.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", wanted.items())
         self._db.execute("DELETE FROM trial WHERE status = ?", (FAILED,))
+
+    def _problem(self, error: BaseException) -> BaseException:
+        if not isinstance(error, sqlite3.DatabaseError):
+            return error
+        return CheckpointError(f"{self.path}: must be the journal of a study, got: {error}; remove it or choose another folder")
 
     def key(self, task: Mapping[str, Any]) -> str:
         """Name of a task within all studies: sha256 of the study and the task."""
@@ -120,9 +125,17 @@ class Journal:
         self._db.execute(_INSERT, values)
 
     def rows(self) -> dict[str, TrialRow]:
-        """All finished trials."""
+        """All finished trials.
+
+        Raises:
+            CheckpointError: The file is damaged.
+        """
         found = {}
-        for key, *values in self._db.execute("SELECT * FROM trial"):
+        try:
+            stored = self._db.execute("SELECT * FROM trial").fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._problem(error) from None
+        for key, *values in stored:
             facts: dict[str, Any] = {
                 name: math.nan if v is None else v for name, v in zip(TrialRow._fields, values, strict=True)
             }  # NaN is kept as NULL

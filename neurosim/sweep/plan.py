@@ -83,7 +83,7 @@ def make_plan(config: SensitivityConfig, specs: Specs, *, seed: int) -> Plan:
     Raises:
         ConfigError: A key names no parameter, or a value is out of its domain at some point; all problems at once.
     """
-    chips = list(config.chips) if not isinstance(config.chips, int) else list(range(seed, seed + config.chips))
+    chips = list(config.chip_seeds(seed))
     points = _points(config, specs)
     nominal = {axis: None if label == CONFIGURED else label for axis, label in points[0].labels.items()}
     paths = list(specs)
@@ -130,7 +130,7 @@ def _points(config: SensitivityConfig, specs: Specs) -> list[Point]:
     """The nominal point, then the others in the order of the axes."""
     steps = {axis: _steps(keys) for axis, keys in config.axes.items()}
     nominal = {axis: _nominal(specs, rows) for axis, rows in steps.items()}
-    problems: dict[str, str] = {}
+    problems: dict[str, str] = {text: text for text in _overlaps(config.axes, specs)}
     labels, values = {axis: found[0] for axis, found in nominal.items()}, {axis: found[1] for axis, found in nominal.items()}
     points = [Point({}, labels, values)]
     for rows in _combinations(config, steps):
@@ -149,6 +149,21 @@ def _points(config: SensitivityConfig, specs: Specs) -> list[Point]:
     if problems:
         raise ConfigError("\n".join(problems.values()), problems.values())
     return points
+
+
+def _overlaps(axes: Mapping[str, Mapping[str, Any]], specs: Specs) -> list[str]:
+    """Two axes may not set the same parameter: it would be the last one's."""
+    owner: dict[tuple[str, str], tuple[str, str]] = {}
+    found = []
+    for axis, keys in axes.items():
+        for key in keys:
+            both = {owner.setdefault((path, name), (axis, key)) for path, spec in specs.items() for name in matching(spec, key)}
+            found += [
+                f"sensitivity.axes.{axis}: {key!r} must not set what another axis sets, {there!r} of {other} does"
+                for other, there in sorted(both)
+                if other != axis
+            ]
+    return found
 
 
 def _combinations(config: SensitivityConfig, steps: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, dict[str, Any]]]:

@@ -7,11 +7,12 @@ import copy
 import os
 import signal
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from neurosim.convert import analog_layers, override
@@ -28,9 +29,12 @@ from neurosim.sweep.results import FAILED, OK, Results, TrialRow, columns
 from neurosim.training.interrupt import Interrupted
 from neurosim.training.metrics import Metric
 from neurosim.training.progress import Progress
+from neurosim.yamlfile import format_key
 
 if TYPE_CHECKING:
     from neurosim.config.schema import EngineConfig, SensitivityConfig
+
+B = TypeVar("B", bound=BaseModel)
 
 LARGEST_CHUNK = 16  #: tasks that travel to a worker together, where the config does not say
 
@@ -78,6 +82,8 @@ def sensitivity(
     >>> report.results.axes, len(report.results)
     ({'leakage': [0.5, 0.0]}, 6)
     """
+    from neurosim.training.build import threads
+
     started = time.monotonic()
     config, engine_config = _configs(plan, engine)
     if not analog_layers(model):
@@ -95,7 +101,7 @@ def sensitivity(
     folder = Path(out) if out is not None else None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    with _thread_count(engine_config.threads):
+    with threads(engine_config.threads):
         baseline = evaluate_baseline(configured, batches, chosen)
     with Journal(folder / "journal.sqlite" if folder is not None else None, identity) as journal:
         keys = [journal.key(task.content()) for task in steps.tasks]
@@ -168,10 +174,23 @@ def _configs(
         if found is None:
             raise ConfigError(f"{os.fspath(plan)}: sensitivity: must be there for a sensitivity study, is missing")
         plan = found
-    config = plan if isinstance(plan, SensitivityConfig) else SensitivityConfig.model_validate(plan)
+    config = plan if isinstance(plan, SensitivityConfig) else _valid(SensitivityConfig, plan, "sensitivity")
     if engine is None:
         return config, config.engine
-    return config, EngineConfig.model_validate({**config.engine.model_dump(), "kind": engine})
+    return config, _valid(EngineConfig, {**config.engine.model_dump(), "kind": engine}, "sensitivity", "engine")
+
+
+def _valid(block: type[B], given: Any, *place: str) -> B:
+    """A block of a config from plain data.
+
+    Raises:
+        ConfigError: All problems at once.
+    """
+    try:
+        return block.model_validate(given)
+    except ValidationError as error:
+        problems = [f"{format_key((*place, *line['loc']))}: {line['msg']}" for line in error.errors(include_url=False)]
+        raise ConfigError("\n".join(problems), problems) from None
 
 
 def _configured(model: nn.Module, overrides: Mapping[str, Mapping[str, Any]]) -> nn.Module:
@@ -191,7 +210,7 @@ def _configured(model: nn.Module, overrides: Mapping[str, Mapping[str, Any]]) ->
     return configured
 
 
-def _batches(data: Iterable[tuple[Tensor, Tensor]], limit: int | None) -> list[Batch]:
+def _batches(data: Iterable[Any], limit: int | None) -> list[Batch]:
     """All batches as tensors of their own on the CPU, no more than ``limit`` samples."""
     found: list[Batch] = []
     left = limit
@@ -214,13 +233,3 @@ def _batches(data: Iterable[tuple[Tensor, Tensor]], limit: int | None) -> list[B
 def _cores() -> int:
     allowed = getattr(os, "sched_getaffinity", None)  # what a batch system or a container leaves to this process
     return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
-
-
-@contextlib.contextmanager
-def _thread_count(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
