@@ -30,12 +30,10 @@ def load_plugin(path: str | os.PathLike[str]) -> ModuleType:
         ConfigError: There is no such file, it is not valid Python, or it fails: ``file:line: what happened``.
     """
     file = Path(path)
-    if file.suffix != ".py" or not file.is_file():
-        raise ConfigError(f"--plugin {path}: must be an existing Python file (.py)")
     name = _PREFIX + re.sub(r"\W", "_", file.stem) + "_" + hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:12]
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    spec = importlib.util.spec_from_file_location(name, file.resolve()) if file.suffix == ".py" and file.is_file() else None
     if spec is None or spec.loader is None:
         raise ConfigError(f"--plugin {path}: must be an existing Python file (.py)")
     module = importlib.util.module_from_spec(spec)
@@ -52,11 +50,7 @@ def load_plugin(path: str | os.PathLike[str]) -> ModuleType:
 
 
 def loaded_plugins() -> tuple[Path, ...]:
-    """The files of the plugins of this process, in the order they were loaded; another process loads them to have the same names.
-
-    >>> loaded_plugins()
-    ()
-    """
+    """The files of the plugins of this process, in the order they were loaded; another process loads them to have the same names."""
     files = (getattr(module, "__file__", None) for name, module in list(sys.modules.items()) if name.startswith(_PREFIX))
     return tuple(Path(file) for file in files if file is not None)
 

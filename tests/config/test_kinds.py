@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, Field, PositiveInt, ValidationError
+from torch import nn
 
 from neurosim.config.kinds import Component, arguments_schema, check_arguments, check_kind
 from neurosim.registry import Registry
@@ -22,6 +23,12 @@ class Colour(enum.Enum):
 class Part(BaseModel):
     width: PositiveInt
     name: str = "part"
+
+
+class Unchecked:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> None:
+        raise TypeError("there is no schema")
 
 
 def network(
@@ -105,6 +112,15 @@ def test_alternatives_that_all_fail_are_joined() -> None:
     assert problems(network, {"sizes": [1, 2], "classes": 5}) == {("classes",): "must be 'digits' or 'letters' or a list, got 5"}
 
 
+def test_other_faults_that_pydantic_finds_are_said_in_its_words() -> None:
+    def entry(code: Annotated[str, Field(pattern="^a+$")], ratio: Annotated[float, Field(multiple_of=0.5)]) -> None: ...
+
+    assert problems(entry, {"code": "b", "ratio": 0.75}) == {
+        ("code",): "string should match pattern '^a+$', got 'b'",
+        ("ratio",): "must be a multiple of 0.5, got 0.75",
+    }
+
+
 def test_a_missing_argument_is_said() -> None:
     assert problems(network, {}) == {("sizes",): "must be given, is missing"}
 
@@ -122,8 +138,6 @@ def test_a_class_is_asked_for_its_constructor() -> None:
 
 
 def test_a_module_without_a_constructor_takes_nothing() -> None:
-    from torch import nn
-
     class Net(nn.Module): ...
 
     assert check(Net, {}) == {}
@@ -164,9 +178,14 @@ def test_an_annotation_that_does_not_exist_at_run_time_takes_anything() -> None:
     assert problems(entry, {"key": 3, "width": "1"}) == {("width",): "must be a whole number, got '1'"}
 
 
-def test_types_that_yaml_has_not_keep_their_defaults() -> None:
-    from torch import nn
+def test_an_annotation_that_pydantic_cannot_check_takes_anything() -> None:
+    def entry(width: Unchecked, depth: int) -> None: ...
 
+    assert check(entry, {"width": "1", "depth": 1}) == {"width": "1", "depth": 1}
+    assert problems(entry, {"width": 1, "depth": "1"}) == {("depth",): "must be a whole number, got '1'"}
+
+
+def test_types_that_yaml_has_not_keep_their_defaults() -> None:
     def entry(layer: type[nn.Module] = nn.ReLU, scale: complex = 1j, width: int = 1) -> None: ...
 
     assert check(entry, {})["width"] == 1
@@ -221,10 +240,9 @@ def test_the_schema_describes_the_parameters_in_the_words_of_the_docstring() -> 
 
 
 def test_the_schema_leaves_open_what_json_has_not() -> None:
-    from torch import nn
-
-    def entry(layer: type[nn.Module] = nn.ReLU, width: int = 1) -> None: ...
+    def entry(layer: type[nn.Module] = nn.ReLU, module: nn.Module | None = None, width: int = 1) -> None: ...
 
     properties = arguments_schema(entry, "entry")["properties"]
     assert "type" not in properties["layer"]
+    assert {} in properties["module"]["anyOf"]
     assert properties["width"]["type"] == "integer"

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from neurosim.config import load_config
+from neurosim.config import AcceptConfig, TrainConfig, load_config
 from neurosim.errors import ConfigError
 
 Problems = Callable[..., list[str]]
@@ -37,6 +38,7 @@ Problems = Callable[..., list[str]]
         ("log: {dir: ''}", 2, "log.dir: must not be empty, got ''"),
         ("name: 5", 2, "name: must be a text, got 5"),
         ("log: runs", 2, "log: must be a mapping (key: value), got 'runs'"),
+        ("model: [mlp]", 2, "model: must be a mapping (key: value), got ['mlp']"),
         ("train: null", 2, "train: must be a mapping (key: value), got null"),
         ("train:\n  optimizer:\n    betas:\n    - 0.8\n    - x", 6, "train.optimizer.betas.1: must be a number, got 'x'"),
         # ranges
@@ -236,6 +238,21 @@ def test_a_mapping_has_no_lines_but_keys(here: Path) -> None:
         "config: model.sizes.1: must be a whole number, got 'a'",
         "config: train.epochs: must be a whole number, got 1.5",
     )
+
+
+def test_a_block_of_several_kinds_must_say_which(here: Path) -> None:
+    Path("run.yaml").write_text("name: x\ndata: {kind: digits}\nmodel:\n  sizes: [64, 10]\ntrain:\n  optimizer:\n    lr: 1\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config("run.yaml")
+    assert caught.value.problems == (
+        "run.yaml:3: model.kind: must be given, is missing",
+        "run.yaml:6: train.optimizer.kind: must be given, is missing",
+    )
+
+
+def test_an_object_in_place_of_a_block_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"must be a mapping \(key: value\), got AcceptConfig\("):
+        TrainConfig.model_validate({"optimizer": AcceptConfig()})
 
 
 def test_a_mapping_must_hold_plain_data() -> None:

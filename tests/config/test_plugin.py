@@ -125,6 +125,13 @@ def test_a_plugin_that_fails_is_one_line_with_its_place(here: Path, text: str, l
     assert not any(path.name == "bad.py" for path in loaded_plugins())
 
 
+def test_an_interrupt_is_no_fault_of_the_plugin(here: Path) -> None:
+    Path("slow.py").write_text("raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        load_plugin("slow.py")
+    assert not any(path.name == "slow.py" for path in loaded_plugins())
+
+
 def test_a_plugin_can_be_mended_and_loaded_again(here: Path) -> None:
     Path("mended.py").write_text("X = 1 / 0")
     problem("mended.py")
