@@ -1,12 +1,13 @@
 # make demo: train a photonic network on real digits, study its sensitivity, write the report (about three minutes)
 # make test: what has to pass before a change goes in
-# Both need Python 3.11 or newer and nothing else: they make .venv on first use, and again when the requirements change.
+# make coverage: the same suite, and which lines of neurosim/ it does not reach
+# All need Python 3.11 or newer and nothing else: they make .venv on first use, and again when the requirements change.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test coverage clean
 
 demo: $(VENV)/installed
 	$(BIN)/neurosim demo
@@ -16,6 +17,9 @@ test: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict neurosim tests training
 	$(BIN)/python -m pytest
+
+coverage: $(VENV)/installed
+	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neurosim needs Python 3.11 or newer, got %s: make PYTHON=python3.x" % sys.version.split()[0])'
