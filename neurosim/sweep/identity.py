@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from neurosim import __version__
 from neurosim.convert import analog_layers
+from neurosim.hardware.stage import STAGES
 from neurosim.nn import AnalogChain
 from neurosim.sweep.evaluate import Batch, Measure, metric_facts
 from neurosim.training.metrics import Metric
@@ -42,9 +43,13 @@ def model_fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, module in model.named_modules():
         if not isinstance(module, AnalogChain):
-            digest.update(f"{name}:{type(module).__qualname__}({module.extra_repr()})\n".encode())
+            own = getattr(type(module), "digital_class", type(module))
+            digest.update(f"{name}:{own.__qualname__}({module.extra_repr()}){_source(own)}\n".encode())
     for path, layer in analog_layers(model).items():
-        digest.update(f"{path}:{layer.chain.path}:{layer.chain.spec.model_dump_json()}:{layer.chain.seconds!r}\n".encode())
+        chain = layer.chain
+        digest.update(f"{path}:{chain.path}:{chain.spec.model_dump_json()}:{chain.seconds!r}\n".encode())
+        for stage in chain.slots.values():
+            digest.update(_source(STAGES[stage.kind].apply).encode())
     for name, value in model.state_dict().items():
         digest.update(f"{name}:".encode())
         _add(digest, value)
@@ -61,15 +66,22 @@ def data_fingerprint(batches: Sequence[Batch]) -> str:
 
 
 def metric_fingerprint(metric: str | Metric | Measure) -> str:
-    """Name of a metric; of a function also the sha256 of its source, where there is one."""
+    """Name of a metric; of a user's function also the sha256 of its source, where there is one."""
     name, _ = metric_facts(metric)
     function = metric.fn if isinstance(metric, Metric) else metric
     if isinstance(function, str):
         return name
+    return f"{name} {_source(function)}".strip()
+
+
+def _source(code: Any) -> str:
+    """Sha256 of the source of a user's class or function, which may change while its name stays; torch and this package have versions."""
+    if str(getattr(code, "__module__", "")).partition(".")[0] in ("torch", "neurosim"):
+        return ""
     try:
-        return f"{name} {hashlib.sha256(inspect.getsource(function).encode()).hexdigest()}"
-    except (OSError, TypeError):
-        return name
+        return hashlib.sha256(inspect.getsource(code).encode()).hexdigest()
+    except (OSError, TypeError):  # made in an interactive session
+        return ""
 
 
 def _add(digest: Any, value: object) -> None:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 B = TypeVar("B", bound=BaseModel)
 
-LARGEST_CHUNK = 16  #: tasks that travel to a worker together, where the config does not say
-
 
 def sensitivity(
     model: nn.Module,
@@ -101,11 +99,11 @@ def sensitivity(
     folder = Path(out) if out is not None else None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    with threads(engine_config.threads):
-        baseline = evaluate_baseline(configured, batches, chosen)
     with Journal(folder / "journal.sqlite" if folder is not None else None, identity) as journal:
         keys = [journal.key(task.content()) for task in steps.tasks]
         payload = Payload(configured, batches, chosen)
+        with threads(engine_config.threads):
+            baseline = evaluate_baseline(configured, batches, chosen)
         try:
             _run_missing(journal, dict(zip(keys, steps.tasks, strict=True)), payload, engine_config)
         except KeyboardInterrupt:
@@ -139,15 +137,14 @@ def _run_missing(journal: Journal, tasks: Mapping[str, Task], payload: Payload, 
     if not missing:
         return
     workers = min(config.workers or max(1, _cores() // config.threads), len(missing))
-    chunk = config.chunk or max(1, min(LARGEST_CHUNK, len(missing) // (8 * workers)))
     bad = sum(rows[key].status != OK for key in tasks if key in rows)
     runner: Engine[tuple[str, Task], TrialRow]
     if config.kind == "serial":
-        runner, chunk = SerialEngine(_keyed_work, payload, threads=config.threads), 1
+        runner = SerialEngine(_keyed_work, payload, threads=config.threads)
     else:
         runner = ProcessEngine(_keyed_work, payload, workers=workers, threads=config.threads)
     with contextlib.closing(runner), contextlib.closing(Progress("sensitivity", len(tasks), len(tasks) - len(missing))) as progress:
-        for (key, _), row in run_all(runner, missing, chunk=chunk, retries=config.retries, lost=_lost):
+        for (key, _), row in run_all(runner, missing, chunk=config.chunk or 1, retries=config.retries, lost=_lost):
             journal.add(key, row)
             bad += row.status != OK
             progress.advance(f"{bad} failed")

@@ -23,6 +23,7 @@ from neurosim.errors import ConfigError, RunError
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
+_KILLED: Final = 9  # SIGKILL: what Linux sends when memory runs out
 STARTS: Final = 4  #: how many times in a row a worker may die before it is ready
 
 
@@ -133,7 +134,9 @@ class Worker:
         code = process.exitcode
         with contextlib.suppress(ValueError):  # another thread that starts a process reaps this one at the same moment
             process.close()
-        return f"killed by signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        return f"killed by signal {-code}" + (" (out of memory?)" if -code == _KILLED else "")
 
 
 def block_ctrl_c() -> None:

@@ -2,6 +2,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,7 +13,13 @@ from neurosim.sweep.archive import load_results, write_results
 from neurosim.sweep.results import COLUMNS, Baseline, Results, TrialRow, columns
 from tests.sweep.test_results import made
 
-AXES = {"whole": [1, 2], "part": [0.5, 1.0], "text": ["gaußian", "b"], "mixed": ["configured", 0.5], "a/b": [0.0, 1.0]}
+AXES: dict[str, list[Any]] = {
+    "whole": [1, 2],
+    "part": [0.5, 1.0],
+    "text": ["gaußian", "b"],
+    "mixed": ["configured", 0.5],
+    "a/b": [0.0, 1.0],
+}
 
 
 def full() -> Results:

@@ -24,6 +24,10 @@ def lost(task: int, text: str) -> str:
     return text
 
 
+def serially(work: Any, payload: Any, threads: int = 1) -> contextlib.closing[SerialEngine[Any, Any, Any]]:
+    return contextlib.closing(SerialEngine(work, payload, threads=threads))
+
+
 @contextlib.contextmanager
 def processes(work: Any, payload: Any, workers: int = 1, threads: int = 1) -> Iterator[ProcessEngine[Any, Any, Any]]:
     with contextlib.closing(ProcessEngine(work, payload, workers=workers, threads=threads)) as engine:
@@ -62,7 +66,7 @@ class Mortal:
 
 @pytest.mark.parametrize("chunk", [1, 3, 20, 100])
 def test_every_task_gets_one_row_whatever_the_chunk(chunk: int) -> None:
-    with contextlib.closing(SerialEngine(jobs.square, {})) as engine:
+    with serially(jobs.square, {}) as engine:
         assert run(engine, chunk=chunk) == SQUARES
 
 
@@ -101,7 +105,7 @@ def test_the_serial_engine_computes_with_its_threads_and_restores_the_earlier_on
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with contextlib.closing(SerialEngine(jobs.facts, {}, threads=1)) as engine:
+        with serially(jobs.facts, {}, threads=1) as engine:
             assert run(engine, 1)[0][1][1] == 1
         assert torch.get_num_threads() == 2
     finally:
@@ -110,7 +114,7 @@ def test_the_serial_engine_computes_with_its_threads_and_restores_the_earlier_on
 
 def test_rows_that_came_before_a_ctrl_c_were_delivered() -> None:
     rows: list[Any] = []
-    with contextlib.closing(SerialEngine(jobs.interrupt, {"at": 3})) as engine, pytest.raises(KeyboardInterrupt):
+    with serially(jobs.interrupt, {"at": 3}) as engine, pytest.raises(KeyboardInterrupt):
         rows.extend(run_all(engine, range(9), chunk=1, retries=0, lost=lost))
     assert rows == [(0, 0), (1, 1), (2, 2)]
 
@@ -132,7 +136,7 @@ def test_dead_workers_are_replaced_their_tasks_rerun_and_a_deadly_task_ends_as_l
     with processes(jobs.square, {"deadly": [4]}) as engine:
         found = run(engine, 6, chunk=6, retries=1)
     assert found[:4] + found[5:] == SQUARES[:4] + SQUARES[5:6]
-    assert found[4] == (4, "its worker process died 2 times; at last: killed by signal 9")
+    assert found[4] == (4, "its worker process died 2 times; at last: killed by signal 9 (out of memory?)")
 
 
 def test_what_work_raises_reaches_the_caller() -> None:

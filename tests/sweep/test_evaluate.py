@@ -159,7 +159,8 @@ def test_a_scope_puts_the_right_layers_on_hardware(scope: Any, noisy: list[str])
 
 def test_a_layer_whose_name_looks_like_a_pattern_is_found_by_its_name() -> None:
     net = nn.ModuleDict({"a[b]*": nn.Linear(2, 2)})
-    model = ns.to_analog(nn.Sequential(net["a[b]*"]), "photonic_avnn", seed=0)
+    model = nn.Sequential(net["a[b]*"])
+    ns.to_analog(model, "photonic_avnn", seed=0, inplace=True)
     odd = nn.Module()
     odd.add_module("a[0]*", model[0])
     odd.forward = model.forward  # type: ignore[method-assign]
@@ -187,7 +188,7 @@ class Brittle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.inner(x)
-        if self.inner.chain.bypassed:
+        if ns.analog_layers(self)["inner"].chain.bypassed:
             return y
         if self.how == "raise":
             raise RuntimeError("it broke\non two lines")

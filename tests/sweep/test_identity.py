@@ -1,4 +1,7 @@
+import importlib.util
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -72,9 +75,26 @@ def test_a_metric_function_counts_with_its_source() -> None:
 
 def test_a_metric_by_name_counts_with_its_name() -> None:
     assert metric_fingerprint("accuracy") == "accuracy"
-    assert metric_fingerprint(METRICS["loss"]).startswith("loss ")
+    assert metric_fingerprint(METRICS["loss"]) == "loss"
 
 
 def test_the_thread_count_is_part_of_a_study() -> None:
     one, two = (study_identity(tiny.model(), tiny.data(), "accuracy", threads) for threads in (1, 2))
     assert {name for name in one if one[name] != two[name]} == {"threads"}
+
+
+def test_a_users_class_counts_with_its_source(tmp_path: Path) -> None:
+    def scaled(factor: int) -> nn.Module:
+        path = tmp_path / f"by_{factor}.py"
+        path.write_text(f"from torch import nn\n\nclass Scale(nn.Module):\n    def forward(self, x):\n        return {factor} * x\n")
+        spec = importlib.util.spec_from_file_location("users_own", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules["users_own"] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return nn.Sequential(tiny.model(), module.Scale())
+
+    try:
+        assert model_fingerprint(scaled(2)) != model_fingerprint(scaled(3))
+    finally:
+        del sys.modules["users_own"]

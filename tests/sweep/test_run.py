@@ -18,7 +18,7 @@ from neurosim.training.interrupt import Interrupted
 from tests.sweep import tiny
 from tests.sweep.test_evaluate import state
 
-FULL = {"scopes": ["all", "each", "all_but_one"], "reads": 2}
+FULL: dict[str, Any] = {"scopes": ["all", "each", "all_but_one"], "reads": 2}
 
 
 def study(model: nn.Module | None = None, metric: Any = None, out: Path | None = None, engine: str | None = None, **plan: Any) -> Results:

@@ -14,13 +14,14 @@ import neurosim as ns
 SLEEP = "NEUROSIM_TEST_SLEEP"  #: environment variable: seconds that `slow_hits` sleeps
 
 
-def model(seed: int = 17) -> nn.Module:
+def model(seed: int = 17) -> nn.Sequential:
     """Two analog layers with weights from a formula."""
     net = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
     with torch.no_grad():
         for number, parameter in enumerate(net.parameters()):
             parameter.copy_(torch.sin(torch.arange(parameter.numel(), dtype=torch.float32) * (number + 1.3)).reshape(parameter.shape))
-    return ns.to_analog(net, "photonic_avnn", seed=seed)
+    ns.to_analog(net, "photonic_avnn", seed=seed, inplace=True)
+    return net
 
 
 def data(samples: int = 20, batch: int = 8) -> list[tuple[Tensor, Tensor]]:
