@@ -382,6 +382,18 @@ def test_a_config_without_a_run_says_to_train_first(call: Call, folder: Path) ->
     assert "train one first" in answer.err
 
 
+def test_the_demo_trains_both_networks_studies_both_and_compares_them(call: Call, folder: Path) -> None:
+    small = ["train.epochs=1", "sensitivity.chips=2", "sensitivity.axes={}", "sensitivity.scopes=[all]", "sensitivity.samples=64"]
+    answer = call("demo", *(part for change in small for part in ("--set", change)))
+    assert answer.code == 0, answer.err
+    report = Path(answer.out.strip().splitlines()[-1].removeprefix("report: "))
+    assert "digitally trained" in report.read_text()
+    photonic, digital = (ns.load_config(path) for path in sorted(folder.glob("runs/*/*/resolved.yaml")))
+    assert photonic.hardware is not None
+    assert digital.hardware is None
+    assert photonic.model == digital.model
+
+
 # stopping and going on
 
 
