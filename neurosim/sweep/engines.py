@@ -17,7 +17,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 
 from neurosim.errors import ConfigError
-from neurosim.sweep.worker import Worker, block_ctrl_c, check_script_is_guarded
+from neurosim.sweep.worker import Died, Worker, block_ctrl_c, check_script_is_guarded
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -131,7 +131,7 @@ class ProcessEngine(Generic[P, T, R]):
         rows: list[R] = []
         try:
             rows.extend(worker.run(tasks))
-        except EOFError as error:
+        except Died as error:
             raise WorkerDied(rows, str(error)) from None
         finally:
             self._idle.put(worker)

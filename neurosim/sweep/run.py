@@ -66,7 +66,7 @@ def sensitivity(
         The report: ``print(report)``, ``report.verdict``, ``report.save("report.html")``.
 
     Raises:
-        ConfigError: The plan does not fit the model's hardware; all problems at once, before anything is evaluated.
+        ConfigError: The plan does not hold or does not fit the model's hardware; all problems at once, before anything is evaluated.
         ConversionError: The model has no analog layer, or cannot be copied.
         DataError: There are no samples.
         CheckpointError: ``out`` holds the journal of another study.
@@ -97,6 +97,8 @@ def sensitivity(
     steps = make_plan(config, {path: layer.chain.spec for path, layer in layers.items()}, seed=seed)
     identity = study_identity(configured, batches, chosen, engine_config.threads)
     folder = Path(out) if out is not None else None
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ConfigError(f"sensitivity: out must be a folder, {folder} is a file")
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     with Journal(folder / "journal.sqlite" if folder is not None else None, identity) as journal:

@@ -27,6 +27,10 @@ _KILLED: Final = 9  # SIGKILL: what Linux sends when memory runs out
 STARTS: Final = 4  #: how many times in a row a worker may die before it is ready
 
 
+class Died(Exception):
+    """A worker process ended while it should have answered; the message says how."""
+
+
 class Worker:
     """A spawned process that keeps one payload and answers tasks; it is started when it is needed and replaced when it has died.
 
@@ -54,7 +58,7 @@ class Worker:
         """The rows of ``tasks``, one by one as they are finished.
 
         Raises:
-            EOFError: The process died, over the task whose row is the next one missing; the message says how.
+            Died: The process died, over the task whose row is the next one missing; the message says how.
             ConfigError: The process cannot load its payload.
             RunError: It dies before it is ready, time after time.
             Exception: What ``work`` raised.
@@ -63,13 +67,13 @@ class Worker:
             self._start()
         try:
             self._send(tasks)
-        except OSError:
-            raise EOFError(self._end()) from None
+        except (EOFError, OSError):
+            raise Died(self._end()) from None
         for _ in tasks:
             try:
                 row, error = self._receive()
             except (EOFError, OSError):
-                raise EOFError(self._end()) from None
+                raise Died(self._end()) from None
             if error is not None:
                 raise error
             yield row

@@ -67,6 +67,11 @@ def _die() -> None:
     os._exit(3)
 
 
+def end_of_file(payload: Payload, task: int) -> int:
+    """An error that also says that a pipe has ended."""
+    raise EOFError("of the user's own file")
+
+
 class OwnError(Exception):
     """Cannot be pickled: its arguments are not those of ``__init__``."""
 

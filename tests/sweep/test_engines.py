@@ -145,6 +145,11 @@ def test_what_work_raises_reaches_the_caller() -> None:
     assert caught.value.problems == ("task 0: is refused", "second line")
 
 
+def test_an_end_of_file_in_work_is_not_taken_for_a_death() -> None:
+    with processes(jobs.end_of_file, {}) as engine, pytest.raises(EOFError, match="of the user's own file"):
+        run(engine)
+
+
 def test_an_error_that_cannot_travel_arrives_as_its_text() -> None:
     with processes(jobs.fail_oddly, {}) as engine, pytest.raises(RunError, match="OwnError: 1 and 2"):
         run(engine)

@@ -264,3 +264,9 @@ def test_an_unknown_engine_is_refused() -> None:
 def test_the_folder_holds_the_journal_and_the_results(tmp_path: Path) -> None:
     study(out=tmp_path / "a" / "b")
     assert sorted(item.name for item in (tmp_path / "a" / "b").iterdir()) == ["journal.sqlite", "results.h5"]
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text("mine")
+    with pytest.raises(ConfigError, match=r"out must be a folder, .*report is a file"):
+        study(out=tmp_path / "report")
