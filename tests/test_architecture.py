@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -271,15 +273,41 @@ def test_importing_the_package_imports_none_of_the_heavy_ones() -> None:
 #: every public name but those of figures, whose business matplotlib is
 _ALL_NAMES = "import neurosim; [getattr(neurosim, name) for name in neurosim.__all__ if name != 'plot']"
 
+_LOOK_AROUND = f"""
+import json, sys, threading, torch
+def state():
+    return [torch.get_num_threads(), str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.get_rng_state().tolist()]
+before = state()
+{_ALL_NAMES}
+found = {{"modules": sorted(sys.modules), "gpu": torch.cuda.is_initialized(), "threads": threading.active_count(), "same": before == state()}}
+print(json.dumps(found))
+"""
 
-def test_using_every_public_name_imports_neither_matplotlib_nor_what_is_optional() -> None:
-    heavy = "{'snntorch', 'norse', 'matplotlib', 'dask', 'torchvision', 'tensorboard', 'jinja2', 'pooch'}"
-    assert _run(f"{_ALL_NAMES}; import sys; print(sorted(set(sys.modules) & {heavy}))").strip() == "[]"
+
+@pytest.fixture(scope="module")
+def afterwards() -> dict[str, Any]:
+    """What a fresh Python looks like in which every public name was used."""
+    found: dict[str, Any] = json.loads(_run(_LOOK_AROUND))
+    return found
 
 
-def test_using_every_public_name_sets_up_no_gpu_and_starts_no_thread() -> None:
-    found = _run(f"import torch, threading; {_ALL_NAMES}; print(torch.cuda.is_initialized(), threading.active_count())")
-    assert found.split() == ["False", "1"]
+def test_using_every_public_name_imports_neither_matplotlib_nor_what_is_optional(afterwards: dict[str, Any]) -> None:
+    assert "neurosim.sweep.run" in afterwards["modules"]
+    heavy = {"snntorch", "norse", "matplotlib", "dask", "torchvision", "tensorboard", "jinja2", "pooch"}
+    assert not heavy & set(afterwards["modules"])
+
+
+def test_using_every_public_name_sets_up_no_gpu(afterwards: dict[str, Any]) -> None:
+    assert afterwards["gpu"] is False
+
+
+def test_using_every_public_name_starts_no_thread(afterwards: dict[str, Any]) -> None:
+    assert afterwards["threads"] == 1
+
+
+def test_using_every_public_name_leaves_torch_as_it_was(afterwards: dict[str, Any]) -> None:
+    """Thread count, default type, gradient mode and the state of the global generator."""
+    assert afterwards["same"] is True
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux tells how many threads the operating system sees")
@@ -291,9 +319,3 @@ def test_using_every_public_name_takes_less_than_two_seconds_more_than_torch() -
     """Processor time, not time on the clock, and the best of three: what else the machine does is not counted."""
     clock = "import time, torch; start = time.process_time(); {}; print(time.process_time() - start)"
     assert min(float(_run(clock.format(_ALL_NAMES))) for _ in range(3)) < 2.0
-
-
-def test_importing_the_package_leaves_torch_as_it_was() -> None:
-    """Thread count, default type, gradient mode and the state of the global generator."""
-    state = "(torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_rng_state().tolist())"
-    assert _run(f"import torch; before = {state}; {_ALL_NAMES}; print(before == {state})").strip() == "True"
