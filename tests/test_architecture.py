@@ -279,8 +279,8 @@ def state():
     return [torch.get_num_threads(), str(torch.get_default_dtype()), torch.is_grad_enabled(), torch.get_rng_state().tolist()]
 before = state()
 {_ALL_NAMES}
-found = {{"modules": sorted(sys.modules), "gpu": torch.cuda.is_initialized(), "threads": threading.active_count(), "same": before == state()}}
-print(json.dumps(found))
+found = {{"modules": sorted(sys.modules), "gpu": torch.cuda.is_initialized(), "threads": threading.active_count()}}
+print(json.dumps({{**found, "same": before == state()}}))
 """
 
 
