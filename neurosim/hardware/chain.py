@@ -18,7 +18,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-import neurosim.hardware.stages  # noqa: F401  # registers what this package ships
 from neurosim.errors import ConfigError, nearest
 from neurosim.hardware.stage import STAGES, Spec
 
