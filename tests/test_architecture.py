@@ -25,7 +25,7 @@ ROOT = PACKAGE.parent
 
 #: lowest first; a module imports from its own layer and from those below
 LAYERS = (
-    ("errors", "registry", "atomicfile", "assets", "citations", "random", "yamltext", "yamldata", "yamlfile", "yamldump"),
+    ("errors", "registry", "atomicfile", "assets", "citations", "random", "yamltext", "yamlfile", "yamldump", "wording"),
     ("ops",),
     ("surrogate", "encoding", "quantizers"),
     ("neurons", "norms", "activations"),

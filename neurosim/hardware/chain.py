@@ -16,10 +16,11 @@ from fnmatch import fnmatchcase
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, WithJsonSchema
-from pydantic_core import PydanticCustomError
 
 from neurosim.errors import ConfigError, nearest
 from neurosim.hardware.stage import STAGES, Spec
+from neurosim.wording import explain, said
+from neurosim.yamlfile import show
 
 __all__ = [
     "AnyStage",
@@ -28,7 +29,6 @@ __all__ = [
     "OutputPath",
     "WeightPath",
     "describe",
-    "explain",
     "fields",
     "matching",
     "override",
@@ -41,10 +41,10 @@ def _by_kind(value: object) -> Spec:
     if isinstance(value, Spec):
         return value
     if not isinstance(value, Mapping) or "kind" not in value:
-        raise PydanticCustomError("stage", "a stage is a mapping with a 'kind', got {given}", {"given": repr(value)})
+        raise said("stage", f"must be a mapping with a 'kind', got {show(value)}")
     kind = value["kind"]
     if kind not in STAGES:
-        raise PydanticCustomError("stage_kind", "no stage is named {name}{hint}", {"name": repr(kind), "hint": nearest(str(kind), STAGES)})
+        raise said("stage_kind", f"no stage is named {kind!r}{nearest(str(kind), STAGES)}")
     return STAGES[kind].spec.model_validate(value)
 
 
@@ -165,15 +165,6 @@ def override(spec: ChainSpec, changes: Mapping[str, Any], *, where: str = "overr
     except ValidationError as error:
         problems = [f"{where}: {'.'.join(map(str, line['loc']))}: {explain(line)}" for line in error.errors()]
         raise ConfigError("\n".join(problems), problems) from None
-
-
-def explain(line: Mapping[str, Any]) -> str:
-    """One problem of a pydantic validation in this package's words: what must hold, and what was given."""
-    message = str(line["msg"]).removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if line["type"] in ("extra_forbidden", "missing") or line["type"].startswith(("stage", "value_error")):
-        return {"extra_forbidden": "unknown key", "missing": "is missing"}.get(line["type"], message)
-    return f"{message}, got {line['input']!r}"
 
 
 _PATHS: dict[str, type[_Path]] = {"input": InputPath, "weight": WeightPath, "bias": WeightPath, "output": OutputPath}

@@ -22,8 +22,9 @@ from pydantic.fields import FieldInfo
 
 from neurosim.assets import asset, list_assets
 from neurosim.errors import ConfigError, nearest
-from neurosim.hardware.chain import ChainSpec, explain, slots
+from neurosim.hardware.chain import ChainSpec, slots
 from neurosim.hardware.stage import Unit
+from neurosim.wording import explain
 from neurosim.yamlfile import KeyPath, YamlFile, read_composed
 
 _TEXT = ("name", "summary", "technology")
@@ -228,13 +229,10 @@ def _units(info: FieldInfo, name: str) -> tuple[str, ...]:
 
 def _located(document: YamlFile, line: Mapping[str, Any]) -> str:
     key = ("chain", *line["loc"])
-    hint = ""
-    if line["type"] == "extra_forbidden":
-        parent: Any = document.data
-        for part in key[:-1]:
-            parent = parent.get(part, {}) if isinstance(parent, Mapping) else {}
-        hint = nearest(str(key[-1]), _siblings(key[1:-1], parent))
-    return f"{document.at(key)}: {'.'.join(map(str, key[1:]))}: {explain(line)}{hint}"
+    parent: Any = document.data
+    for part in key[:-1]:
+        parent = parent.get(part, {}) if isinstance(parent, Mapping) else {}
+    return f"{document.at(key)}: {'.'.join(map(str, key[1:]))}: {explain(line, _siblings(key[1:-1], parent))}"
 
 
 def _siblings(key: KeyPath, parent: Any) -> list[str]:

@@ -275,7 +275,7 @@ def test_overrides_apply_by_glob_and_later_ones_win() -> None:
             {"overrides": {"2": {"output.adc.level": 5}}},
             r"to_analog: overrides\['2'\]: 'output.adc.level' names no parameter.*did you mean 'output.adc.levels'",
         ),
-        ({"overrides": {"2": {"output.adc.levels": 1}}}, "output.adc.levels: input should be greater than or equal to 2, got 1"),
+        ({"overrides": {"2": {"output.adc.levels": 1}}}, "output.adc.levels: must be ≥ 2, got 1"),
         ({"profile": "photonic"}, "hardware: no profile is named 'photonic'"),
         ({"seed": -1}, "seed: must be an integer from 0"),
         ({"skip": "*"}, "at least one layer must be convertible, got none"),

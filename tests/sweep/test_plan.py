@@ -116,7 +116,7 @@ def test_all_mistakes_are_reported_at_once_each_once() -> None:
         plan(axes=axes)
     text = str(caught.value)
     assert "sensitivity.axes: '*.noise.leakge' names no parameter of the analog layers" in text
-    assert all(f"{path}.noise.leakage: input should be less than 1, got 1.5" in text for path in ("input", "weight", "bias", "output"))
+    assert all(f"{path}.noise.leakage: must be < 1, got 1.5" in text for path in ("input", "weight", "bias", "output"))
     assert "output.adc.levels: " in text
     assert len(caught.value.problems) == len(set(caught.value.problems)) == 6
 
