@@ -197,3 +197,39 @@ def test_the_peers_gelu_gradient_is_wrong_and_ours_is_torchs() -> None:
     theirs = peer.backward(torch.ones(1))
     assert theirs is not None
     assert theirs.item() == pytest.approx(wrong, abs=1e-4)
+
+
+class ClosedReLU(torch.nn.Module):
+    """ReLU with the peer's derivative at exactly zero, 1 instead of torch's 0: behind a converter half of all outputs are exactly zero."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x >= 0, x, torch.zeros_like(x))
+
+
+def test_a_whole_network_without_noise_is_bit_equal_to_the_peer_forward_and_backward() -> None:
+    import neurosim as ns
+    from benchmarks.analogvnn_parity import Linear, first_weights, peer_network, set_peer_weights
+
+    p = 16
+    peer = peer_network(p, 1e-300)
+    for part in peer.modules():
+        if isinstance(part, GaussianNoise):
+            part.std.zero_()
+    set_peer_weights(peer, first_weights(0))
+    digital = ns.models.mlp([784, 256, 128, 10], last_activation="relu")
+    digital.load_state_dict(first_weights(0))
+    for at in (1, 2, 3):
+        setattr(digital, f"act{at}", ClosedReLU())
+    model = ns.to_analog(digital, "photonic_avnn", seed=0, overrides={"*": {"*.noise": None}})
+    x, labels = stream(0, "images").uniform((32, 1, 28, 28), like=torch.empty(0)), torch.arange(32) % 10
+    ours, theirs = model(x), peer(x)
+    assert torch.equal(ours, theirs)
+    torch.nn.functional.cross_entropy(ours, labels).backward()
+    peer.loss(theirs, labels)
+    peer.backward()
+    layers = [part for part in peer.modules() if isinstance(part, Linear)]
+    for at, layer in enumerate(layers, 1):
+        mine = getattr(model, f"fc{at}")
+        assert torch.equal(mine.weight.grad, layer.parametrizations.weight.original.grad)
+        assert torch.equal(mine.bias.grad, layer.parametrizations.bias.original.grad)
+        assert mine.weight.grad.abs().max() > 0
