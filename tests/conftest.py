@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,3 +16,11 @@ def no_data_of_the_users_own(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NEUROSIM_DATA", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def plugins_end_with_their_test() -> Iterator[None]:
+    """A plugin that one test has loaded is not carried to the worker processes of another."""
+    yield
+    for name in [name for name in sys.modules if name.startswith("neurosim_plugin_")]:
+        del sys.modules[name]

@@ -270,6 +270,40 @@ def test_a_plugin_brings_a_model_of_the_users_own(call: Call, folder: Path, monk
     assert json.loads(evaluated.out)["accuracy"] == pytest.approx(json.loads(done.out)["metrics"]["test_accuracy"])
 
 
+OWN_MODEL = """\
+import torch
+import neurosim as ns
+
+@ns.MODELS.register("own")
+class Own(torch.nn.Module):
+    def __init__(self, hidden: int = 6) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, hidden), torch.nn.Linear(hidden, 10))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+"""
+
+
+@pytest.fixture
+def own_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Sequence[str]:
+    """Options that bring a model class of the user's own into the working folder, and use it."""
+    monkeypatch.setattr(ns.MODELS, "_entries", dict(ns.MODELS._entries))
+    (folder / "own model.py").write_text(OWN_MODEL)
+    return ["--plugin", "own model.py", "--set", "model={kind: own, hidden: 6}"]
+
+
+def test_worker_processes_know_the_plugins_of_the_study(call: Call, folder: Path, own_model: Sequence[str]) -> None:
+    run = json.loads(call("train", "tiny.yaml", *own_model, "--json").out)["run"]
+    small = [*own_model[:2], "--set", "sensitivity.chips=2", "--set", "sensitivity.axes={}"]
+    found = []
+    for kind in ("process", "serial"):
+        answer = call("sensitivity", run, *small, "--set", f"sensitivity.engine={{kind: {kind}, workers: 1}}", "--out", kind)
+        assert answer.code == 0, answer.err
+        found.append(ns.load_results(folder / kind / "results.h5"))
+    assert found[0].same(found[1], timing=False)
+
+
 def test_a_recipe_that_was_copied_and_changed_is_run(call: Call, folder: Path) -> None:
     assert call("recipe", "copy", "classify", "mine.py") == (0, "mine.py\n", "next: neurosim train CONFIG --recipe mine.py\n")
     text = (folder / "mine.py").read_text()

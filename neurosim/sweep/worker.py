@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from neurosim.config import load_plugin, loaded_plugins
 from neurosim.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Died(Exception):
 
 class Worker:
     """A spawned process that keeps one payload and answers tasks; it is started when it is needed and replaced when it has died.
+
+    It loads the plugins that this process has loaded.
 
     Used by one thread at a time; `close` may come from any.
 
@@ -90,7 +93,7 @@ class Worker:
             self._end()
             self._launch()
             try:
-                self._send((self._cargo, self._threads))
+                self._send((loaded_plugins(), self._cargo, self._threads))
                 problem = self._receive()
             except (EOFError, OSError):
                 continue
@@ -185,12 +188,14 @@ def _is_guard(node: ast.stmt) -> bool:
 
 
 def _serve(pipe: Connection[Any, Any]) -> None:
-    """Life of a worker: load the payload, say so, answer tasks until the driver is gone."""
+    """Life of a worker: load the plugins of the driver and the payload, say so, answer tasks until the driver is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_leave_with_the_driver, daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
-        cargo, threads = pickle.loads(pipe.recv_bytes())  # from our own parent process
+        plugins, cargo, threads = pickle.loads(pipe.recv_bytes())  # from our own parent process
         try:
+            for path in plugins:  # the cargo may hold what they define
+                load_plugin(path)
             work, payload = pickle.loads(cargo)
             torch.set_num_threads(threads)
         except Exception as error:
