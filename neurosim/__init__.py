@@ -72,6 +72,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.sweep import load_results as load_results
     from neurosim.sweep import sensitivity as sensitivity
     from neurosim.training import METRICS as METRICS
+    from neurosim.training import Interrupted as Interrupted
     from neurosim.training import Run as Run
     from neurosim.training import load as load
     from neurosim.training import train as train
@@ -93,7 +94,7 @@ _NAMES = {
     "neurosim.models": ("MODELS",),
     "neurosim.registry": ("Registry",),
     "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
-    "neurosim.training": ("METRICS", "Run", "load", "train"),
+    "neurosim.training": ("METRICS", "Interrupted", "Run", "load", "train"),
     "neurosim.training.evaluate": ("evaluate",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

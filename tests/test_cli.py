@@ -294,11 +294,13 @@ def own_model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Sequence[str]:
 
 
 def test_worker_processes_know_the_plugins_of_the_study(call: Call, folder: Path, own_model: Sequence[str]) -> None:
-    run = json.loads(call("train", "tiny.yaml", *own_model, "--json").out)["run"]
-    small = [*own_model[:2], "--set", "sensitivity.chips=2", "--set", "sensitivity.axes={}"]
+    trained = call("train", "tiny.yaml", *own_model)
+    program, *command = shlex.split(trained.err.strip().splitlines()[-1].removeprefix("next: "))
+    assert program == "neurosim"
+    small = ["--set", "sensitivity.chips=2", "--set", "sensitivity.axes={}"]
     found = []
     for kind in ("process", "serial"):
-        answer = call("sensitivity", run, *small, "--set", f"sensitivity.engine={{kind: {kind}, workers: 1}}", "--out", kind)
+        answer = call(*command, *small, "--set", f"sensitivity.engine={{kind: {kind}, workers: 1}}", "--out", kind)
         assert answer.code == 0, answer.err
         found.append(ns.load_results(folder / kind / "results.h5"))
     assert found[0].same(found[1], timing=False)
@@ -457,6 +459,20 @@ def test_a_training_that_is_stopped_prints_how_to_go_on_and_that_goes_on(call: C
     assert (folder / json.loads(answer.out)["run"]).resolve() == run.resolve()
 
 
+def test_a_training_with_a_plugin_that_is_stopped_goes_on_with_the_command_it_prints(
+    call: Call, folder: Path, own_model: Sequence[str]
+) -> None:
+    process = _process("train", "tiny.yaml", *own_model, "--set", "train.epochs=400", "--set", "log.every_steps=1", cwd=folder)
+    _wait_for(lambda: any(path.stat().st_size > 0 for path in folder.glob("runs/tiny/*/metrics.jsonl")), process)
+    process.send_signal(signal.SIGTERM)
+    err = process.communicate(timeout=60)[1]
+    assert process.returncode == 143
+    program, *command = shlex.split(err.strip().splitlines()[-1].partition("go on with: ")[2])
+    assert program == "neurosim"
+    answer = call(*command, "--set", "train.epochs=1")
+    assert answer.code == 0, answer.err
+
+
 def test_resume_without_a_run_takes_the_newest_unfinished_one(call: Call, folder: Path) -> None:
     process = _process("train", "tiny.yaml", "--set", "train.epochs=400", "--set", "log.every_steps=1", cwd=folder)
     _wait_for(lambda: any(path.stat().st_size > 0 for path in folder.glob("runs/tiny/*/metrics.jsonl")), process)
@@ -496,7 +512,8 @@ def test_a_study_that_is_stopped_prints_the_command_that_finishes_it(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, "")
-    assert err.strip().splitlines()[-1].endswith(f"go on with: {shlex.join(['neurosim', *arguments])}")
+    told = f"stopped by {signal.Signals(number).name}, the state is saved; go on with: {shlex.join(['neurosim', *arguments])}"
+    assert err.strip().splitlines()[-1].endswith(told)
     assert call(*arguments[:-4], "--set", "sensitivity.chips=3", "--set", "sensitivity.axes={}").code == 0
 
 

@@ -76,6 +76,15 @@ def load_plugins(files: Sequence[str]) -> None:
             load_plugin(Path(file))
 
 
+def plugin_options(files: Sequence[str]) -> list[str]:
+    """The options that make another command load the same files.
+
+    >>> plugin_options(["my_model.py"])
+    ['--plugin', 'my_model.py']
+    """
+    return [part for file in files for part in ("--plugin", file)]
+
+
 def _add(commands: Parsers, name: str, summary: str, examples: Sequence[str], more: str) -> Parser:
     lines = ["examples:", *(f"  {example}" for example in examples)] if examples else []
     return commands.add_parser(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 import neurosim as ns
 from neurosim.cli import runs
-from neurosim.cli.common import Parsers, add_json, add_plugin, add_set, command, load_plugins
+from neurosim.cli.common import Parsers, add_json, add_plugin, add_set, command, load_plugins, plugin_options
 from neurosim.cli.output import note, pairs, result, result_json
 
 _NEWEST = "(newest)"
@@ -44,10 +45,14 @@ def run(args: argparse.Namespace) -> int:
             raise ns.ConfigError("train: --resume without a run needs the config whose newest run is meant, got none")
         resume = runs.newest(ns.load_config(config, args.overrides), finished=False)
         note(f"going on with {resume}")
-    done = ns.train(config, overrides=args.overrides, resume=resume, recipe=args.recipe)
+    plugins = plugin_options(args.plugin)
+    try:
+        done = ns.train(config, overrides=args.overrides, resume=resume, recipe=args.recipe)
+    except ns.Interrupted as stop:
+        raise ns.Interrupted(stop.signum, shlex.join([*shlex.split(stop.resume_command), *plugins])) from None
     if args.json:
         result_json({"run": done.path, "metrics": done.metrics})
     else:
         result(pairs({"run": done.path, **done.metrics}))
-        note(f"next: neurosim sensitivity {done.path}")
+        note(f"next: {shlex.join(['neurosim', 'sensitivity', str(done.path), *plugins])}")
     return 0
