@@ -25,7 +25,8 @@ _CODES: dict[type[Exception], int] = {ConfigError: 2, ConversionError: 2, Checkp
 class Terminated(KeyboardInterrupt):
     """SIGTERM came while nothing else had asked to handle it."""
 
-    exit_code = 143
+    signum = signal.SIGTERM
+    exit_code = 128 + signum
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

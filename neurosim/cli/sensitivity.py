@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import neurosim as ns
 from neurosim.cli import runs
-from neurosim.cli.common import Parsers, add_json, add_plugin, add_set, command, load_plugins
+from neurosim.cli.common import Parsers, add_json, add_plugin, add_set, command, load_plugins, plugin_options
 from neurosim.cli.output import note, paint, pairs, result, result_json
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def plan_of(config: ns.RunConfig) -> SensitivityConfig:
         ConfigError: The config has no hardware, or no section ``sensitivity``.
     """
     missing = [key for key in ("hardware", "sensitivity") if getattr(config, key) is None]
-    hints = {"hardware": "hardware.profile=photonic_avnn", "sensitivity": "sensitivity.chips=25"}
+    hints = {"hardware": "hardware.profile=photonic_avnn", "sensitivity": "sensitivity.chips=40"}
     if missing or config.sensitivity is None:
         raise ns.ConfigError(
             "\n".join(f"{key}: must be there for a sensitivity study, is missing; try --set {hints[key]}" for key in missing)
@@ -103,7 +103,6 @@ def study(trained: runs.Trained, plan: SensitivityConfig, out: Path, *, command:
         Interrupted: It was stopped; what is finished is kept, and ``command`` goes on.
     """
     from neurosim.config import dump_config
-    from neurosim.training import Interrupted
 
     data, batches = trained.test_data(plan.batch_size)
     text = dump_config(trained.config)
@@ -119,8 +118,7 @@ def study(trained: runs.Trained, plan: SensitivityConfig, out: Path, *, command:
     try:
         return ns.sensitivity(trained.model(), batches, plan, out=out, meta=meta)
     except KeyboardInterrupt as stop:
-        number = signal.SIGTERM if getattr(stop.__context__, "exit_code", 130) == 128 + signal.SIGTERM else signal.SIGINT
-        raise Interrupted(number, command) from None
+        raise ns.Interrupted(getattr(stop, "signum", signal.SIGINT), command) from None
 
 
 def one_chip_again(source: str, checkpoint: str | None, overrides: Sequence[str], plugins: Sequence[str]) -> str:
@@ -131,8 +129,7 @@ def one_chip_again(source: str, checkpoint: str | None, overrides: Sequence[str]
     """
     options = ["--checkpoint", checkpoint] if checkpoint else []
     options += [part for change in overrides for part in ("--set", change)]
-    options += [part for file in plugins for part in ("--plugin", file)]
-    same = shlex.join(["neurosim", "sensitivity", source, *options])
+    same = shlex.join(["neurosim", "sensitivity", source, *options, *plugin_options(plugins)])
     return same.replace("{", "{{").replace("}", "}}") + " --chip {chip}"
 
 

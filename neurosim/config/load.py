@@ -68,7 +68,7 @@ def load_plan(source: Source | SensitivityConfig, overrides: Sequence[str] = ())
     """
     if isinstance(source, SensitivityConfig):
         return source
-    file, problems = _read(source, overrides)
+    file, problems = _read(source, overrides, "plan")
     if "data" not in file.data and "model" not in file.data and "sensitivity" not in file.data:
         return _checked(SensitivityConfig, file, problems)
     plan = _checked(RunConfig, file, problems).sensitivity
@@ -82,11 +82,11 @@ def dump_config(config: RunConfig) -> str:
     return dump_yaml(config.model_dump(mode="json"))
 
 
-def _read(source: Source, overrides: Sequence[str]) -> tuple[YamlFile, list[str]]:
-    """The composed source with its settings, and the problems of the settings."""
+def _read(source: Source, overrides: Sequence[str], called: str = "config") -> tuple[YamlFile, list[str]]:
+    """The composed source with its settings, and the problems of the settings; messages say ``called`` where a source is no file."""
     if isinstance(source, Mapping):
-        root = _node(source, Position("config"))
-        name = Path("config")
+        root = _node(source, Position(called))
+        name = Path(called)
     else:
         name = Path(source)
         root = read_composed(_found(os.fspath(source)), named=_named).root

@@ -9,10 +9,10 @@ import signal
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from neurosim.convert import analog_layers, override
@@ -29,12 +29,10 @@ from neurosim.sweep.results import FAILED, OK, Results, TrialRow, columns
 from neurosim.training.interrupt import Interrupted
 from neurosim.training.metrics import Metric
 from neurosim.training.progress import Progress
-from neurosim.yamlfile import format_key
+from neurosim.wording import explain
 
 if TYPE_CHECKING:
     from neurosim.config.schema import EngineConfig, SensitivityConfig
-
-B = TypeVar("B", bound=BaseModel)
 
 
 def sensitivity(
@@ -55,7 +53,7 @@ def sensitivity(
     Args:
         model: A converted model.
         data: Batches of inputs and targets; read once. Their size is part of what is measured, for a batch's noise is drawn together.
-        plan: The ``sensitivity`` section of a config: as a mapping, as an object, or the path of a config that has one.
+        plan: The ``sensitivity`` section of a config: as a mapping, as an object, or the path of a file with it or of a whole config.
         metric: A name, a `neurosim.training.metrics.Metric`, or a function of the outputs and targets of all samples that gives one number
             or one per sample (bool: hits); by default the plan's. An attribute ``higher_is_better = False`` says that less is better.
         out: Folder for ``journal.sqlite`` and ``results.h5``; it is made. Without it the study leaves no file.
@@ -70,7 +68,8 @@ def sensitivity(
         ConversionError: The model has no analog layer, or cannot be copied.
         DataError: There are no samples.
         CheckpointError: ``out`` holds the journal of another study.
-        Interrupted: It was stopped with Ctrl-C; all finished trials are kept.
+        Interrupted: It was stopped with Ctrl-C, or by another signal whose handler raises a `KeyboardInterrupt` with a ``signum``; all
+            finished trials are kept.
 
     >>> import neurosim as ns
     >>> model = ns.to_analog(nn.Sequential(nn.Linear(4, 3)), "photonic_avnn", seed=0)
@@ -108,10 +107,10 @@ def sensitivity(
             baseline = evaluate_baseline(configured, batches, chosen)
         try:
             _run_missing(journal, dict(zip(keys, steps.tasks, strict=True)), payload, engine_config)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             if folder is None:
                 raise
-            raise Interrupted(signal.SIGINT, "the same call or command") from None
+            raise Interrupted(getattr(stop, "signum", signal.SIGINT), "the same call or command") from None
         finished = journal.rows()
     rows = [finished[key]._replace(point=task.point, layer=task.position) for key, task in zip(keys, steps.tasks, strict=True)]
     trials, bits = columns(rows, len(baseline.bits))
@@ -165,31 +164,15 @@ def _configs(
     plan: SensitivityConfig | Mapping[str, Any] | str | os.PathLike[str], engine: str | None
 ) -> tuple[SensitivityConfig, EngineConfig]:
     """The plan as a validated object, and its engine."""
-    from neurosim.config import load_config
-    from neurosim.config.schema import EngineConfig, SensitivityConfig
+    from neurosim.config import EngineConfig, load_plan
 
-    if isinstance(plan, str | os.PathLike):
-        found = load_config(plan).sensitivity
-        if found is None:
-            raise ConfigError(f"{os.fspath(plan)}: sensitivity: must be there for a sensitivity study, is missing")
-        plan = found
-    config = plan if isinstance(plan, SensitivityConfig) else _valid(SensitivityConfig, plan, "sensitivity")
+    config = load_plan(plan)
     if engine is None:
         return config, config.engine
-    return config, _valid(EngineConfig, {**config.engine.model_dump(), "kind": engine}, "sensitivity", "engine")
-
-
-def _valid(block: type[B], given: Any, *place: str) -> B:
-    """A block of a config from plain data.
-
-    Raises:
-        ConfigError: All problems at once.
-    """
     try:
-        return block.model_validate(given)
+        return config, EngineConfig.model_validate({**config.engine.model_dump(), "kind": engine})
     except ValidationError as error:
-        problems = [f"{format_key((*place, *line['loc']))}: {line['msg']}" for line in error.errors(include_url=False)]
-        raise ConfigError("\n".join(problems), problems) from None
+        raise ConfigError("\n".join(f"sensitivity: engine: {explain(dict(line))}" for line in error.errors())) from None
 
 
 def _configured(model: nn.Module, overrides: Mapping[str, Mapping[str, Any]]) -> nn.Module:

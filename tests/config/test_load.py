@@ -200,8 +200,10 @@ def test_a_faulty_plan_is_said_as_a_faulty_config_is(here: Path) -> None:
     Path("plan.yaml").write_text("chips: 3\naxis: {}\n")
     with pytest.raises(ConfigError, match=r"^plan\.yaml:2: axis: unknown key; did you mean 'axes'\?$"):
         load_plan("plan.yaml")
-    with pytest.raises(ConfigError, match=r"^config: sensitivity: must be given for a sensitivity study, is missing$"):
+    with pytest.raises(ConfigError, match=r"^plan: sensitivity: must be given for a sensitivity study, is missing$"):
         load_plan(MINIMAL)
+    with pytest.raises(ConfigError, match=r"^plan: axis: unknown key; did you mean 'axes'\?$"):
+        load_plan({"axis": {}})
 
 
 def test_chips_are_counted_from_the_seed_of_the_hardware() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import neurosim as ns
+from neurosim.cli.entry import Terminated
 from neurosim.config.schema import SensitivityConfig
 from neurosim.errors import CheckpointError, ConfigError, ConversionError, DataError
 from neurosim.sweep.results import FAILED, OK, Results
@@ -108,6 +109,20 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_call_goes_on(tmp_path: Path)
     assert found.same(study(metric=stop_at_the_fifth), timing=False)
 
 
+def test_a_study_tells_which_signal_stopped_it(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def terminated_at_the_third(outputs: Tensor, targets: Tensor) -> float:
+        seen.append(1)
+        if len(seen) == 3:
+            raise Terminated
+        return 0.0
+
+    with pytest.raises(Interrupted, match="stopped by SIGTERM") as caught:
+        study(metric=terminated_at_the_third, out=tmp_path)
+    assert caught.value.exit_code == Terminated.exit_code == 143
+
+
 def test_the_journal_of_another_model_is_refused(tmp_path: Path) -> None:
     study(out=tmp_path)
     other = tiny.model()
@@ -193,22 +208,27 @@ def test_the_plan_may_be_an_object_or_a_file(tmp_path: Path) -> None:
         "sensitivity:\n  chips: 2\n  axes: {leakage: {'*.noise.leakage': [0.0, 0.5]}}\n"
     )
     reference = study(chips=2)
-    for given in (SensitivityConfig.model_validate(plan), path, str(path)):
+    alone = tmp_path / "plan.yaml"
+    alone.write_text("chips: 2\naxes: {leakage: {'*.noise.leakage': [0.0, 0.5]}}\n")
+    for given in (SensitivityConfig.model_validate(plan), path, str(path), alone):
         assert ns.sensitivity(tiny.model(), tiny.data(), given).results.same(reference, timing=False)
 
 
 def test_a_config_without_a_study_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("version: 1\nname: x\ndata: {kind: digits}\nmodel: {kind: mlp, sizes: [64, 10]}\n")
-    with pytest.raises(ConfigError, match=r"run\.yaml: sensitivity: must be there for a sensitivity study, is missing"):
+    with pytest.raises(ConfigError, match=r"run\.yaml:1: sensitivity: must be given for a sensitivity study, is missing"):
         ns.sensitivity(tiny.model(), tiny.data(), path)
 
 
 def test_all_mistakes_of_a_plan_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         ns.sensitivity(tiny.model(), tiny.data(), {"chips": 0, "scope": ["all"], "reads": "two"})
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["sensitivity.chips", "sensitivity.reads", "sensitivity.scope"]
-    assert "did you mean 'scopes'?" in str(caught.value)
+    assert caught.value.problems == (
+        "plan: chips: must be ≥ 1, got 0",
+        "plan: reads: must be a whole number, got 'two'",
+        "plan: scope: unknown key; did you mean 'scopes'?",
+    )
 
 
 def test_all_mistakes_of_overrides_are_reported_at_once() -> None:
@@ -257,8 +277,10 @@ def test_a_metric_that_cannot_reach_workers_is_refused_with_a_way_out() -> None:
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"sensitivity\.engine\.kind: 'dask' is not there yet"):
+    with pytest.raises(ConfigError, match=r"^sensitivity: engine: 'dask' is not there yet, .*; use process$"):
         study(engine="dask")
+    with pytest.raises(ConfigError, match=r"^sensitivity: engine: must be 'serial' or 'process', got 'proces'; did you mean 'process'\?$"):
+        study(engine="proces")
 
 
 def test_the_folder_holds_the_journal_and_the_results(tmp_path: Path) -> None:
