@@ -65,7 +65,7 @@ class SensitivityConfig(Block):
     """Which layers are on hardware: all of them, each alone, all but one; the others are ideal."""
     overrides: Overrides = Field(default_factory=dict)
     """Changes of the chain for the whole study: by glob over layer paths, by dotted key."""
-    chips: Chips = 25
+    chips: Chips = 40
     """How many chips, from hardware.seed on, or a list of their seeds."""
     reads: Annotated[Count, Field(le=1_000_000)] = 1
     """Evaluations of each chip, with fresh noise."""

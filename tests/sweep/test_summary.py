@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neurosim.config import SensitivityConfig
 from neurosim.sweep.results import FAILED, NON_FINITE, OK, Baseline, LayerInfo, Results, Scope, TrialRow, columns
 from neurosim.sweep.statistics import Drop, Interval, mean_interval, wilson
 from neurosim.sweep.summary import judge, summarise, summarise_one, verdict
@@ -132,6 +133,14 @@ def test_a_yield_is_judged_by_its_whole_interval_and_by_what_the_chips_can_prove
     found = verdict({"drop_at_most": 0.02, "yield_at_least": 0.9}, drop(*GOOD), wilson(good, chips))
     assert found.word == word
     assert reason in found.reason
+
+
+def test_the_default_study_can_prove_what_it_is_asked_to() -> None:
+    default = SensitivityConfig()
+    assert isinstance(default.chips, int)
+    accept = default.accept.model_dump()
+    assert verdict(accept, drop(*GOOD), wilson(default.chips, default.chips)).word == "PASS"
+    assert verdict(accept, drop(*GOOD), wilson(default.chips - 1, default.chips)).word == "NOT PROVEN"
 
 
 def test_one_violated_acceptance_fails_whatever_the_other_says() -> None:
