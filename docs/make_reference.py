@@ -1,0 +1,311 @@
+"""Writes the two pages that are made from the code: docs/config.md and hardware/README.md.
+
+``python docs/make_reference.py`` writes them; a test compares them with what the code says.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+import neurosim as ns
+from neurosim.config import json_schema
+from neurosim.config.schema import DataConfig, ModelConfig
+from neurosim.hardware.chain import ChainSpec, InputPath, OutputPath, WeightPath, slots
+from neurosim.hardware.profile import _units as units_of  # what a profile may say, by the same rule as its check
+
+ROOT = Path(__file__).resolve().parents[1]
+Schema = dict[str, Any]
+
+_STAGES = "tests/hardware/test_stages.py::"
+_CONTROL = "tests/convert/test_control.py::"
+#: the test that pins down what a field of a stage does
+COVERED: dict[str, str] = {
+    "clamp.low": "tests/parity/test_analogvnn.py::test_clamp_equals_the_peer",
+    "clamp.high": "tests/parity/test_analogvnn.py::test_clamp_equals_the_peer",
+    "clamp.learned": _STAGES + "test_learned_limits_receive_the_gradient_of_what_they_clip",
+    "clamp.grad": _STAGES + "test_clamp_passes_the_gradient_up_to_its_limits_inclusive",
+    "lp_norm.p": _STAGES + "test_the_norm_of_the_result_is_one",
+    "lp_norm.over": _STAGES + "test_the_norm_of_the_result_is_one",
+    "lp_norm.max_one": _STAGES + "test_max_one_makes_the_largest_magnitude_exactly_one",
+    "lp_norm.floor": _STAGES + "test_tiny_rows_are_divided_by_the_floor",
+    "lp_norm.grad": _STAGES + "test_a_gradient_arrives_and_is_finite",
+    "noise.distribution": _STAGES + "test_additive_noise_has_the_shape_of_its_distribution",
+    "noise.scale": _STAGES + "test_additive_noise_has_its_mean_and_standard_deviation",
+    "noise.leakage": _STAGES + "test_measured_error_rates_equal_the_leakage_inside_and_its_clamped_average",
+    "noise.precision": "tests/hardware/test_leakage.py::test_any_two_give_the_third",
+    "noise.reference": _STAGES + "test_references_scale_the_noise",
+    "noise.scope": _CONTROL + "test_a_layer_called_twice_draws_twice_but_holds_one_weight",
+    "noise.grad": _STAGES + "test_the_forward_rule_puts_noise_on_the_gradient",
+    "quantize.levels": _STAGES + "test_a_specification_gives_exactly_its_levels",
+    "quantize.low": _STAGES + "test_a_specification_gives_exactly_its_levels",
+    "quantize.high": _STAGES + "test_a_specification_gives_exactly_its_levels",
+    "quantize.rounding": _STAGES + "test_every_rounding_follows_its_definition_ties_included",
+    "quantize.clip": _STAGES + "test_clip_before_and_after_differ_only_beyond_the_range_and_none_keeps_going",
+    "quantize.grad": _STAGES + "test_gradient_rules_of_the_quantiser",
+    "kelvin": _CONTROL + "test_time_and_temperature_scope_holds_until_one_of_them_changes",
+}
+
+PATHS: dict[str, type[BaseModel]] = {"input": InputPath, "weight": WeightPath, "bias": WeightPath, "output": OutputPath}
+OWN_KEYS = {"data": DataConfig.own_keys(), "model": ModelConfig.own_keys()}
+
+_MADE = "<!-- Made by `python docs/make_reference.py`; change that, or the descriptions in the code, and not this file. -->\n"
+
+_CONFIG_HEAD = """\
+# Configs: every key
+
+A config is one YAML file that says everything about a run: data, model, hardware, training, and what a sensitivity study is to do.
+A short one:
+
+```yaml
+name: first
+data: {kind: digits}
+model: {kind: mlp, sizes: [64, 32, 10]}
+hardware: {profile: photonic_avnn, seed: 17}
+sensitivity: {chips: 10}
+```
+
+- `neurosim config check my.yaml` finds every mistake at once, each with file, line and the nearest valid spelling; `--resolved` prints the
+  config with all defaults written out.
+- `neurosim config schema > run.schema.json` and the first line `# yaml-language-server: $schema=run.schema.json` give completion and checks
+  in an editor.
+- `--set train.epochs=3` changes one value on the command line. The value is YAML: `--set 'data.value_range=[-1, 1]'`. A key that holds dots
+  itself is part of such a value: `--set 'hardware.overrides={"*": {"*.noise.leakage": 0.2}}'`.
+- `extends: base.yaml` (or a list) takes other files as base; what this file says wins, mapping by mapping. Paths are relative to the file;
+  `pkg:analogvnn/digits_mlp.yaml` is a config that comes with the package.
+- Numbers may be written `1e-3`. A key given twice, an unknown key and a number where a text must be are errors.
+- A config names no code. Your own models, data sets and stages are registered by a file that is named on the command line:
+  `--plugin my.py`; [the tutorial](tutorial.md) writes one.
+
+In the tables, *required* stands where there is no default. A dot means nesting: `train.noise.redraw` is the key `redraw` of the mapping
+`noise` of the mapping `train`.
+"""
+
+_HARDWARE_HEAD = """\
+# Devices
+
+A folder here is a device: `profile.yaml` holds its signal chain, every number with unit and source; `datasheet.md` explains it in words.
+No Python is needed to write one: [docs/profiles.md](../docs/profiles.md) says how. `neurosim hardware show NAME` prints a profile as it is
+understood, `neurosim hardware check FOLDER` tells what does not hold.
+
+## The chain
+
+One layer of a network is one chain around one matrix-vector product. The slots apply in this order; a slot that a profile leaves out does
+nothing, and any slot may hold any stage. A config or a call of `ns.override` reaches a number by slot and field: `output.adc.levels`, or
+several by a glob: `*.noise.leakage`.
+"""
+
+
+_STAGES_HEAD = """\
+A profile without a `bias` path has a digital bias, added after the last stage.
+
+## Stages
+
+`kind` says which stage a slot holds. Numbers are given with their unit; the other fields are choices of the model.
+"""
+_PROFILES = """\
+## Profiles
+
+Every number of every profile, by the key that reaches it. Its source stands in the file and in `neurosim hardware show`. A verified
+number names the test that compares it with that source; for the others the test is that of the field.
+"""
+
+
+def config_page() -> str:
+    """docs/config.md."""
+    schema = json_schema()
+    definitions: Mapping[str, Schema] = schema["$defs"]
+    run = definitions["RunConfig"]
+    blocks = {key: one for key, one in run["properties"].items() if _target(one, definitions)}
+    plain = {key: one for key, one in run["properties"].items() if key not in blocks}
+    parts = [_MADE + _CONFIG_HEAD, "## Top level\n\n" + _rows(_keys(plain, run.get("required", []), definitions))]
+    for key, one in blocks.items():
+        block = _target(one, definitions) or {}
+        text = _sentence(one, definitions)
+        if "oneOf" in block:
+            parts.append(_component(key, text, [_target(each, definitions) or {} for each in block["oneOf"]], definitions))
+        else:
+            rows = list(_keys(block["properties"], block.get("required", []), definitions, f"{key}."))
+            parts.append(f"## {key}\n\n{text}\n\n{_rows(rows)}" + "".join(_kinds(key, block, definitions)))
+    return "\n".join(parts)
+
+
+def _component(key: str, text: str, kinds: list[Schema], definitions: Mapping[str, Schema]) -> str:
+    """A block whose ``kind`` decides what else may stand in it."""
+    shared = {name: one for name, one in kinds[0]["properties"].items() if name in OWN_KEYS[key] and name != "kind"}
+    names = ", ".join(f"`{kind['properties']['kind']['const']}`" for kind in kinds)
+    words = f"`{key}.kind` is one of {names}, or what a plugin registers. Beside it stand the arguments of that kind, and:"
+    parts = [f"## {key}\n\n{text} {words}\n\n{_rows(_keys(shared, [], definitions, f'{key}.'))}"]
+    for kind in kinds:
+        own = {name: one for name, one in kind["properties"].items() if name not in shared and name != "kind"}
+        rows = list(_keys(own, kind.get("required", []), definitions, f"{key}."))
+        title = f"\n### {key}: {{kind: {kind['properties']['kind']['const']}}}\n\n{_clean(kind.get('description', ''))}\n"
+        parts.append(title + ("\n" + _rows(rows) if rows else "\nNo arguments.\n"))
+    return "".join(parts)
+
+
+def _kinds(key: str, block: Schema, definitions: Mapping[str, Schema]) -> Iterator[str]:
+    """Sections for the keys of a block that choose among kinds: ``train.optimizer``."""
+    for name, one in block["properties"].items():
+        for choice in one.get("oneOf", []):
+            kind = _target(choice, definitions)
+            if kind is not None:
+                own = {inner: value for inner, value in kind["properties"].items() if inner != "kind"}
+                title = f"{key}.{name}: {{kind: {kind['properties']['kind']['const']}}}"
+                yield f"\n### {title}\n\n{_clean(kind['description'])}\n\n{_rows(_keys(own, [], definitions, f'{key}.{name}.'))}"
+
+
+def _keys(
+    properties: Mapping[str, Schema], required: Sequence[str], definitions: Mapping[str, Schema], prefix: str = ""
+) -> Iterator[list[str]]:
+    """Key, what it may be, default, meaning; the keys of a mapping follow it."""
+    for name, one in properties.items():
+        inner = _target(one, definitions)
+        nested = inner is not None and "properties" in inner
+        allowed = allowed_text(one, definitions)
+        default = "" if nested and one.get("default") is not None else f"`{_value(one.get('default', {}))}`"
+        default = "*required*" if name in required else default
+        yield [f"`{prefix}{name}`", allowed, default, _sentence(one, definitions)]
+        if nested and inner is not None:
+            yield from _keys(inner["properties"], inner.get("required", []), definitions, f"{prefix}{name}.")
+
+
+def _target(one: Schema, definitions: Mapping[str, Schema]) -> Schema | None:
+    """The definition that a schema refers to, alone or as an alternative to null."""
+    alternatives = [each for each in one.get("anyOf", [one]) if each.get("type") != "null"]
+    reference = alternatives[0].get("$ref") if len(alternatives) == 1 else None
+    found = definitions[reference.removeprefix("#/$defs/")] if reference else None
+    return found or None
+
+
+def _sentence(one: Schema, definitions: Mapping[str, Schema]) -> str:
+    own, target = one.get("description", ""), (_target(one, definitions) or {}).get("description", "")
+    choice = "One of the kinds below." if "discriminator" in one else ""
+    return re.sub(r"\bnull:", "`null`:", _clean(" ".join(text for text in (target, own, choice) if text)))
+
+
+def allowed_text(one: Schema, definitions: Mapping[str, Schema]) -> str:
+    """What a value may be, in words.
+
+    >>> allowed_text({"type": "number", "minimum": 0, "exclusiveMaximum": 1}, {})
+    'number (≥ 0, < 1)'
+    """
+    if "const" in one:
+        return f"`{_value(one['const'])}`"
+    if "enum" in one:
+        return ", ".join(f"`{value}`" for value in one["enum"])
+    alternatives = one.get("anyOf", one.get("oneOf"))
+    if alternatives and "discriminator" in one:
+        return "mapping with `kind`: " + ", ".join(f"`{kind}`" for kind in one["discriminator"]["mapping"])
+    if alternatives:
+        texts = dict.fromkeys(allowed_text(each, definitions) for each in alternatives)
+        return " or ".join(text for text in texts if not (text == "text" and "path" in texts))
+    if "$ref" in one:
+        return "mapping" if _target(one, definitions) else "any value"
+    if one.get("type") == "array":
+        if "prefixItems" in one:
+            return "[" + "; ".join(allowed_text(each, definitions) for each in one["prefixItems"]) + "]"
+        least, most = one.get("minItems"), one.get("maxItems")
+        count = f"{least} × " if least and least == most else ""
+        return f"list of {count}{allowed_text(one['items'], definitions)}" + (f", at least {least}" if least and not count else "")
+    words = {"string": "text", "boolean": "true or false", "object": "mapping", "null": "null"}
+    kind = str(one.get("type", "any value"))
+    text = "path" if one.get("format") == "path" else words.get(kind, kind)
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = ", ".join(f"{sign} {_value(one[bound])}" for bound, sign in signs.items() if bound in one)
+    return f"{text} ({bounds})" if bounds else text
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, int) and value == 1 << 63:
+        return "2⁶³"
+    if isinstance(value, float):
+        return re.sub(r"e([+-])0*", r"e\1", f"{value:g}")
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, dict) and "kind" in value:
+        return f"{{kind: {value['kind']}}}"
+    return str(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _clean(text: str) -> str:
+    """Docstring text as Markdown."""
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text).replace("``", "`")
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _rows(rows: Iterator[list[str]] | list[list[str]], head: Sequence[str] = ("key", "what it may be", "default", "meaning")) -> str:
+    lines = [list(head), ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def hardware_page() -> str:
+    """hardware/README.md."""
+    parts = [_MADE + _HARDWARE_HEAD]
+    rows = [[f"`{path}.{slot}`", _clean(one.description or "")] for path, part in PATHS.items() for slot, one in _fields(part).items()]
+    rows.append(["`kelvin`", _clean(ChainSpec.model_fields["kelvin"].description or "") + f" Test: {_test(COVERED['kelvin'])}."])
+    parts.append(_rows(rows, ("slot", "what it stands for")))
+    parts += [_STAGES_HEAD, *map(_stage, ns.STAGES), _PROFILES]
+    parts += [_profile(ns.load_profile(name)) for name in ns.list_profiles()]
+    return "\n".join(parts)
+
+
+def _stage(kind: str) -> str:
+    spec = ns.STAGES[kind].spec
+    module = importlib.import_module(spec.__module__)
+    file = Path(inspect.getfile(spec)).relative_to(ROOT).as_posix()
+    public = [one for name, one in vars(module).items() if inspect.isfunction(one) and one.__module__ == spec.__module__ and name[0] != "_"]
+    functions = ", ".join(f"`{one.__name__}`" for one in public if next(iter(inspect.signature(one).parameters)) == "x")
+    schema = spec.model_json_schema()
+    rows = []
+    for name, info in _fields(spec).items():
+        one = schema["properties"][name]
+        default = "*required*" if info.is_required() else f"`{_value(info.default)}`"
+        unit = " or ".join(units_of(info, name)) if is_number(one) else ""
+        allowed = allowed_text(one, schema.get("$defs", {}))
+        rows.append([f"`{name}`", unit, allowed, default, _clean(info.description or ""), _test(COVERED[f"{kind}.{name}"])])
+    title = f"### {kind}\n\n{_clean((spec.__doc__ or '').splitlines()[0])} File: [{file}](../{file}), function {functions}.\n\n"
+    return title + _rows(rows, ("field", "unit", "what it may be", "default", "meaning", "test"))
+
+
+def _profile(profile: ns.Profile) -> str:
+    stages, rows = slots(profile.chain), []
+    for key, quantity in profile.provenance.items():
+        slot, _, name = key.rpartition(".")
+        kind = stages[slot].kind if slot else ""
+        test = quantity.test if quantity.verified else COVERED[f"{kind}.{name}" if slot else name]
+        stage = f"[{kind}](#{kind})" if slot else "the chain"
+        rows.append([f"`{key}`", f"{quantity.value:g}", quantity.unit, stage, "yes" if quantity.verified else "", _test(test)])
+    text = f"### {profile.name}\n\n{profile.summary}. [Profile]({profile.name}/profile.yaml), [datasheet]({profile.name}/datasheet.md).\n\n"
+    missing = "".join(f"- {effect}\n" for effect in profile.not_modelled)
+    return text + _rows(rows, ("key", "value", "unit", "stage", "verified", "test")) + (f"\nNot modelled:\n\n{missing}" if missing else "")
+
+
+def is_number(one: Schema) -> bool:
+    """Whether a field is a number, which a profile gives with unit and source."""
+    return any(each.get("type") in ("number", "integer") for each in one.get("anyOf", [one]))
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {name: one for name, one in model.model_fields.items() if name != "kind"}
+
+
+def _test(name: str) -> str:
+    file, _, function = name.partition("::")
+    return f"[{function.removeprefix('test_').replace('_', ' ')}](../{file})"
+
+
+PAGES = {"docs/config.md": config_page, "hardware/README.md": hardware_page}
+
+if __name__ == "__main__":
+    for place, page in PAGES.items():
+        (ROOT / place).write_text(page(), encoding="utf-8")
+        print(place)
