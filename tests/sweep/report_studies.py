@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neurosim.sweep.results import FAILED, NON_FINITE, Baseline, LayerInfo, Results, TrialRow, columns
+from neurosim.sweep.results import FAILED, NON_FINITE, Baseline, LayerInfo, Results, Scope, TrialRow, columns
 
 SAMPLES = 360
 
@@ -28,7 +28,7 @@ def study(
     chips: int = 25,
     reads: int = 1,
     layers: Sequence[str] = ("fc1", "fc2", "head"),
-    scopes: Sequence[str] = ("all", "each", "all_but_one"),
+    scopes: Sequence[Scope] = ("all", "each", "all_but_one"),
     nominal: Mapping[str, Any] | None = None,
     cross: bool = False,
     layers_at: int | None = None,
@@ -57,7 +57,7 @@ def study(
     cells = [(point, scope) for point in range(len(points)) for scope in scopes if scope == "all" or point == looked_at]
     for point, scope in cells:
         for layer, chip, read in itertools.product([-1] if scope == "all" else range(len(layers)), range(chips), range(reads)):
-            row = TrialRow(point, scope, layer, 100 + chip, read)  # type: ignore[arg-type]
+            row = TrialRow(point, scope, layer, 100 + chip, read)
             if not drop_row(row):
                 rows.append(_trial(row, points[point], hits, answer, metric, fail(row)))
     trials, bits = columns(rows, (samples + 7) // 8)
@@ -88,7 +88,7 @@ def study(
         "config_sha256": "cd" * 32,
         "checkpoint": {"path": "runs/digits_mlp/best/weights.safetensors", "sha256": "ef" * 32},
         "command": "neurosim sensitivity configs/analogvnn/digits_mlp.yaml",
-        "rerun": "neurosim sensitivity configs/analogvnn/digits_mlp.yaml --chip {chip}",  # noqa: RUF027 (the report fills it in)
+        "rerun": "neurosim sensitivity configs/analogvnn/digits_mlp.yaml --chip {chip}",  # noqa: RUF027  # the report fills it in
         "accept": {"drop_at_most": 0.05, "yield_at_least": 0.8} if accept is None else dict(accept),
         "nominal": dict(nominal),
         "nominal_point": nominal_point,

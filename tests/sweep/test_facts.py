@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -53,8 +54,8 @@ def test_errors_frozen_into_a_chip_are_told(leakage: float, frozen: bool) -> Non
 
 
 def test_a_profile_that_cannot_be_found_again_is_told_by_its_chain(tmp_path: Path) -> None:
-    model = tiny.model()
-    model.conversion = ns.Conversion("my_own", 0, ())  # type: ignore[assignment]
+    model: Any = tiny.model()
+    model.conversion = ns.Conversion("my_own", 0, ())
     found = hardware_facts(model, chains(model))["profile"]
     assert (found["name"], found["summary"], len(found["sha256"])) == ("my_own", "", 64)
 

@@ -20,7 +20,7 @@ def change_weight(model: nn.Module) -> None:
 
 
 def change_activation(model: nn.Module) -> None:
-    model[1] = nn.Tanh()  # type: ignore[index,operator]
+    model.add_module("1", nn.Tanh())
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,21 @@ def test_samples_their_order_and_their_grouping_count() -> None:
 
 
 def test_a_metric_function_counts_with_its_source() -> None:
-    def same_name(outputs: Tensor, targets: Tensor) -> float:
-        return 0.0
+    def one() -> Callable[[Tensor, Tensor], float]:
+        def same_name(outputs: Tensor, targets: Tensor) -> float:
+            return 0.0
 
-    one = metric_fingerprint(same_name)
+        return same_name
 
-    def same_name(outputs: Tensor, targets: Tensor) -> float:  # type: ignore[no-redef]
-        return 1.0
+    def other() -> Callable[[Tensor, Tensor], float]:
+        def same_name(outputs: Tensor, targets: Tensor) -> float:
+            return 1.0
 
-    assert one != metric_fingerprint(same_name)
-    assert one.startswith("same_name ")
+        return same_name
+
+    assert metric_fingerprint(one()) == metric_fingerprint(one())
+    assert metric_fingerprint(one()) != metric_fingerprint(other())
+    assert metric_fingerprint(one()).startswith("same_name ")
 
 
 def test_a_metric_by_name_counts_with_its_name() -> None:

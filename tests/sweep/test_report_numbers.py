@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from neurosim.sweep.report import Report
-from neurosim.sweep.results import Results, unpack
+from neurosim.sweep.results import Results, Scope, unpack
 from neurosim.sweep.slices import line, reference_point, settings, table
 from neurosim.sweep.statistics import accuracy_interval, mean_interval, wilson
 from neurosim.sweep.summary import judge, summarise
@@ -18,8 +18,8 @@ from tests.sweep.report_studies import study
 GRID: dict[str, list[Any]] = {"leakage": [0.0, 0.2, 0.5], "precision": [4, 16, 64]}
 
 
-def values_at(results: Results, point: int, scope: str = "all", layer: int = -1) -> np.ndarray:
-    found: np.ndarray = results.trials["value"][results.where(point=point, scope=scope, layer=layer)]  # type: ignore[arg-type]
+def values_at(results: Results, point: int, scope: Scope = "all", layer: int = -1) -> np.ndarray:
+    found: np.ndarray = results.trials["value"][results.where(point=point, scope=scope, layer=layer)]
     return found
 
 
@@ -27,13 +27,16 @@ def test_the_headline_is_the_statistics_of_the_nominal_point() -> None:
     results = study(GRID)
     summary = Report(results).summary()
     (row,) = [row for row in summarise(results) if (row.point, row.scope) == (results.meta["nominal_point"], "all")]
+    assert row.value_over_samples is not None
+    assert row.drop.over_samples is not None
+    assert row.share is not None
     hardware = summary["hardware"]
     assert hardware["nominal"]
     assert hardware["value"] == row.value._asdict()
-    assert hardware["value_over_samples"] == row.value_over_samples._asdict()  # type: ignore[union-attr]
+    assert hardware["value_over_samples"] == row.value_over_samples._asdict()
     assert hardware["drop"] == row.drop.over_chips._asdict()
-    assert hardware["drop_over_samples"] == row.drop.over_samples._asdict()  # type: ignore[union-attr]
-    assert hardware["yield"] == row.share._asdict()  # type: ignore[union-attr]
+    assert hardware["drop_over_samples"] == row.drop.over_samples._asdict()
+    assert hardware["yield"] == row.share._asdict()
     assert hardware["value"]["value"] == pytest.approx(values_at(results, row.point).mean())
 
 

@@ -252,8 +252,8 @@ def test_a_digital_model_is_refused_with_the_way_to_convert_it() -> None:
 
 
 def test_a_model_that_cannot_be_copied_is_refused() -> None:
-    model = tiny.model()
-    model.handle = (n for n in range(3))  # type: ignore[assignment]
+    model: Any = tiny.model()
+    model.handle = (n for n in range(3))
     with pytest.raises(ConversionError, match="the model must be deep-copyable, got TypeError"):
         study(model)
 
