@@ -54,10 +54,10 @@ EPOCHS, BATCH = 8, 128
 def peer_network(precision: int, leakage: float) -> Any:
     """The network of AnalogVNN's sample program: each layer between converters and noise, weights through the same transform."""
 
-    def noise() -> nn.Module:
+    def noise() -> Any:
         return GaussianNoise(leakage=leakage, precision=precision)
 
-    def converter() -> nn.Module:
+    def converter() -> Any:
         return ReducePrecision(precision=precision)
 
     parts: list[nn.Module] = [nn.Flatten(start_dim=1)]
@@ -190,7 +190,7 @@ def steps(batch: int) -> dict[str, Callable[[], None]]:
 
         def step() -> None:
             optimiser.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()
+            nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
             optimiser.step()
 
         return step

@@ -77,7 +77,8 @@ class PlainSubclass(nn.Linear):
     """A user's layer with a method of its own and torch's product."""
 
     def norm(self) -> Tensor:
-        return self.weight.norm()
+        norm: Tensor = self.weight.norm()
+        return norm
 
 
 class OwnForward(nn.Linear):
@@ -91,7 +92,8 @@ class OwnConv(nn.Conv2d):
     """A user's convolution that changes the weight on its way."""
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        return super()._conv_forward(x, weight / weight.norm(), bias)
+        out: Tensor = super()._conv_forward(x, weight / weight.norm(), bias)
+        return out
 
 
 class RawParameter(nn.Module):

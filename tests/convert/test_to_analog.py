@@ -225,7 +225,8 @@ def test_every_layer_with_weights_is_in_the_report() -> None:
 
 def test_the_report_is_plain_data_and_prints_as_a_table() -> None:
     conversion = ns.to_analog(mlp(), "photonic_avnn", seed=7).conversion
-    data = json.loads(json.dumps(conversion.to_dict()))  # type: ignore[operator]  # the conversion report
+    assert isinstance(conversion, ns.Conversion)
+    data = json.loads(json.dumps(conversion.to_dict()))
     assert data["seed"] == 7
     assert [row["status"] for row in data["layers"]] == ["converted", "converted"]
     lines = str(conversion).splitlines()
@@ -292,7 +293,7 @@ def test_a_mistake_is_named_and_nothing_is_half_converted(arguments: dict[str, A
 def test_a_model_without_weights_or_that_cannot_be_copied_is_refused() -> None:
     with pytest.raises(ConversionError, match="it has no layer with weights"):
         ns.to_analog(nn.ReLU(), "photonic_avnn", seed=1)
-    model = mlp()
+    model: Any = mlp()
     model.handle = io.StringIO
     model.stream = (i for i in range(3))
     with pytest.raises(ConversionError, match=r"must be deep-copyable, got TypeError.*inplace=True"):

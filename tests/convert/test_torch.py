@@ -94,7 +94,7 @@ def test_compiling_the_full_graph_changes_nothing(make: Any) -> None:
 def test_noise_modes_work_around_a_compiled_model() -> None:
     torch._dynamo.reset()
     model = build()
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    compiled: Any = torch.compile(model, backend="aot_eager", fullgraph=True)
     with ns.noise("off", compiled):
         assert torch.equal(compiled(X), compiled(X))
     assert not torch.equal(compiled(X), compiled(X))
@@ -166,5 +166,5 @@ def test_the_gradient_under_fixed_noise_equals_finite_differences() -> None:
     x = (stream(0, "x").normal((2, 4), like=torch.empty(0, dtype=torch.float64)) * 0.2).requires_grad_()
     with ns.noise("fixed", model):
         torch.autograd.gradcheck(model, (x,))
-        weight = model.weight.detach().clone().requires_grad_()  # type: ignore[operator, union-attr]  # a tensor
+        weight = model.weight.detach().clone().requires_grad_()  # type: ignore[operator]  # a tensor
         torch.autograd.gradcheck(lambda w: torch.func.functional_call(model, {"weight": w}, (x.detach(),)), (weight,))

@@ -64,7 +64,7 @@ def test_specifications_round_trip_through_json_and_are_frozen(kind: str, fields
     with pytest.raises(ValidationError):
         spec.kind = "other"
     with pytest.raises(ValidationError):
-        STAGES[kind].spec(**fields, no_such_key=1)
+        STAGES[kind].spec(**{**fields, "no_such_key": 1})
 
 
 @pytest.mark.parametrize(("kind", "fields"), CASES)

@@ -19,6 +19,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its import warns about the style of its own docstrings
     from analogvnn.fn.reduce_precision import reduce_precision
     from analogvnn.nn.activation.Gaussian import GeLU
+    from analogvnn.nn.Linear import Linear
     from analogvnn.nn.noise.GaussianNoise import GaussianNoise
     from analogvnn.nn.noise.LaplacianNoise import LaplacianNoise
     from analogvnn.nn.noise.PoissonNoise import PoissonNoise
@@ -83,7 +84,9 @@ def test_clamp_equals_the_peer() -> None:
         y.backward(grad)
         theirs = x.clone().requires_grad_()
         peer(theirs).backward(grad)
-        assert torch.equal(ours.grad, theirs.grad)  # type: ignore[arg-type]  # backward has filled them
+        assert ours.grad is not None
+        assert theirs.grad is not None
+        assert torch.equal(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize("distribution", ["gaussian", "laplacian", "uniform"])
@@ -208,7 +211,7 @@ class ClosedReLU(torch.nn.Module):
 
 def test_a_whole_network_without_noise_is_bit_equal_to_the_peer_forward_and_backward() -> None:
     import neurosim as ns
-    from benchmarks.analogvnn_parity import Linear, first_weights, peer_network, set_peer_weights
+    from benchmarks.analogvnn_parity import first_weights, peer_network, set_peer_weights
 
     p = 16
     peer = peer_network(p, 1e-300)
