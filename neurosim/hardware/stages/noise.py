@@ -192,6 +192,14 @@ def _apply(x: Tensor, spec: Noise, params: Params, device: FrozenNoise | None, c
     return straight_through(x, value)
 
 
+_LIVES = {
+    "device": "frozen in the chip",
+    "hold": "redrawn when time or temperature changes",
+    "batch": "redrawn at every forward",
+    "read": "fresh at every read",
+}
+
+
 def _describe(spec: Noise) -> str:
     if spec.leakage == 0 or spec.level == 0:
         return f"no {spec.distribution} noise"
@@ -201,7 +209,7 @@ def _describe(spec: Noise) -> str:
     if leak is None and spec.precision is not None and spec.reference != "wmax":
         leak = leakage_from(spec.distribution, spec.level, spec.precision)
     steps = f", leakage {leak:.3g} at {spec.precision:g} steps per unit" if leak is not None and spec.precision is not None else ""
-    return f"{spec.distribution} noise, σ = {sigma:.4g} {unit}{steps}, one draw a {spec.scope}"
+    return f"{spec.distribution} noise, σ = {sigma:.4g} {unit}{steps}, {_LIVES[spec.scope]}"
 
 
 STAGES.add(
