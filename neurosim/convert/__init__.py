@@ -5,6 +5,7 @@ from neurosim.convert.analog import to_digital as to_digital
 from neurosim.convert.control import checkpoint_context as checkpoint_context
 from neurosim.convert.control import get_draws as get_draws
 from neurosim.convert.control import noise as noise
+from neurosim.convert.control import overridden as overridden
 from neurosim.convert.control import override as override
 from neurosim.convert.control import program as program
 from neurosim.convert.control import redraw as redraw

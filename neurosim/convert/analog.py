@@ -13,7 +13,7 @@ from neurosim.convert.control import advance
 from neurosim.convert.report import Conversion, LayerReport, Status
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.hardware.chain import ChainSpec
+from neurosim.hardware.chain import ChainSpec, slots
 from neurosim.hardware.chain import override as override_chain
 from neurosim.hardware.profile import Profile, load_profile
 from neurosim.nn.analog import ANALOG, AnalogLayer, analog_class, make_chain, shapes_of
@@ -43,8 +43,8 @@ def to_analog(
     """Put a digital model on simulated hardware.
 
     The result is the same kind of module: train it, save it, compile it. Weights stay clean parameters under their names, so that the
-        digital
-    ``state_dict`` loads strictly into it and back. ``result.conversion`` says what was converted, what was not and why.
+    digital ``state_dict`` loads strictly into it and back. Each call of the model is a new draw of its noise; calls of its parts or of
+    other methods stay within the last draw: weights keep the errors they have. ``result.conversion`` says what was converted and why.
 
     Args:
         model: Any module. ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``, ``nn.Conv3d`` and subclasses of them that compute the same product
@@ -97,7 +97,8 @@ def to_analog(
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # its fused inference path would read the clean weights and pass the hardware by
     target.register_forward_pre_hook(advance)
-    target.conversion = Conversion(device.name, seed, tuple(reports))  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
+    report = Conversion(device.name, seed, tuple(reports), device.summary, device.not_modelled, tuple(slots(device.chain)), device.sha256)
+    target.conversion = report  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
     return target
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neurosim.convert.select import analog_layers, as_list, check_globs, select_layers
 from neurosim.errors import CheckpointError, ConfigError, nearest
-from neurosim.hardware.chain import fields, matching, slots
+from neurosim.hardware.chain import ChainSpec, fields, matching, slots
 from neurosim.hardware.chain import override as override_chain
 from neurosim.hardware.stage import Mode
 from neurosim.nn.chain import AnalogChain, recomputing
@@ -27,7 +27,7 @@ def noise(
     Modes are independent of ``train()`` and ``eval()``:
 
     - ``fresh``: new noise at every forward (the default);
-    - ``fixed``: the noise of the moment at which the block was entered, at every forward;
+    - ``fixed``: the noise of the moment at which the (outermost such) block was entered, at every forward;
     - ``off``: no randomness, frozen errors included; deterministic effects (quantisation, limits) stay;
     - ``ideal``: the stage does nothing; a layer whose every stage is ideal is the digital layer.
 
@@ -48,11 +48,11 @@ def noise(
     if mode not in get_args(Mode):
         raise ConfigError(f"noise: no mode is named {mode!r}{nearest(str(mode), get_args(Mode))}")
     chains = [layer.chain for layer in select_layers(model, layers, "noise: layers").values()]
-    globs = as_list(stages) or ["*"]
+    globs = ["*"] if stages is None else as_list(stages)
     check_globs("noise: stages", globs, {slot for chain in chains for slot in chain.slots}, "stage of these layers")
     before = [(chain, dict(chain.modes), chain.held.clone()) for chain in chains]
     for chain in chains:
-        if mode == "fixed":
+        if mode == "fixed" and "fixed" not in chain.modes.values():
             chain.held.copy_(chain.draw)
         chain.modes |= {slot: mode for slot in chain.slots if any(fnmatchcase(slot, str(glob)) for glob in globs)}
     try:
@@ -87,23 +87,38 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
         ConfigError: A key fits no layer or a value is out of its domain; then nothing has changed.
     """
     chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
-    fitting = {path: {key for key in changes if matching(chain.spec, key)} for path, chain in chains.items()}
-    names = sorted({name for chain in chains.values() for name in (*fields(chain.spec), *slots(chain.spec))})
-    problems = [
-        f"override: {key!r} names no parameter of these layers{nearest(key, names)}"
-        for key in changes
-        if not any(key in fit for fit in fitting.values())
-    ]
-    specs = {}
+    specs = overridden({path: chain.spec for path, chain in chains.items()}, changes, "override")
     for path, chain in chains.items():
+        chain.configure(specs[path], chain.seed)
+
+
+def overridden(specs: Mapping[str, ChainSpec], changes: Mapping[str, Any], where: str) -> dict[str, ChainSpec]:
+    """The chains of several layers with parameters changed; a key must fit at least one of them.
+
+    Args:
+        specs: Chain by layer path.
+        changes: Value by dotted key, as in :func:`neurosim.hardware.chain.override`.
+        where: How messages call these changes.
+
+    Raises:
+        ConfigError: All problems at once.
+    """
+    fitting = {path: {key: value for key, value in changes.items() if matching(spec, key)} for path, spec in specs.items()}
+    known = sorted({name for spec in specs.values() for name in (*fields(spec), *slots(spec))})
+    problems = [
+        f"{where}: {key!r} names no parameter of these layers{nearest(key, known)}"
+        for key in changes
+        if not any(key in fits for fits in fitting.values())
+    ]
+    found = {}
+    for path, spec in specs.items():
         try:
-            specs[path] = override_chain(chain.spec, {key: changes[key] for key in changes if key in fitting[path]})
+            found[path] = override_chain(spec, fitting[path], where=where)
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
         raise ConfigError("\n".join(problems), problems)
-    for path, chain in chains.items():
-        chain.configure(specs[path], chain.seed)
+    return found
 
 
 def get_draws(model: nn.Module) -> dict[str, int]:
@@ -126,6 +141,8 @@ def set_draws(model: nn.Module, draws: Mapping[str, int]) -> None:
 
 def set_draw(model: nn.Module, draw: int) -> None:
     """Set the noise counter of every analog layer; the next forward uses ``draw + 1``; after ``redraw(model, "manual")``, ``draw``."""
+    if not 0 <= draw < 1 << 32:
+        raise ConfigError(f"set_draw: must be from 0 to 2^32 - 1, got {draw}")
     for layer in analog_layers(model).values():
         layer.chain.draw.fill_(draw)
         layer.chain.calls = 0

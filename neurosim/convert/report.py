@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -34,11 +35,25 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class Conversion:
-    """The report that :func:`neurosim.to_analog` leaves at ``model.conversion``; ``print`` shows it as a table."""
+    """The report that :func:`neurosim.to_analog` leaves at ``model.conversion``; ``print`` shows it as a table.
+
+    Args:
+        profile: Name of the device profile.
+        seed: Which chip.
+        layers: One entry for every layer that owns weights.
+        summary: What the profile says of itself.
+        not_modelled: Effects that the profile leaves out.
+        slots: The stages of the profile's chain, before any override.
+        sha256: Of the profile's content.
+    """
 
     profile: str
     seed: int
     layers: tuple[LayerReport, ...]
+    summary: str = ""
+    not_modelled: tuple[str, ...] = ()
+    slots: tuple[str, ...] = ()
+    sha256: str = ""
 
     def count(self, status: Status) -> int:
         """How many layers have that status."""
@@ -53,10 +68,16 @@ class Conversion:
         share = on_chip / max(1, sum(layer.weights for layer in self.layers))
         head = (
             f"{self.profile}, chip {self.seed}: {self.count('converted')} layers converted, {self.count('digital')} left digital, "
-            f"{self.count('refused')} refused; {on_chip:,} weights on the chip ({share:.0%})"
+            f"{self.count('refused')} refused; {on_chip:,} weights on the chip ({_percent(share)})"
         )
         rows = [(layer.path or "(model)", layer.type, _size(layer), layer.status, layer.reason) for layer in self.layers]
         return "\n".join([head, *_table(("layer", "type", "size", "status", "reason"), rows)])
+
+
+def _percent(share: float) -> str:
+    """Rounded down to a tenth where it is not whole: 910 of 911 weights are not all of them."""
+    tenths = math.floor(1000 * share)
+    return f"{tenths // 10}%" if tenths % 10 == 0 else f"{tenths / 10}%"
 
 
 def _size(layer: LayerReport) -> str:

@@ -52,7 +52,7 @@ AnyStage = Annotated[SerializeAsAny[Spec], PlainValidator(_by_kind), WithJsonSch
 
 
 class _Path(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class InputPath(_Path):
@@ -67,10 +67,10 @@ class InputPath(_Path):
 
 
 class WeightPath(_Path):
-    """From a clean parameter to what the array holds, in order."""
+    """From a clean weight or bias to what the array holds, in order."""
 
     normalize: AnyStage | None = None
-    """Brings the weights into the range of a cell."""
+    """Brings the values into the range of a cell."""
     quantize: AnyStage | None = None
     """Levels of a cell."""
     noise: AnyStage | None = None

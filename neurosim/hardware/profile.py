@@ -10,6 +10,7 @@ A profile is a YAML file. Below ``chain`` stand the stages by slot (see :mod:`ne
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from pydantic.fields import FieldInfo
 from neurosim.assets import asset, list_assets
 from neurosim.errors import ConfigError, nearest
 from neurosim.hardware.chain import ChainSpec, slots
-from neurosim.hardware.stage import Unit
+from neurosim.hardware.stage import Spec, Unit
 from neurosim.wording import explain
 from neurosim.yamlfile import KeyPath, YamlFile, read_composed
 
@@ -113,7 +114,9 @@ def read_profile(path: Path) -> Profile:
     if data.get("version") != 1:
         problems.append(f"{document.at(('version',))}: version: must be 1, got {data.get('version')!r}")
     problems += [
-        f"{document.at((key,))}: {key}: must be a text, got {data.get(key)!r}" for key in _TEXT if not isinstance(data.get(key), str)
+        f"{document.at((key,))}: {key}: {f'must be a text, got {data[key]!r}' if key in data else 'is missing'}"
+        for key in _TEXT
+        if not isinstance(data.get(key), str)
     ]
     for key in ("not_modelled", "citations"):
         items = data.get(key, [])
@@ -124,8 +127,7 @@ def read_profile(path: Path) -> Profile:
         chain = ChainSpec.model_validate(values)
     except ValidationError as error:
         problems += [_located(document, line) for line in error.errors()]
-    else:
-        problems += _wrong_units(document, chain, provenance)
+    problems += _wrong_units(document, _sound_slots(values), provenance)
     if problems:
         raise ConfigError("\n".join(problems), problems)
     return Profile(
@@ -183,8 +185,17 @@ def _problem_of_quantity(node: Mapping[str, Any]) -> str:
     return ""
 
 
-def _wrong_units(document: YamlFile, chain: ChainSpec, provenance: Mapping[str, Quantity]) -> list[str]:
-    stages = slots(chain)
+def _sound_slots(values: Any) -> dict[str, Spec]:
+    """The stages that hold by themselves, whatever is wrong elsewhere."""
+    found: dict[str, Spec] = {}
+    for path, part in values.items() if isinstance(values, Mapping) else ():
+        for slot, stage in part.items() if isinstance(part, Mapping) else ():
+            with contextlib.suppress(ValidationError):
+                found |= slots(ChainSpec.model_validate({path: {slot: stage}}))
+    return found
+
+
+def _wrong_units(document: YamlFile, stages: Mapping[str, Spec], provenance: Mapping[str, Quantity]) -> list[str]:
     problems = []
     for name, quantity in provenance.items():
         slot, _, parameter = name.rpartition(".")
@@ -192,8 +203,10 @@ def _wrong_units(document: YamlFile, chain: ChainSpec, provenance: Mapping[str, 
             expected = _units(type(stages[slot]).model_fields[parameter], parameter)
             reference = getattr(stages[slot], "reference", None)
             expected = (reference,) if reference in expected else expected
-        else:
+        elif name == "kelvin":
             expected = ("K",)
+        else:
+            continue
         if quantity.unit not in expected:
             problems.append(
                 f"{document.at(('chain', *name.split('.'), 'unit'))}: {name}: unit must be {' or '.join(expected)}, got {quantity.unit!r}"

@@ -41,7 +41,7 @@ class Unit:
 class Spec(BaseModel):
     """Base of all stage specifications: immutable, unknown keys refused, finite numbers only, told apart by ``kind``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     kind: str
 

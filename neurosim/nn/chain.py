@@ -61,7 +61,8 @@ class AnalogChain(nn.Module):
             self.steps[slot.split(".")[0]].append((slot, stage))
         #: short and full names of each stage's parameters
         self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
-        self.modes = {slot: self.modes.get(slot, "fresh") for slot in self.slots}
+        added: Mode = "ideal" if self.modes and self.bypassed else "fresh"
+        self.modes = {slot: self.modes.get(slot, added) for slot in self.slots}
         like = next(iter(kept.values()), self.draw)
         for slot, stage in self.slots.items():
             for name, value in STAGES[stage.kind].init(stage, self._shape(slot)).items():

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from neurosim.convert import analog_layers
-from neurosim.errors import ConfigError
+from neurosim.convert import Conversion, analog_layers
 from neurosim.hardware.chain import ChainSpec, describe, slots
-from neurosim.hardware.profile import Profile, load_profile
 from neurosim.hardware.stage import STAGES
 from neurosim.sweep.plan import Plan
 from neurosim.sweep.results import LayerInfo
@@ -90,33 +88,19 @@ def hardware_facts(model: nn.Module, specs: Mapping[str, ChainSpec]) -> dict[str
     lines = {f"{slot}: {text}": getattr(stage, "scope", None) is None or STAGES[stage.kind].random(stage) for slot, stage, text in stages}
     present = {slot for slot, _, _ in stages}
     frozen = any(getattr(stage, "scope", "") == "device" and STAGES[stage.kind].random(stage) for _, stage, _ in stages)
-    profile = _profile(model)
-    configured = set(slots(profile.chain)) if profile is not None else set()
+    conversion = next((found for module in model.modules() if isinstance(found := getattr(module, "conversion", None), Conversion)), None)
+    if conversion is None:  # layers that were placed by hand
+        conversion = Conversion("", 0, (), sha256=_digest(specs))
+    configured = set(conversion.slots)
     return {
-        "profile": {
-            "name": profile.name if profile is not None else _profile_name(model),
-            "summary": profile.summary if profile is not None else "",
-            "sha256": profile.sha256 if profile is not None else _digest(specs),
-        },
+        "profile": {"name": conversion.profile, "summary": conversion.summary, "sha256": conversion.sha256},
         "effects": {
             "simulated": [line for line, acts in lines.items() if acts],
             "off": [line for line, acts in lines.items() if not acts] + [f"{slot}: taken out" for slot in sorted(configured - present)],
-            "not_modelled": list(profile.not_modelled) if profile is not None else [],
+            "not_modelled": list(conversion.not_modelled),
         },
         "device_errors": frozen,
     }
-
-
-def _profile_name(model: nn.Module) -> str:
-    found = [getattr(getattr(module, "conversion", None), "profile", "") for module in model.modules()]
-    return next((str(name) for name in found if name), "")
-
-
-def _profile(model: nn.Module) -> Profile | None:
-    try:
-        return load_profile(_profile_name(model)) if _profile_name(model) else None
-    except ConfigError:  # it was a file of the user's, known here by its name only
-        return None
 
 
 def _digest(specs: Mapping[str, ChainSpec]) -> str:

@@ -14,9 +14,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from neurosim.errors import ConfigError, nearest
+from neurosim.convert import overridden
+from neurosim.errors import ConfigError
 from neurosim.hardware.chain import ChainSpec, fields, matching, slots
-from neurosim.hardware.chain import override as override_chain
 from neurosim.sweep.results import Scope
 
 if TYPE_CHECKING:
@@ -102,30 +102,6 @@ def make_plan(config: SensitivityConfig, specs: Specs, *, seed: int) -> Plan:
     return Plan(points, tasks, chips, config.reads, nominal)
 
 
-def changed(specs: Specs, changes: Mapping[str, Any], where: str) -> dict[str, ChainSpec]:
-    """The chains with parameters changed, as `neurosim.convert.override` does: a key must fit at least one layer.
-
-    Raises:
-        ConfigError: All problems at once.
-    """
-    fitting = {path: {key: value for key, value in changes.items() if matching(spec, key)} for path, spec in specs.items()}
-    known = sorted({name for spec in specs.values() for name in (*fields(spec), *slots(spec))})
-    problems = [
-        f"{where}: {key!r} names no parameter of the analog layers{nearest(key, known)}"
-        for key in changes
-        if not any(key in fits for fits in fitting.values())
-    ]
-    found = {}
-    for path, spec in specs.items():
-        try:
-            found[path] = override_chain(spec, fitting[path], where=where)
-        except ConfigError as error:
-            problems += [problem for problem in error.problems if problem not in problems]
-    if problems:
-        raise ConfigError("\n".join(problems), problems)
-    return found
-
-
 def _points(config: SensitivityConfig, specs: Specs) -> list[Point]:
     """The nominal point, then the others in the order of the axes."""
     steps = {axis: _steps(keys) for axis, keys in config.axes.items()}
@@ -137,7 +113,7 @@ def _points(config: SensitivityConfig, specs: Specs) -> list[Point]:
         here = {axis: _label(next(iter(row.values()))) for axis, row in rows.items()}
         changes = {key: value for row in rows.values() for key, value in row.items()}
         try:
-            same = changed(specs, changes, "sensitivity.axes") == dict(specs)
+            same = overridden(specs, changes, "sensitivity.axes") == dict(specs)
         except ConfigError as error:
             place = ", ".join(f"{axis} = {label}" for axis, label in here.items())
             problems = {**{problem: f"{problem} (at {place})" for problem in error.problems}, **problems}

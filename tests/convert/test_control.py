@@ -54,6 +54,36 @@ def test_fixed_repeats_the_draw_at_which_it_was_entered() -> None:
     assert not torch.equal(model(X), last)
 
 
+def test_a_nested_fixed_block_keeps_the_moment_of_the_outer_one() -> None:
+    model = build(overrides={"*": {"weight.noise": None, "bias.noise": None, "output.noise": None, "*.dac": None, "*.adc": None}})
+    with ns.noise("fixed", model, stages="input.noise"):
+        first = model(X)
+        model(X)
+        with ns.noise("fixed", model, stages="*.noise"):
+            assert torch.equal(model(X), first)
+        assert torch.equal(model(X), first)
+
+
+def test_an_empty_choice_of_stages_names_none() -> None:
+    model = build()
+    with ns.noise("off", model, stages=[]):
+        assert not torch.equal(model(X), model(X))
+
+
+def test_a_stage_that_is_added_to_an_ideal_layer_is_ideal_too() -> None:
+    model = build(overrides={"*": {"output.adc": None}})
+    with ns.noise("ideal", model):
+        digital = model(X)
+        ns.override(model, {"output.adc": {"kind": "quantize", "levels": 3}})
+        assert torch.equal(model(X), digital)
+
+
+@pytest.mark.parametrize("draw", [-1, 1 << 32])
+def test_a_counter_out_of_range_is_refused(draw: int) -> None:
+    with pytest.raises(ConfigError, match=r"set_draw: must be from 0 to 2\^32 - 1, got"):
+        ns.set_draw(build(), draw)
+
+
 def test_modes_do_not_depend_on_train_and_eval() -> None:
     model = build()
     with ns.noise("fixed", model):

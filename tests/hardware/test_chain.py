@@ -87,6 +87,8 @@ def test_all_problems_are_named_at_once_each_with_the_key_and_a_suggestion() -> 
         ({"output.adc": {"kind": "quantize", "level": 4}}, "output.adc.level: unknown key"),
         ({"output.adc": 5}, "output.adc: must be a mapping with a 'kind', got 5"),
         ({"output.adc.levels": "many"}, "output.adc.levels: must be a whole number, got 'many'"),
+        ({"output.adc.levels": "33"}, "output.adc.levels: .*'33'"),
+        ({"kelvin": float("inf")}, "kelvin: .*finite"),
         ({"kelvin": -1}, "kelvin: must be > 0, got -1"),
     ],
 )

@@ -145,6 +145,18 @@ def test_every_mistake_is_named_with_file_line_and_key(tmp_path: Path, old: str,
     assert expected in problems(tmp_path, GOOD.replace(old, new, 1))
 
 
+def test_a_wrong_unit_is_named_beside_a_wrong_kind(tmp_path: Path) -> None:
+    text = GOOD.replace("unit: levels", "unit: bits").replace("kind: noise", "kind: nose")
+    assert problems(tmp_path, text) == (
+        "mine.yaml:10: output.noise: no stage is named 'nose'; did you mean 'noise'?",
+        "mine.yaml:9: output.adc.levels: unit must be levels, got 'bits'",
+    )
+
+
+def test_a_missing_key_is_called_missing(tmp_path: Path) -> None:
+    assert problems(tmp_path, GOOD.replace("name: mine\n", "")) == ("mine.yaml:1: name: is missing",)
+
+
 def test_all_problems_come_at_once(tmp_path: Path) -> None:
     assert (
         len(

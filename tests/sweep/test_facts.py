@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from torch import nn
@@ -53,11 +52,26 @@ def test_errors_frozen_into_a_chip_are_told(leakage: float, frozen: bool) -> Non
     assert hardware_facts(model, chains(model))["device_errors"] is frozen
 
 
-def test_a_profile_that_cannot_be_found_again_is_told_by_its_chain(tmp_path: Path) -> None:
-    model: Any = tiny.model()
-    model.conversion = ns.Conversion("my_own", 0, ())
+def test_a_profile_of_the_users_own_is_told_from_its_file_and_not_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "extends: photonic_avnn\nsummary: a changed copy that kept the name\nnot_modelled: [the moon]\nchain:\n  output: {adc: {kind: clamp}}\n"
+    )
+    model = ns.to_analog(nn.Sequential(nn.Linear(3, 2)), ns.load_profile(path), seed=0)
+    found = hardware_facts(model, chains(model))
+    assert found["profile"] == {
+        "name": "photonic_avnn",
+        "summary": "a changed copy that kept the name",
+        "sha256": ns.load_profile(path).sha256,
+    }
+    assert found["effects"]["not_modelled"] == ["the moon"]
+    assert found["profile"]["sha256"] != ns.load_profile("photonic_avnn").sha256
+
+
+def test_layers_placed_by_hand_are_told_by_their_chains() -> None:
+    model = nn.Sequential(ns.nn.AnalogLinear(3, 2, profile="photonic_avnn", seed=0, path="fc"))
     found = hardware_facts(model, chains(model))["profile"]
-    assert (found["name"], found["summary"], len(found["sha256"])) == ("my_own", "", 64)
+    assert (found["name"], found["summary"], len(found["sha256"])) == ("", "", 64)
 
 
 def test_everything_about_a_study_fits_into_json() -> None:

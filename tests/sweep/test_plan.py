@@ -6,9 +6,10 @@ import pytest
 
 import neurosim as ns
 from neurosim.config.schema import SensitivityConfig
+from neurosim.convert import overridden
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import ChainSpec
-from neurosim.sweep.plan import CONFIGURED, Plan, changed, make_plan
+from neurosim.sweep.plan import CONFIGURED, Plan, make_plan
 from tests.sweep import tiny
 
 LEAKAGE = {"leakage": {"*.noise.leakage": [0.0, 0.2, 0.5]}}
@@ -115,7 +116,7 @@ def test_all_mistakes_are_reported_at_once_each_once() -> None:
     with pytest.raises(ConfigError) as caught:
         plan(axes=axes)
     text = str(caught.value)
-    assert "sensitivity.axes: '*.noise.leakge' names no parameter of the analog layers" in text
+    assert "sensitivity.axes: '*.noise.leakge' names no parameter of these layers" in text
     assert all(f"{path}.noise.leakage: must be < 1, got 1.5" in text for path in ("input", "weight", "bias", "output"))
     assert "output.adc.levels: " in text
     assert len(caught.value.problems) == len(set(caught.value.problems)) == 6
@@ -139,14 +140,14 @@ def test_two_axes_that_set_one_parameter_are_refused() -> None:
 def test_changes_are_those_that_override_makes() -> None:
     model = tiny.model()
     changes = {"*.noise.leakage": 0.3, "output.adc.levels": 5}
-    expected = changed(specs(), changes, "here")
+    expected = overridden(specs(), changes, "here")
     ns.override(model, changes)
     assert {path: layer.chain.spec for path, layer in ns.analog_layers(model).items()} == expected
 
 
 def test_a_key_needs_to_fit_one_layer_only() -> None:
     hardware = specs(last={"output.adc": None})
-    found = changed(hardware, {"output.adc.levels": 5}, "here")
+    found = overridden(hardware, {"output.adc.levels": 5}, "here")
     assert found["2"] == hardware["2"]
     assert found["0"] != hardware["0"]
 
