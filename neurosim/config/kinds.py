@@ -29,7 +29,9 @@ def check_kind(registry: Registry[Component], kind: str) -> str:
         ValueError: It is not; the message suggests the nearest.
     """
     if kind not in registry:
-        raise ValueError(f"no {registry.what} is named {kind!r}{nearest(kind, registry)}")
+        hint = nearest(kind, registry)
+        own = "" if hint.endswith("?") else f"; a file with {registry.what}s of your own is named by --plugin"
+        raise ValueError(f"no {registry.what} is named {kind!r}{hint}{own}")
     return kind
 
 

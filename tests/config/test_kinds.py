@@ -221,7 +221,7 @@ def test_a_parameter_with_the_name_of_a_key_of_the_block_is_refused() -> None:
 
 def test_the_registry_is_asked_at_the_time_of_the_check() -> None:
     registry = registry_of(mlp=network)
-    with pytest.raises(ValueError, match=r"^no model is named 'late'; valid: 'mlp'$"):
+    with pytest.raises(ValueError, match=r"^no model is named 'late'; valid: 'mlp'; a file with models of your own is named by --plugin$"):
         check_kind(registry, "late")
     registry.add("late", network)
     assert check_kind(registry, "late") == "late"

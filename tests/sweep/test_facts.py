@@ -54,14 +54,12 @@ def test_errors_frozen_into_a_chip_are_told(leakage: float, frozen: bool) -> Non
 
 def test_a_profile_of_the_users_own_is_told_from_its_file_and_not_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(
-        "extends: photonic_avnn\nsummary: a changed copy that kept the name\nnot_modelled: [the moon]\nchain:\n  output: {adc: {kind: clamp}}\n"
-    )
+    path.write_text("extends: photonic_avnn\nsummary: a changed copy\nnot_modelled: [the moon]\nchain:\n  output: {adc: {kind: clamp}}\n")
     model = ns.to_analog(nn.Sequential(nn.Linear(3, 2)), ns.load_profile(path), seed=0)
     found = hardware_facts(model, chains(model))
     assert found["profile"] == {
         "name": "photonic_avnn",
-        "summary": "a changed copy that kept the name",
+        "summary": "a changed copy",
         "sha256": ns.load_profile(path).sha256,
     }
     assert found["effects"]["not_modelled"] == ["the moon"]
