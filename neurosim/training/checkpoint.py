@@ -7,6 +7,7 @@ running code. It carries a digest of its own content: a flipped bit is noticed, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -24,6 +25,10 @@ from neurosim.errors import CheckpointError
 FORMAT: Final = 1
 _NAME: Final = re.compile(r"step-(\d{8,})\.pt")
 _log = logging.getLogger(__name__)
+
+
+class DamagedCheckpointError(CheckpointError):
+    """The file itself is broken: cut short, changed, or no archive. Reading it again will not help, the checkpoint before it may."""
 
 
 def digest(value: object) -> str:
@@ -76,22 +81,29 @@ def load_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read what :func:`save_checkpoint` wrote, tensors on the CPU.
 
     Raises:
-        CheckpointError: The file is missing, cut short, changed, or not a checkpoint of this package.
+        DamagedCheckpointError: The file is cut short or changed.
+        CheckpointError: The file is missing, of another format version, or not a checkpoint of this package.
+        OSError: It cannot be read now, which says nothing about its content.
+        MemoryError: It does not fit into the memory that is free.
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such checkpoint") from None
-    except Exception as error:  # whatever a damaged archive makes the reader raise, the file cannot be used
+    except Exception as error:  # whatever else a damaged archive makes the reader raise, the file cannot be used
         reason = (str(error).splitlines() or [""])[0]
-        raise CheckpointError(f"{path}: must be a checkpoint, cannot be read ({type(error).__name__}: {reason[:120]})") from error
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):  # the latter is a RuntimeError of torch
+            raise MemoryError(f"{path}: {reason}") from error
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is a seek to where a file cut short has nothing
+            raise
+        raise DamagedCheckpointError(f"{path}: must be a checkpoint, cannot be read ({type(error).__name__}: {reason[:120]})") from error
     if not isinstance(content, dict) or "sha256" not in content or "format" not in content:
         raise CheckpointError(f"{path}: must be a checkpoint of neurosim, is something else")
     version, recorded = content.pop("format"), content.pop("sha256")
     if version != FORMAT:
         raise CheckpointError(f"{path}: must have checkpoint format {FORMAT}, got {version!r}; it was written by another version")
     if digest(content) != recorded:
-        raise CheckpointError(f"{path}: the content does not match its digest; the file is damaged")
+        raise DamagedCheckpointError(f"{path}: the content does not match its digest; the file is damaged")
     return content
 
 
@@ -129,20 +141,28 @@ class Checkpoints:
     def newest(self) -> dict[str, Any] | None:
         """The newest content that can be used, or ``None`` when there is no checkpoint at all.
 
-        A damaged file is put aside under the name ``….damaged``, and a warning line says so.
+        A damaged file is put aside under the name ``….damaged`` once an older one has been read, and a warning line says so. While none
+        can be read, nothing is renamed, so that the next call raises as well.
 
         Raises:
-            CheckpointError: There are checkpoints and all of them are damaged.
+            CheckpointError: There are checkpoints and all of them are damaged, or one is of another format version.
+            OSError: One cannot be read now; a later try may succeed.
         """
-        paths = self.paths()
-        for path in reversed(paths):
+        damaged: list[tuple[Path, DamagedCheckpointError]] = []
+        for path in reversed(self.paths()):
             try:
-                return load_checkpoint(path)
-            except CheckpointError as error:
-                path.replace(path.with_name(path.name + ".damaged"))
-                _log.warning("%s; using the one before", error)
-        if paths:
-            raise CheckpointError(f"{self.folder}: all {len(paths)} checkpoints are damaged; nothing to resume from")
+                content = load_checkpoint(path)
+            except DamagedCheckpointError as error:
+                damaged.append((path, error))
+                continue
+            for broken, reason in damaged:
+                broken.replace(broken.with_name(broken.name + ".damaged"))
+                _log.warning("%s; using the one before", reason)
+            return content
+        count = len(damaged) + len(list(self.folder.glob("step-*.pt.damaged")))
+        if count:
+            why = f" ({damaged[0][1]})" if damaged else ""
+            raise CheckpointError(f"{self.folder}: all {count} checkpoints are damaged; nothing to resume from{why}")
         return None
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from neurosim.errors import CheckpointError
-from neurosim.training.checkpoint import Checkpoints, digest, load_checkpoint, restore_rng_state, rng_state, save_checkpoint
+from neurosim.training.checkpoint import FORMAT, Checkpoints, digest, load_checkpoint, restore_rng_state, rng_state, save_checkpoint
 
 
 def content() -> dict[str, Any]:
@@ -117,6 +117,57 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_refused(tmp_path: Path) -> N
     store.save(1, {"step": 1}).write_bytes(b"")
     with pytest.raises(CheckpointError, match="all 1 checkpoints are damaged"):
         store.newest()
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_refused_every_time(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2):
+        store.save(step, {"step": step}).write_bytes(b"")
+    for _ in range(3):
+        with pytest.raises(CheckpointError, match="all 2 checkpoints are damaged"):
+            store.newest()
+    assert len(store.paths()) == 2
+
+
+def test_a_run_that_has_only_checkpoints_put_aside_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "step-00000001.pt.damaged").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="all 1 checkpoints are damaged"):
+        Checkpoints(tmp_path, keep=2).newest()
+
+
+def test_a_checkpoint_of_another_format_is_refused_every_time_and_stays(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path, keep=2)
+    store.save(1, {"step": 1})
+    torch.save({"step": 2, "format": FORMAT + 1, "sha256": ""}, tmp_path / "step-00000002.pt")
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="written by another version"):
+            store.newest()
+    assert len(store.paths()) == 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (OSError(5, "Input/output error"), OSError),
+        (PermissionError(13, "Permission denied"), PermissionError),
+        (MemoryError(), MemoryError),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory"), MemoryError),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_just_now_is_taken_when_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception]
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise raised
+
+    store = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2):
+        store.save(step, {"step": step})
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", failing)
+        with pytest.raises(expected):
+            store.newest()
+    assert store.newest() == {"step": 2}
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
