@@ -240,6 +240,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 101), metavar="N")
     parser.add_argument("--rounds", type=int, default=60, help="timed steps of each variant")
     parser.add_argument("--out", type=Path, help="write everything measured to this JSON file")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="for the step times; accuracies are trained on one")
     parser.add_argument("--only", choices=["accuracy", "time"])
     args = parser.parse_args()
     warnings.filterwarnings("ignore", module="analogvnn")
@@ -258,6 +259,7 @@ def main() -> None:
                 print(f"  {name:30s} {seconds / times['digital']:6.2f} × digital")
             print(f"  share of our step spent drawing: {1 - times['ours, draws replaced by zeros'] / times['ours']:.0%}")
     if args.only != "time":
+        torch.set_num_threads(1)
         found["accuracy"] = accuracies(args.data.resolve(), args.seeds)
         print(f"\ntest accuracy after {EPOCHS} epochs, {args.seeds} seeds, mean [95 % interval]")
         print("   p     L   neurosim               AnalogVNN              difference [Welch]        [paired]        agree")
