@@ -245,9 +245,10 @@ def main() -> None:
     args = parser.parse_args()
     warnings.filterwarnings("ignore", module="analogvnn")
     warnings.filterwarnings("ignore", message="__array_wrap__|To copy construct")  # what its code does to numpy and torch
+    torch.set_num_threads(args.threads)
     found: dict[str, Any] = {
         "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
+        "threads": args.threads,
         "machine": platform.processor() or platform.machine(),
     }
     print(f"torch {found['torch']}, {found['threads']} threads, {found['machine']}; command: {' '.join(sys.argv)}")
