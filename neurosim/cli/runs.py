@@ -64,15 +64,23 @@ def find(source: str, checkpoint: str | None, overrides: Sequence[str]) -> Train
 
 
 def newest(config: ns.RunConfig, *, finished: bool) -> Path:
-    """The newest run of a config that has finished, or of those that have not.
+    """The newest run of a config that has finished, or of those that have not and that no process is training.
 
     Raises:
         CheckpointError: There is none.
     """
     base = Path(config.log.dir) / config.name
     found = [path.parent for path in base.glob("*/resolved.yaml") if (path.parent / "metrics.json").is_file() == finished]
+    busy: list[Path] = []
+    if not finished:
+        from neurosim.training.lock import is_locked
+
+        busy = [path for path in found if is_locked(path)]
+        found = [path for path in found if path not in busy]
     if not found:
         what, hint = ("finished", "; train one first, or name one with --checkpoint") if finished else ("unfinished", "")
+        if busy:
+            hint = f" but {busy[0]}, which a process is training"
         raise CheckpointError(f"{base}: must hold a run of this config that is {what}, holds none{hint}")
     return max(found, key=lambda path: (path / "resolved.yaml").stat().st_mtime_ns)
 

@@ -40,6 +40,7 @@ class RunFolder:
         metrics.csv       one row every few steps, one per epoch, one for the test; metrics.jsonl has the same rows
         checkpoints/      step-00000120.pt …: to go on from
         best/  last/      weights.safetensors, config.yaml, metrics.json
+        .lock             locked while a process trains here, and its number
 
     Args:
         path: The folder.

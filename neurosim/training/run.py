@@ -18,6 +18,7 @@ from neurosim.errors import CheckpointError, ConfigError, nearest
 from neurosim.hardware.profile import load_profile
 from neurosim.training.build import rebuild, seeded, threads
 from neurosim.training.folder import RunFolder, create_folder, open_folder
+from neurosim.training.lock import locked
 from neurosim.training.recipe import Recipe, load_recipe
 from neurosim.training.weights import load_weights, read_weights
 from neurosim.yamlfile import parse_yaml
@@ -70,25 +71,25 @@ def train(
     Raises:
         ConfigError: The configuration or the recipe does not hold.
         DataError: The data cannot be had.
-        CheckpointError: The run cannot be resumed.
+        CheckpointError: The run cannot be resumed, or a process is training it.
         RunError: The training diverged; the last good checkpoint is kept.
         Interrupted: A SIGINT or SIGTERM came; the state is saved, the message says how to go on.
     """
-    if resume is None:
-        if config is None:
-            raise ConfigError("train: must be given a configuration, or a run to resume, got neither")
-        settings = config if isinstance(config, RunConfig) and not overrides else load_config(_plain(config), overrides)
-        program = load_recipe(settings.recipe, recipe)
-        facts = {"recipe": program.name, "recipe_shipped": program.shipped, "recipe_sha256": program.sha256}
-        folder = create_folder(settings, facts | {"profile_sha256": _profile_digest(settings)})
-    else:
+    if resume is not None:
         folder = open_folder(resume)
-        settings = _resumed_config(folder, config, overrides)
-        program = load_recipe(settings.recipe, recipe)
-        _check_recipe(folder, program)
-    with seeded(settings.seed), threads(settings.train.threads):
-        metrics = program.main(settings, folder)
-    return Run(folder.path, dict(metrics))
+        with locked(folder.path):
+            settings = _resumed_config(folder, config, overrides)
+            program = load_recipe(settings.recipe, recipe)
+            _check_recipe(folder, program)
+            return _carry_out(program, settings, folder)
+    if config is None:
+        raise ConfigError("train: must be given a configuration, or a run to resume, got neither")
+    settings = config if isinstance(config, RunConfig) and not overrides else load_config(_plain(config), overrides)
+    program = load_recipe(settings.recipe, recipe)
+    facts = {"recipe": program.name, "recipe_shipped": program.shipped, "recipe_sha256": program.sha256}
+    folder = create_folder(settings, facts | {"profile_sha256": _profile_digest(settings)})
+    with locked(folder.path):
+        return _carry_out(program, settings, folder)
 
 
 def load(path: str | os.PathLike[str], *, which: str = "best") -> nn.Module:
@@ -115,6 +116,12 @@ def load(path: str | os.PathLike[str], *, which: str = "best") -> nn.Module:
     if config.hardware is not None and facts.get("profile_sha256", "") not in ("", _profile_digest(config)):
         _log.warning("%s: the profile %s was changed since these weights were trained on it", file, config.hardware.profile)
     return model.eval()
+
+
+def _carry_out(program: Recipe, settings: RunConfig, folder: RunFolder) -> Run:
+    with seeded(settings.seed), threads(settings.train.threads):
+        metrics = program.main(settings, folder)
+    return Run(folder.path, dict(metrics))
 
 
 def _profile_digest(config: RunConfig) -> str:

@@ -183,6 +183,28 @@ def test_more_epochs_are_those_of_a_run_that_was_longer_from_the_start(make_digi
     assert [row["event"] for row in rows(short.path)].count("epoch") == 3
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_that_is_being_trained_is_not_resumed(make_digital: Make, monkeypatch: pytest.MonkeyPatch, resumed: bool) -> None:
+    undisturbed = ns.train(make_digital())
+    update = Loop.update
+    refusals: list[str] = []
+
+    def intruding(loop: Loop, *batch: torch.Tensor) -> None:
+        if loop.state.step == STEPS_PER_EPOCH + 2:
+            with pytest.raises(CheckpointError, match="is being trained by process") as refusal:
+                ns.train(resume=loop.folder.path, overrides=["train.epochs=3"])
+            refusals.append(str(refusal.value))
+        update(loop, *batch)
+
+    started = crash(make_digital(), 2, monkeypatch) if resumed else None
+    monkeypatch.setattr(Loop, "update", intruding)
+    run = ns.train(resume=started) if started else ns.train(make_digital())
+    assert len(refusals) == 1
+    assert f"process {os.getpid()};" in refusals[0]
+    assert ns.load_config(run.path / "resolved.yaml").train.epochs == 2
+    assert_same_run(run.path, undisturbed.path)
+
+
 def test_what_would_make_it_another_run_is_refused(make_digital: Make) -> None:
     run = ns.train(make_digital(train={"epochs": 1}))
     with pytest.raises(ConfigError, match=r"resume: seed: must be 5 as when the run was started, got 6"):

@@ -41,7 +41,7 @@ def test_a_run_leaves_what_its_folder_promises(make: Make) -> None:
     assert run.path.parent.name == "small"
     found = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
     per_weights = {f"{which}/{name}" for which in ("best", "last") for name in ("weights.safetensors", "config.yaml", "metrics.json")}
-    per_run = {"resolved.yaml", "versions.json", "metrics.csv", "metrics.jsonl", "metrics.json", "conversion.txt"}
+    per_run = {"resolved.yaml", "versions.json", "metrics.csv", "metrics.jsonl", "metrics.json", "conversion.txt", ".lock"}
     assert found == per_weights | per_run | {"checkpoints/step-00000008.pt", "checkpoints/step-00000016.pt"}
 
 
