@@ -41,3 +41,12 @@ def test_when_every_unfinished_run_is_being_trained_the_message_says_so(config: 
     only = run_of(config, "a", age=1)
     with locked(only), pytest.raises(CheckpointError, match=f"holds none but {only}, which a process is training"):
         runs.newest(config, finished=False)
+
+
+def test_a_run_without_a_checkpoint_is_none_to_go_on_with(config: ns.RunConfig) -> None:
+    older, newer = run_of(config, "a", age=2), run_of(config, "b", age=1)
+    (newer / "checkpoints" / "step-00000001.pt").unlink()
+    assert runs.newest(config, finished=False) == older
+    (older / "checkpoints" / "step-00000001.pt").unlink()
+    with pytest.raises(CheckpointError, match="unfinished and has a checkpoint, holds none"):
+        runs.newest(config, finished=False)

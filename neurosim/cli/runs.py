@@ -64,7 +64,7 @@ def find(source: str, checkpoint: str | None, overrides: Sequence[str]) -> Train
 
 
 def newest(config: ns.RunConfig, *, finished: bool) -> Path:
-    """The newest run of a config that has finished, or of those that have not and that no process is training.
+    """The newest run of a config that has finished, or of those that have not, have a checkpoint and are trained by no process.
 
     Raises:
         CheckpointError: There is none.
@@ -73,12 +73,15 @@ def newest(config: ns.RunConfig, *, finished: bool) -> Path:
     found = [path.parent for path in base.glob("*/resolved.yaml") if (path.parent / "metrics.json").is_file() == finished]
     busy: list[Path] = []
     if not finished:
+        found = [path for path in found if any(path.glob("checkpoints/step-*.pt"))]
         from neurosim.training.lock import is_locked
 
         busy = [path for path in found if is_locked(path)]
         found = [path for path in found if path not in busy]
     if not found:
-        what, hint = ("finished", "; train one first, or name one with --checkpoint") if finished else ("unfinished", "")
+        what, hint = (
+            ("finished", "; train one first, or name one with --checkpoint") if finished else ("unfinished and has a checkpoint", "")
+        )
         if busy:
             hint = f" but {busy[0]}, which a process is training"
         raise CheckpointError(f"{base}: must hold a run of this config that is {what}, holds none{hint}")

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,6 +112,11 @@ class RunFolder:
     def reopen(self) -> None:
         """Take ``metrics.json`` away: the run is not finished any more, it goes on."""
         (self.path / "metrics.json").unlink(missing_ok=True)
+
+    def discard_if_unused(self) -> None:
+        """Remove the folder when nothing was trained in it: neither a checkpoint nor weights are there."""
+        if not any(self.path.glob("checkpoints/*")) and not any(self.path.glob("*/weights.safetensors")):
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def finish(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``metrics.json``: what the best epoch reached, and ``metrics``; and give both back."""

@@ -14,7 +14,7 @@ from torch import nn
 
 from neurosim.atomicfile import write_text
 from neurosim.config import RunConfig, dump_config, load_config
-from neurosim.errors import CheckpointError, ConfigError, nearest
+from neurosim.errors import CheckpointError, ConfigError, DataError, nearest
 from neurosim.hardware.profile import load_profile
 from neurosim.training.build import rebuild, seeded, threads
 from neurosim.training.folder import RunFolder, create_folder, open_folder
@@ -58,6 +58,7 @@ def train(
 ) -> Run:
     """Train what a configuration describes, and leave everything in a new folder ``<log.dir>/<name>/<time>``.
 
+    A start that fails, because the configuration or the data do not hold, leaves no folder.
     Two runs of one configuration give the same numbers. Torch's global generators and thread count are afterwards as they were.
 
     Args:
@@ -88,8 +89,12 @@ def train(
     program = load_recipe(settings.recipe, recipe)
     facts = {"recipe": program.name, "recipe_shipped": program.shipped, "recipe_sha256": program.sha256}
     folder = create_folder(settings, facts | {"profile_sha256": _profile_digest(settings)})
-    with locked(folder.path):
-        return _carry_out(program, settings, folder)
+    try:
+        with locked(folder.path):
+            return _carry_out(program, settings, folder)
+    except (ConfigError, DataError):
+        folder.discard_if_unused()
+        raise
 
 
 def load(path: str | os.PathLike[str], *, which: str = "best") -> nn.Module:

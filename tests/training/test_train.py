@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import neurosim as ns
 from neurosim.assets import asset
 from neurosim.datasets import DATASETS, Dataset, Split, batches
-from neurosim.errors import CheckpointError, ConfigError, RunError
+from neurosim.errors import CheckpointError, ConfigError, DataError, RunError
 from neurosim.models import MODELS
 from neurosim.training import Loop, Run, read_weights, rebuild
 from neurosim.training.checkpoint import load_checkpoint
@@ -43,6 +43,41 @@ def test_a_run_leaves_what_its_folder_promises(make: Make) -> None:
     per_weights = {f"{which}/{name}" for which in ("best", "last") for name in ("weights.safetensors", "config.yaml", "metrics.json")}
     per_run = {"resolved.yaml", "versions.json", "metrics.csv", "metrics.jsonl", "metrics.json", "conversion.txt", ".lock"}
     assert found == per_weights | per_run | {"checkpoints/step-00000008.pt", "checkpoints/step-00000016.pt"}
+
+
+def _refuse(error: type[Exception]) -> Callable[..., None]:
+    def refusing(*_: object) -> None:
+        raise error("no")
+
+    return refusing
+
+
+@pytest.mark.parametrize("error", [ConfigError, DataError])
+def test_a_start_that_fails_leaves_no_folder(
+    make_digital: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(Loop, "update", _refuse(error))
+    with pytest.raises(error):
+        ns.train(make_digital())
+    assert list(tmp_path.glob("runs/small/*")) == []
+
+
+def test_a_run_that_fails_after_a_checkpoint_keeps_its_folder(make_digital: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Loop, "finish", _refuse(ConfigError))
+    with pytest.raises(ConfigError):
+        ns.train(make_digital())
+    assert len(list(tmp_path.glob("runs/small/*/checkpoints/step-*.pt"))) == 2
+
+
+def test_a_resume_that_fails_keeps_the_folder_it_was_given(make_digital: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Loop, "update", _refuse(MemoryError))
+    with pytest.raises(MemoryError):
+        ns.train(make_digital())
+    (folder,) = tmp_path.glob("runs/small/*")
+    monkeypatch.setattr(Loop, "update", _refuse(ConfigError))
+    with pytest.raises(ConfigError):
+        ns.train(resume=folder)
+    assert (folder / "resolved.yaml").is_file()
 
 
 def test_the_resolved_configuration_is_the_run_again(make: Make) -> None:
