@@ -52,7 +52,7 @@ class Run:
 def train(
     config: ConfigSource | None = None,
     *,
-    overrides: Sequence[str] = (),
+    overrides: str | Sequence[str] = (),
     resume: str | os.PathLike[str] | None = None,
     recipe: str | os.PathLike[str] | None = None,
 ) -> Run:
@@ -64,7 +64,7 @@ def train(
     Args:
         config: A path, a mapping or a loaded configuration. With ``resume`` it may be left out, or differ in ``train.epochs``,
             ``train.early_stopping``, ``train.checkpoint``, ``train.device``, ``train.threads``, ``log`` and ``sensitivity``.
-        overrides: ``"train.epochs=3"`` and the like, applied last.
+        overrides: ``"train.epochs=3"``, or several of that kind, applied last.
         resume: The folder of a run that was stopped; it goes on where it stood, in the middle of an epoch too, with the numbers of an
             undisturbed run.
         recipe: A Python file of yours that defines ``main(config, run)``; by default the shipped recipe the configuration names.
@@ -76,6 +76,7 @@ def train(
         RunError: The training diverged; the last good checkpoint is kept.
         Interrupted: A SIGINT or SIGTERM came; the state is saved, the message says how to go on.
     """
+    overrides = (overrides,) if isinstance(overrides, str) else overrides
     if resume is not None:
         folder = open_folder(resume)
         with locked(folder.path):
@@ -137,7 +138,11 @@ def _plain(config: ConfigSource) -> str | os.PathLike[str] | dict[str, Any]:
     """What ``load_config`` takes; a loaded configuration becomes a mapping again, so that overrides can be applied to it."""
     if isinstance(config, RunConfig):
         return config.model_dump(mode="json")
-    return dict(config) if isinstance(config, Mapping) else config
+    if isinstance(config, Mapping):
+        return dict(config)
+    if not isinstance(config, str | os.PathLike):
+        raise ConfigError(f"train: must be given a configuration (a path, a mapping or what load_config gave), got {config!r:.60}")
+    return config
 
 
 def _resumed_config(folder: RunFolder, config: ConfigSource | None, overrides: Sequence[str]) -> RunConfig:
@@ -172,6 +177,8 @@ def _check_recipe(folder: RunFolder, program: Recipe) -> None:
     started = folder.versions().get("recipe")
     if started is not None and started != program.name:
         raise ConfigError(f"resume: recipe: must be {started!r} as when the run was started, got {program.name!r}")
+    if folder.versions().get("recipe_sha256", program.sha256) != program.sha256:
+        _log.warning("%s: the recipe %s was changed since the run was started; its numbers may be others", folder.path, program.name)
 
 
 def _weights_file(path: Path, which: str) -> Path:

@@ -22,6 +22,7 @@ from neurosim.datasets import DATASETS, Dataset, Split
 from neurosim.errors import CheckpointError, ConfigError
 from neurosim.training.checkpoint import digest, load_checkpoint
 from neurosim.training.loop import Loop
+from neurosim.training.recipe import recipe_file
 from neurosim.training.weights import read_weights
 
 Make = Callable[..., dict[str, Any]]
@@ -203,6 +204,20 @@ def test_a_run_that_is_being_trained_is_not_resumed(make_digital: Make, monkeypa
     assert f"process {os.getpid()};" in refusals[0]
     assert ns.load_config(run.path / "resolved.yaml").train.epochs == 2
     assert_same_run(run.path, undisturbed.path)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_recipe_that_was_edited_since_the_start_gives_a_warning(
+    make_digital: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture, edited: bool
+) -> None:
+    recipe = tmp_path / "mine.py"
+    recipe.write_bytes(recipe_file("classify").read_bytes())
+    run = ns.train(make_digital(train={"epochs": 1}), recipe=recipe)
+    if edited:
+        recipe.write_text(recipe.read_text() + "# another\n")
+    with caplog.at_level(logging.WARNING):
+        ns.train(resume=run.path, recipe=recipe)
+    assert ("mine.py was changed since the run was started" in caplog.text) == edited
 
 
 def test_what_would_make_it_another_run_is_refused(make_digital: Make) -> None:

@@ -80,6 +80,17 @@ def test_a_resume_that_fails_keeps_the_folder_it_was_given(make_digital: Make, t
     assert (folder / "resolved.yaml").is_file()
 
 
+def test_one_override_needs_no_list(make_digital: Make) -> None:
+    run = ns.train(make_digital(), overrides="train.epochs=1")
+    assert ns.load_config(run.path / "resolved.yaml").train.epochs == 1
+
+
+@pytest.mark.parametrize("given", [3, [1], 0.5])
+def test_what_is_no_configuration_is_refused(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"train: must be given a configuration .*, got"):
+        ns.train(given)
+
+
 def test_the_resolved_configuration_is_the_run_again(make: Make) -> None:
     config = make()
     run = ns.train(config)
