@@ -69,8 +69,8 @@ class Report:
             The file or folder.
 
         Raises:
-            ConfigError: The suffix is none of these.
-            OSError: The folder of ``path`` is missing or not writable.
+            ConfigError: The suffix is none of these, or the folder of ``path`` is missing.
+            OSError: The folder of ``path`` is not writable.
         """
         target = Path(path)
         makers: dict[str, Callable[[], str]] = {".html": self._html, ".md": self._markdown, ".json": self._json, ".csv": self._trials}
@@ -84,6 +84,8 @@ class Report:
         if target.suffix not in makers:
             hint = nearest(target.suffix, makers)
             raise ConfigError(f"report: the file must end in .html, .md, .json or .csv, got {target.name!r}{hint}")
+        if not target.parent.is_dir():
+            raise ConfigError(f"report: the folder {target.parent} must exist, it does not; make it, or save to another")
         _write(target, makers[target.suffix]())
         return target
 

@@ -187,3 +187,8 @@ def test_studies_of_another_metric_are_not_compared() -> None:
 def test_a_study_is_not_compared_under_its_own_name() -> None:
     with pytest.raises(ConfigError, match="another name"):
         Report(study(chips=2), {"digits_mlp": study(chips=2)})
+
+
+def test_a_file_in_a_folder_that_is_not_there_is_refused_by_the_folders_name(report: Report, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"the folder {tmp_path / 'sub'} must exist"):
+        report.save(tmp_path / "sub" / "rep.html")
