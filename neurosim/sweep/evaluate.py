@@ -167,7 +167,12 @@ def _measure(model: nn.Module, batches: Sequence[Batch], metric: str | Metric | 
 def _reduce(values: float | Tensor, n: int, is_hits: bool) -> tuple[float, bytes, int]:
     """Value, packed hits and number of hits."""
     if not isinstance(values, Tensor) or values.ndim == 0:
-        return float(values), b"", 0
+        try:
+            if isinstance(values, str | bytes):  # float() would read a number out of it
+                raise TypeError
+            return float(values), b"", 0
+        except (TypeError, ValueError, RuntimeError):
+            raise ConfigError(f"metric: must give one number, or one for each of {n} samples, got {values!r:.60}") from None
     if values.shape != (n,):
         raise ConfigError(f"metric: must give one number, or one for each of {n} samples, got a tensor of shape {tuple(values.shape)}")
     if is_hits:

@@ -276,3 +276,9 @@ def test_a_metric_says_whether_more_is_better() -> None:
 def test_a_copy_of_the_model_gives_the_same_row() -> None:
     model = tiny.model()
     assert run(model=copy.deepcopy(model)) == run(model=model)
+
+
+@pytest.mark.parametrize("answer", [None, "0.5", np.zeros(20), torch.tensor(1j)])
+def test_a_metric_that_gives_no_number_is_refused(answer: Any) -> None:
+    with pytest.raises(ConfigError, match="metric: must give one number, or one for each of 20 samples, got"):
+        evaluate_baseline(tiny.model(), tiny.data(), lambda outputs, targets: answer)
