@@ -196,7 +196,11 @@ def _batches(data: Iterable[Any], limit: int | None) -> list[Batch]:
     """All batches as tensors of their own on the CPU, no more than ``limit`` samples."""
     found: list[Batch] = []
     left = limit
-    for batch in data:
+    try:
+        batches = iter(data)
+    except TypeError:
+        raise DataError(f"sensitivity: data must be batches of inputs and targets, got {type(data).__name__}") from None
+    for batch in batches:
         if left == 0:
             break
         if not isinstance(batch, tuple | list) or len(batch) != 2:

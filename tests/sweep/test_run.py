@@ -262,6 +262,7 @@ def test_a_model_that_cannot_be_copied_is_refused() -> None:
     ("data", "message"),
     [
         ([], "there must be at least one sample"),
+        (3, "data must be batches of inputs and targets, got int"),
         ([torch.zeros(3)], "pairs of inputs and targets, got Tensor"),
         ([(torch.zeros(3, 6), torch.zeros(2))], "as many inputs as targets, got 3 and 2"),
     ],
