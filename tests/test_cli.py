@@ -81,14 +81,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _process(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "neurosim", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(Path(ns.__file__).parents[1])}
-    return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_ctrl_c_works
-    )
-
-
-def _ctrl_c_works() -> None:
-    """A shell makes the programs it starts in the background deaf to SIGINT; they pass that on to ours."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 # help and arguments
@@ -119,7 +112,9 @@ def test_every_example_of_a_help_text_can_be_parsed(call: Call) -> None:
     assert len(examples) > 20
     for example in examples:
         words = shlex.split(re.split(r"\s{3,}|>", example)[0])
-        assert callable(parse(words[1:]).run), example
+        parsed = parse(words[1:])
+        assert callable(parsed.run), example
+        ns.load_config("pkg:analogvnn/digits_mlp.yaml", getattr(parsed, "overrides", []))
 
 
 def test_help_needs_no_library(tmp_path: Path) -> None:
@@ -365,12 +360,35 @@ def test_the_command_that_the_report_gives_for_one_chip_finds_its_number_again(c
     assert call("sensitivity", trained, "--out", tmp_path / "all", "--set", change).code == 0
     study = ns.load_results(tmp_path / "all" / "results.h5")
     of_chip = (study.trials["chip"] == 4) & (study.trials["point"] == study.meta["nominal_point"]) & (study.trials["scope"] == "all")
-    command = shlex.split(study.meta["rerun"].format(chip=4))
+    command = shlex.split(study.meta["rerun"].replace("{chip}", "4"))
     assert command[0] == "neurosim"
     assert call(*command[1:], "--out", tmp_path / "one").code == 0
     again = ns.load_results(tmp_path / "one" / "results.h5")
     assert again.trials["value"].tolist() == study.trials["value"][of_chip].tolist()
     assert again.trials["chip"].tolist() == [4]
+
+
+def test_the_commands_of_a_report_keep_their_weights_when_the_config_is_trained_again(call: Call, tmp_path: Path) -> None:
+    """A config means its newest run; a report that was made from it names the run that it speaks of."""
+    config = tmp_path / "tiny.yaml"
+    config.write_text(CONFIG)
+    places = ["--set", f"log.dir={tmp_path / 'runs'}"]
+    assert call("train", config, *places).code == 0
+    assert call("sensitivity", config, *places, "--out", tmp_path / "all").code == 0
+    study = ns.load_results(tmp_path / "all" / "results.h5")
+    assert call("train", config, *places, "--set", "seed=9").code == 0
+    command = shlex.split(study.meta["rerun"].replace("{chip}", str(int(study.trials["chip"][0]))))
+    assert call(*command[1:], "--out", tmp_path / "one").code == 0
+    again = ns.load_results(tmp_path / "one" / "results.h5")
+    assert again.meta["checkpoint"] == study.meta["checkpoint"]
+    assert again.trials["value"][0] == study.trials["value"][0]
+    assert study.meta["checkpoint"]["path"] in study.meta["command"]
+
+
+def test_a_chip_out_of_range_is_refused(call: Call, trained: Path) -> None:
+    answer = call("sensitivity", trained, "--chip", "-4")
+    assert answer.code == 2
+    assert "--chip: must be from 0 to 2^63 - 1, got -4" in answer.err
 
 
 def test_a_study_keeps_what_it_needs_to_be_repeated(call: Call, trained: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ _EXAMPLES = (
     "neurosim evaluate runs/digits_mlp/20260101-120000",
     "neurosim evaluate runs/digits_mlp/20260101-120000/last --metric loss",
     "neurosim evaluate runs/digits_mlp/20260101-120000 --chip 23    the same weights on another chip",
-    "neurosim evaluate runs/digits_mlp/20260101-120000 --set hardware.overrides.*.weight.noise.leakage=0.1",
+    'neurosim evaluate runs/digits_mlp/20260101-120000 --set \'hardware.overrides={"*": {"weight.noise.leakage": 0.1}}\'',
 )
 
 

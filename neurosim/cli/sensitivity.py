@@ -55,14 +55,18 @@ def run(args: argparse.Namespace) -> int:
     trained = runs.find(args.source, args.checkpoint, args.overrides)
     plan = plan_of(trained.config)
     if args.chip is not None:
+        if not 0 <= args.chip < 1 << 63:
+            raise ns.ConfigError(f"--chip: must be from 0 to 2^63 - 1, got {args.chip}")
         plan = type(plan).model_validate({**plan.model_dump(), "chips": [args.chip], "axes": {}, "scopes": ["all"]})
     if args.dry_run:
         estimate = _estimate(trained, plan)
         result_json(estimate) if args.json else result(pairs(estimate))
         return 0
     out = Path(args.out) if args.out else trained.run / "sensitivity" / (f"chip-{args.chip}" if args.chip is not None else "")
-    rerun = one_chip_again(args.source, args.checkpoint, args.overrides, args.plugin)
-    report = study(trained, plan, out, command=args.command_line, rerun=rerun)
+    rerun = one_chip_again(args.source, str(trained.weights), args.overrides, args.plugin)
+    named = args.checkpoint or Path(args.source).is_dir()  # a config means its newest run, which may be another one tomorrow
+    command = args.command_line if named else f"{args.command_line} {shlex.join(['--checkpoint', str(trained.weights)])}"
+    report = study(trained, plan, out, command=command, rerun=rerun)
     report.save(out)
     if args.json:
         result_json({"folder": out, **report.summary()})
@@ -124,13 +128,13 @@ def study(trained: runs.Trained, plan: SensitivityConfig, out: Path, *, command:
 def one_chip_again(source: str, checkpoint: str | None, overrides: Sequence[str], plugins: Sequence[str]) -> str:
     """The command that evaluates one chip of a study again, as a format string with ``{chip}``.
 
-    >>> one_chip_again("my.yaml", "runs/my/best", ["train.epochs=3"], []).format(chip=5)
+    >>> one_chip_again("my.yaml", "runs/my/best", ["train.epochs=3"], []).replace("{chip}", "5")
     'neurosim sensitivity my.yaml --checkpoint runs/my/best --set train.epochs=3 --chip 5'
     """
     options = ["--checkpoint", checkpoint] if checkpoint else []
     options += [part for change in overrides for part in ("--set", change)]
     same = shlex.join(["neurosim", "sensitivity", source, *options, *plugin_options(plugins)])
-    return same.replace("{", "{{").replace("}", "}}") + " --chip {chip}"
+    return same + " --chip {chip}"
 
 
 def _estimate(trained: runs.Trained, plan: SensitivityConfig) -> dict[str, object]:

@@ -70,7 +70,7 @@ def study_meta(
         "config_sha256": "",
         "checkpoint": None,
         "command": shlex.join(sys.argv),
-        "rerun": "neurosim.program(model, {chip})",
+        "rerun": "neurosim.sensitivity(model, data, {**plan, 'chips': [{chip}], 'axes': {}, 'scopes': ['all']})",
         "accept": config.accept.model_dump(),
         "nominal": plan.nominal,
         "nominal_point": 0,

@@ -30,6 +30,8 @@ def study_identity(model: nn.Module, batches: Sequence[Batch], metric: str | Met
     return {
         "model": model_fingerprint(model),
         "data": data_fingerprint(batches),
+        "samples": sum(len(targets) for _, targets in batches),
+        "batch_size": len(batches[0][1]) if batches else 0,
         "metric": metric_fingerprint(metric),
         "device": str(next((parameter.device for parameter in model.parameters()), "cpu")),
         "threads": threads,

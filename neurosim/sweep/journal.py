@@ -104,7 +104,7 @@ class Journal:
             changes = ", ".join(f"{name} {_short(stored.get(name))} -> {_short(wanted.get(name))}" for name in different)
             raise CheckpointError(
                 f"{self.path}: must be the journal of this study, is that of another one ({changes}); "
-                "choose another folder, or remove the file"
+                "choose another folder (--out), or remove the file"
             )
         self._db.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", wanted.items())
         self._db.execute("DELETE FROM trial WHERE status = ?", (FAILED,))

@@ -54,7 +54,10 @@ def terminal(digest: dict[str, Any]) -> str:
     )
     if alone:
         worst = max(alone, key=lambda row: row["alone"]["value"])
-        lines.append(f"Most sensitive layer: {worst['name']}, {words.worse} {words.points(worst['alone']['value'])} on hardware by itself.")
+        if worst["alone"]["value"] > 0:
+            lines.append(
+                f"Most sensitive layer: {worst['name']}, {words.worse} {words.points(worst['alone']['value'])} on hardware by itself."
+            )
     return "\n".join([*lines, *(f"Note: {note}" for note in digest["notes"])])
 
 
@@ -80,7 +83,9 @@ def why(digest: dict[str, Any], words: Wording) -> str:
         good, limit = round(hardware["yield"]["value"] * chips), words.limit(accept["drop_at_most"])
         side = {"good": "at least", "bad": "below", "open": "not wholly on one side of"}[word]
         ends = wording.ends(hardware["yield"])
-        reasons.append(f"{good} of {count(chips, 'chip')} stay within {limit}, a yield of {ends} %: {side} {target}.")
+        reasons.append(
+            f"{good} of {count(chips, 'chip')} {'stays' if chips == 1 else 'stay'} within {limit}, a yield of {ends} %: {side} {target}."
+        )
         needed = accept["chips_needed"]
         if word == "open" and needed is not None and chips < needed:
             reasons.append(f"{count(chips, 'chip')} can prove {percent(accept['provable_yield'])} at most; {target} needs {needed}.")

@@ -133,7 +133,8 @@ def _judge_drop(drop: Drop, limit: float) -> Verdict:
 
 def _judge_yield(share: Interval, limit: float, target: float) -> Verdict:
     good = round(share.value * share.n) if share.n else 0
-    text = f"{good} of {share.n} chips stay within {_show(limit)}, a yield of [{_show(share.low)}, {_show(share.high)}]"
+    chips = "chip stays" if share.n == 1 else "chips stay"
+    text = f"{good} of {share.n} {chips} within {_show(limit)}, a yield of [{_show(share.low)}, {_show(share.high)}]"
     if share.known and share.low >= target - ROUNDING:
         return Verdict("PASS", f"{text}, at least {_show(target)}")
     if share.known and share.high < target - ROUNDING:

@@ -79,4 +79,5 @@ def test_everything_about_a_study_fits_into_json() -> None:
     assert json.loads(json.dumps(meta)) == meta
     assert (meta["planned"], meta["chips"], meta["reads"], meta["nominal_point"]) == (6, 2, 3, 0)
     assert meta["accept"] == {"drop_at_most": 0.02, "yield_at_least": 0.9}
-    assert meta["rerun"].format(chip=5) == "neurosim.program(model, 5)"
+    given = meta["rerun"].replace("{chip}", "5")
+    assert given == "neurosim.sensitivity(model, data, {**plan, 'chips': [5], 'axes': {}, 'scopes': ['all']})"
