@@ -123,6 +123,17 @@ def test_a_study_tells_which_signal_stopped_it(tmp_path: Path) -> None:
     assert caught.value.exit_code == Terminated.exit_code == 143
 
 
+def test_a_journal_of_other_batches_is_refused_with_what_differs(tmp_path: Path) -> None:
+    model, data, plan = tiny.model(), tiny.data(), tiny.plan(chips=2)
+    ns.sensitivity(model, data, plan, out=tmp_path)
+    inputs, targets = data[0]
+    halves = [(inputs[:3], targets[:3]), (inputs[3:], targets[3:]), *data[1:]]
+    with pytest.raises(CheckpointError, match=rf"batch_size {len(targets)} -> 3, data .*choose another folder \(--out\)"):
+        ns.sensitivity(model, halves, plan, out=tmp_path)
+    with pytest.raises(CheckpointError, match=r"samples \d+ -> 3"):
+        ns.sensitivity(model, halves[:1], plan, out=tmp_path)
+
+
 def test_the_journal_of_another_model_is_refused(tmp_path: Path) -> None:
     study(out=tmp_path)
     other = tiny.model()
