@@ -192,3 +192,10 @@ def test_a_study_is_not_compared_under_its_own_name() -> None:
 def test_a_file_in_a_folder_that_is_not_there_is_refused_by_the_folders_name(report: Report, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"the folder {tmp_path / 'sub'} must exist"):
         report.save(tmp_path / "sub" / "rep.html")
+
+
+def test_no_layer_is_called_the_most_sensitive_when_none_costs_anything() -> None:
+    costly = str(Report(study(chips=3)))
+    harmless = str(Report(study(chips=3, answer=lambda *_: 0.0)))
+    assert "Most sensitive layer" in costly
+    assert "Most sensitive layer" not in harmless

@@ -127,6 +127,7 @@ def test_a_drop_passes_only_if_the_whole_interval_holds_and_fails_only_if_none_o
         (20, 40, "FAIL", "below 0.9"),
         (37, 40, "NOT PROVEN", "not wholly on one side of 0.9"),
         (25, 25, "NOT PROVEN", "25 chips can prove 0.8668 at most, 0.9 needs 35"),
+        (1, 1, "NOT PROVEN", "1 of 1 chip stays within 0.02"),
     ],
 )
 def test_a_yield_is_judged_by_its_whole_interval_and_by_what_the_chips_can_prove(good: int, chips: int, word: str, reason: str) -> None:
