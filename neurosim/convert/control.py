@@ -43,7 +43,7 @@ def noise(
     >>> import neurosim as ns
     >>> model = ns.to_analog(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "photonic_avnn", seed=0)
     >>> with ns.noise("ideal", model), ns.noise("fresh", model, layers="2", stages="output.adc"):
-    ...     y = model(x := __import__("torch").ones(1, 4))  # only the converter of the last layer is simulated
+    ...     y = model(torch.ones(1, 4))  # only the converter of the last layer is simulated
     """
     if mode not in get_args(Mode):
         raise ConfigError(f"noise: no mode is named {mode!r}{nearest(str(mode), get_args(Mode))}")
