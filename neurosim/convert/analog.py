@@ -71,6 +71,11 @@ def to_analog(
       0      Linear  8→4   converted
       2      Linear  4→2   converted
     """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"to_analog: model must be a torch.nn.Module, got {type(model).__name__}")
+    given: Any = overrides if overrides is not None else {}
+    if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
+        raise ConfigError(f"to_analog: overrides must be {{layer glob: {{dotted.key: value}}}}, got {overrides!r}")
     device = load_profile(profile)
     reports = _plan(model, layers, skip)
     chosen = [report.path for report in reports if report.status == "converted"]

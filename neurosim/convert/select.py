@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from torch import nn
 
@@ -31,7 +32,11 @@ def as_list(selection: Selection) -> list[str | type[nn.Module]]:
     """A selection as a list; ``None`` is empty."""
     if selection is None:
         return []
-    return [selection] if isinstance(selection, str | type) else list(selection)
+    found: list[Any] = [selection] if isinstance(selection, str | type) or not isinstance(selection, Iterable) else list(selection)
+    wrong = [one for one in found if not isinstance(one, str | type)]
+    if wrong:
+        raise ConfigError(f"layers are chosen by globs over their paths or by types, got {wrong[0]!r}")
+    return found
 
 
 def check_globs(where: str, globs: Iterable[str | type[nn.Module]], names: Iterable[str], what: str) -> None:

@@ -279,6 +279,9 @@ def test_overrides_apply_by_glob_and_later_ones_win() -> None:
         ({"overrides": {"2": {"output.adc.levels": 1}}}, "output.adc.levels: must be ≥ 2, got 1"),
         ({"profile": "photonic"}, "hardware: no profile is named 'photonic'"),
         ({"seed": -1}, "seed: must be an integer from 0"),
+        ({"layers": 3}, "chosen by globs over their paths or by types, got 3"),
+        ({"overrides": {"*": 3}}, r"to_analog: overrides must be \{layer glob: \{dotted.key: value\}\}, got"),
+        ({"overrides": ["*"]}, "to_analog: overrides must be"),
         ({"skip": "*"}, "at least one layer must be convertible, got none"),
     ],
 )
@@ -298,6 +301,11 @@ def test_a_model_without_weights_or_that_cannot_be_copied_is_refused() -> None:
     model.stream = (i for i in range(3))
     with pytest.raises(ConversionError, match=r"must be deep-copyable, got TypeError.*inplace=True"):
         ns.to_analog(model, "photonic_avnn", seed=1)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"to_analog: model must be a torch\.nn\.Module, got str"):
+        ns.to_analog("x", "photonic_avnn", seed=1)  # type: ignore[arg-type]  # what a user might pass
 
 
 def test_a_converted_model_moves_to_another_profile() -> None:
