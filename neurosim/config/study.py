@@ -67,7 +67,7 @@ class SensitivityConfig(Block):
     """Changes of the chain for the whole study: by glob over layer paths, by dotted key."""
     chips: Chips = 40
     """How many chips, from hardware.seed on, or a list of their seeds."""
-    reads: Annotated[Count, Field(le=1_000_000)] = 1
+    reads: Annotated[Count, Field(le=65_535)] = 1
     """Evaluations of each chip, with fresh noise."""
     samples: Count | None = None
     """Test samples to use, from the beginning; null: all."""
