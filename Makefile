@@ -21,7 +21,7 @@ test: $(VENV)/installed
 coverage: $(VENV)/installed
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml constraints.txt setup.py $(wildcard neurosim/csrc/*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "neurosim needs Python 3.11 or newer, got %s: make PYTHON=python3.x" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[interop,test]'

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 
 def pytest_configure() -> None:
@@ -31,3 +32,19 @@ def plugins_end_with_their_test() -> Iterator[None]:
     yield
     for name in [name for name in sys.modules if name.startswith("neurosim_plugin_")]:
         del sys.modules[name]
+
+
+@pytest.fixture(params=["off", "require"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The test runs on the reference, and once more on the kernels, which must be there."""
+    monkeypatch.setenv("NEUROSIM_NATIVE", request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def poisoned() -> Iterator[None]:
+    """Memory that nobody has written is NaN, so that an element left out shows."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(before)

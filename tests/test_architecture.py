@@ -25,9 +25,10 @@ ROOT = PACKAGE.parent
 
 #: lowest first; a module imports from its own layer and from those below
 LAYERS = (
-    ("errors", "registry", "atomicfile", "assets", "citations", "random", "yamltext", "yamlfile", "yamldump", "wording"),
-    ("ops",),
-    ("surrogate", "encoding", "quantizers"),
+    ("errors", "registry", "atomicfile", "assets", "citations", "yamltext", "yamlfile", "yamldump", "wording"),
+    ("surrogate",),
+    ("random", "ops"),
+    ("encoding", "quantizers"),
     ("neurons", "norms", "activations"),
     ("hardware",),
     ("nn",),

@@ -1,0 +1,113 @@
+"""The library of CPU kernels: where it is, whether it is used, and how its entry points are called.
+
+An entry point is a C function of one pointer: a block of 8-byte fields, laid out as its ``layout`` says, so that a call costs one packing and
+one ``ctypes`` call whatever the number of arguments. The environment variable ``NEUROSIM_NATIVE`` decides at every call:
+
+=========== ==========================================================================
+``auto``    (default) kernels where there are any, else the reference in torch
+``off``     the reference
+``require`` kernels, and an error where there are none
+=========== ==========================================================================
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Callable
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import NamedTuple
+
+from neurosim.errors import ConfigError, RunError, nearest
+
+VARIABLE = "NEUROSIM_NATIVE"
+MODES = ("auto", "off", "require")
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+_PACKAGE = Path(__file__).parent.parent
+
+
+class Library(NamedTuple):
+    """The loaded library, or why there is none."""
+
+    handle: ctypes.CDLL | None
+    path: Path | None
+    instruction_set: str
+    threads: bool  #: whether it found the OpenMP pool that torch uses
+    reason: str  #: one clause for people
+
+
+def mode() -> str:
+    """``NEUROSIM_NATIVE`` as it is now.
+
+    Raises:
+        ConfigError: It has another value than the three.
+    """
+    value = os.environ.get(VARIABLE) or "auto"
+    if value not in MODES:
+        raise ConfigError(f"{VARIABLE}: must be one of {', '.join(MODES)}, got {value!r}{nearest(value, MODES)}")
+    return value
+
+
+@cache
+def library() -> Library:
+    """The kernels that were built with the package."""
+    import torch  # noqa: F401  # its OpenMP runtime has to be there before ours is looked for
+
+    found = [path for suffix in EXTENSION_SUFFIXES if (path := _PACKAGE / f"_native{suffix}").exists()]
+    if not found:
+        return Library(None, None, "", False, "it was not built: the installation found no C++ compiler")
+    try:
+        handle = ctypes.CDLL(str(found[0]))
+    except OSError as error:
+        return Library(None, found[0], "", False, f"it could not be loaded: {error}")
+    best = INSTRUCTION_SETS[handle.neurosim_instruction_set()]
+    return Library(handle, found[0], best, bool(handle.neurosim_threads_found()), f"built for {best}")
+
+
+def wanted() -> bool:
+    """Whether kernels are to be used now.
+
+    Raises:
+        RunError: They are required and not there.
+    """
+    chosen = mode()
+    if chosen == "off":
+        return False
+    if library().handle is not None:
+        return True
+    if chosen == "require":
+        raise RunError(f"{VARIABLE}=require: the library of CPU kernels is needed, but {library().reason}")
+    return False
+
+
+def entry(name: str, layout: str) -> Callable[..., None]:
+    """An entry point as a Python function of its fields.
+
+    Args:
+        name: Name without the instruction set, as in ``NS_ENTRY(name)``.
+        layout: One letter per field, all 8 bytes: ``P`` pointer (0 for none), ``q`` integer, ``Q`` unsigned integer, ``d`` double.
+
+    Returns:
+        A function that raises ``RunError`` if the kernel refuses its arguments.
+    """
+    pack = struct.Struct("=" + layout.replace("P", "Q")).pack
+
+    def call(*fields: float) -> None:
+        code = _function(name)(pack(*fields))
+        if code:
+            raise RunError(f"kernel {name}: it refused its arguments (code {code}); this is an error of neurosim's own, please report it")
+
+    return call
+
+
+@cache
+def _function(name: str) -> Callable[[bytes], int]:
+    found = library()
+    if found.handle is None:
+        raise RunError(f"kernel {name}: there is no library of CPU kernels: {found.reason}")
+    function = getattr(found.handle, f"{name}_{found.instruction_set}")
+    function.argtypes, function.restype = (ctypes.c_char_p,), ctypes.c_int32
+    return function  # type: ignore[no-any-return]  # ctypes does not type the functions of a library

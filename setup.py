@@ -1,0 +1,66 @@
+"""Builds the optional library of CPU kernels; everything else is in pyproject.toml.
+
+One set of sources is compiled once per instruction set and linked into one library without Python or torch headers; which set is used is
+decided when it is loaded. Without a compiler the installation succeeds all the same, and the reference in torch does the work.
+"""
+
+import sysconfig
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+SOURCES = Path("neurosim/csrc")
+ONCE = ["parallel.cpp"]  #: compiled once
+PER_SET = ["cpu_random.cpp", "cpu_quantize.cpp", "cpu_neurons.cpp"]  #: compiled for every instruction set
+
+UNIX = [
+    "-std=c++17",
+    "-O3",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-exceptions",
+    "-fno-rtti",
+    "-fvisibility=hidden",
+]
+UNIX_SETS = {
+    "avx2": ["-mavx2", "-mf16c"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mf16c", "-mprefer-vector-width=512"],
+}
+MSVC = ["/std:c++17", "/O2", "/fp:precise", "/GR-", "/EHs-c-"]
+MSVC_SETS = {"avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
+
+
+class BuildKernels(build_ext):
+    """Compiles the kernels for every instruction set, in parallel."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Compile and link one library."""
+        msvc = self.compiler.compiler_type == "msvc"
+        common, sets = (MSVC, MSVC_SETS) if msvc else (UNIX, UNIX_SETS)
+        variants = {"baseline": []}
+        if sysconfig.get_platform().endswith(("x86_64", "amd64")):
+            variants |= sets
+        jobs = [(ONCE, "once", [])] + [([source], name, flags) for name, flags in variants.items() for source in PER_SET]
+
+        def compile_one(job: tuple[list[str], str, list[str]]) -> list[str]:
+            names, variant, flags = job
+            return self.compiler.compile(
+                [str(SOURCES / name) for name in names],
+                output_dir=str(Path(self.build_temp) / variant),
+                macros=[("NEUROSIM_SET", variant)],
+                extra_postargs=common + flags,
+            )
+
+        with ThreadPoolExecutor() as pool:
+            objects = [name for found in pool.map(compile_one, jobs) for name in found]
+        libraries = [] if msvc else ["m"]
+        self.compiler.link_shared_object(objects, self.get_ext_fullpath(ext.name), libraries=libraries, target_lang="c++")
+
+
+setup(
+    ext_modules=[Extension("neurosim._native", [f"neurosim/csrc/{name}" for name in ONCE + PER_SET], optional=True)],
+    cmdclass={"build_ext": BuildKernels},
+)
