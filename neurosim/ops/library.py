@@ -11,15 +11,16 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch._functorch.autograd_function import enable_single_level_autograd_function
+from torch._functorch.autograd_function import (
+    enable_single_level_autograd_function,  # type: ignore[attr-defined]  # torch lists no names of this module
+)
 from torch.autograd import forward_ad
-from torch.autograd.function import _SingleLevelFunction
 from torch.autograd.function import _SingleLevelFunction
 
 from neurosim.errors import RunError
 
 NAMESPACE: Final = "neurosim"
-_LIBRARY = torch.library.Library(NAMESPACE, "FRAGMENT")
+_LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]  # torch does not type it
 
 SetUp = Callable[[Any, tuple[Any, ...], Any], None]
 
@@ -67,8 +68,8 @@ def _differentiable(name: str, op: Callable[..., Any], setup_context: SetUp, bac
         setup_context(ctx, args, result)
         return result
 
-    # The dispatcher has already taken nested torch.func transforms apart: this function is for one level of them. torch.autograd.Function would
-    # take them apart once more, and refuses to.
+    # The dispatcher has already taken nested torch.func transforms apart: this function is for one level of them.
+    # torch.autograd.Function would take them apart once more, and refuses to.
     function: Any = type(name, (_SingleLevelFunction,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
 
     def call(*args: Any) -> Any:

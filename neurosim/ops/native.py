@@ -1,7 +1,7 @@
 """The library of CPU kernels: where it is, whether it is used, and how its entry points are called.
 
-An entry point is a C function of one pointer: a block of 8-byte fields, laid out as its ``layout`` says, so that a call costs one packing and
-one ``ctypes`` call whatever the number of arguments. The environment variable ``NEUROSIM_NATIVE`` decides at every call:
+An entry point is a C function of one pointer: a block of 8-byte fields, laid out as its ``layout`` says, so that a call costs one packing
+and one ``ctypes`` call whatever the number of arguments. The environment variable ``NEUROSIM_NATIVE`` decides at every call:
 
 =========== ==========================================================================
 ``auto``    (default) kernels where there are any, else the reference in torch
