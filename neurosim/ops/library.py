@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch._functorch.autograd_function import (
-    enable_single_level_autograd_function,  # type: ignore[attr-defined]  # torch lists no names of this module
+from torch._functorch.autograd_function import (  # type: ignore[attr-defined]  # torch re-exports it without saying so
+    enable_single_level_autograd_function,
 )
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
