@@ -1,11 +1,11 @@
-"""AnalogVNN's sample network beside ours, in one process: accuracy over seeds, and the time of a training step.
+"""The accuracy of AnalogVNN's sample network beside that of ours, over seeds. Times are in ``analog_step.py``.
 
     python benchmarks/analogvnn_parity.py mnist5k.h5
 
 The file holds 28 × 28 images as ``data.kind: hdf5_images`` reads them. AnalogVNN comes with the ``test`` extra. For each seed both
 networks start from the same weights and see the same batches: an unlucky start leaves some of the ten outputs dead behind the last ReLU
 and costs ten points each, in both. Accuracies are given with 95 % intervals over seeds (Student t), their difference with Welch's, which
-does not use the pairing, and with the paired one, which does. Times are medians of interleaved steps, as ratios to the digital network.
+does not use the pairing, and with the paired one, which does.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import json
 import platform
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from tqdm import tqdm
 
 import neurosim as ns
 from neurosim.atomicfile import write_text
-from neurosim.random import Stream, permutation, stream
+from neurosim.random import permutation, stream
 from neurosim.training import seeded
 
 with warnings.catch_warnings():
@@ -181,97 +180,27 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def steps(batch: int) -> dict[str, Callable[[], None]]:
-    """One training step of every variant, on one batch of random images."""
-    x, y = torch.rand(batch, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(batch) % 10
-
-    def torch_step(model: nn.Module) -> Callable[[], None]:
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-
-        def step() -> None:
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
-            optimiser.step()
-
-        return step
-
-    with seeded(0):
-        digital = ns.models.mlp(SIZES, last_activation="relu", init="kaiming")
-        peer = peer_network(16, 0.5)
-    ours = torch_step(ns.to_analog(digital, "photonic_avnn", seed=0))
-    zeros: dict[tuple[int, ...], Tensor] = {}
-
-    def no_draw(self: Stream, shape: tuple[int, ...], *, like: Tensor, offset: int = 0) -> Tensor:
-        return zeros.setdefault(tuple(shape), torch.zeros(tuple(shape)))
-
-    def without_draws() -> None:
-        drawn = Stream.normal
-        try:
-            Stream.normal = no_draw  # type: ignore[assignment, method-assign]  # put back below
-            ours()
-        finally:
-            Stream.normal = drawn  # type: ignore[method-assign]  # the original
-
-    return {
-        "digital": torch_step(digital),
-        "ours": ours,
-        "ours, draws replaced by zeros": without_draws,
-        "AnalogVNN": lambda: peer_step(peer, x, y),
-    }
-
-
-def step_times(batch: int, rounds: int) -> dict[str, float]:
-    """Median seconds of each variant, interleaved."""
-    variants = steps(batch)
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for at in tqdm(range(rounds + 3), desc=f"step time, batch {batch}", unit="round"):
-        for name, step in variants.items():
-            start = time.perf_counter()
-            step()
-            if at >= 3:  # the first rounds warm up
-                times[name].append(time.perf_counter() - start)
-    return {name: float(np.median(values)) for name, values in times.items()}
-
-
 def main() -> None:
     """Measure, print, and write JSON where asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="HDF5 file of 28 × 28 images with train and test split")
     parser.add_argument("--seeds", type=int, default=5, choices=range(2, 101), metavar="N")
-    parser.add_argument("--rounds", type=int, default=60, help="timed steps of each variant")
     parser.add_argument("--out", type=Path, help="write everything measured to this JSON file")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="for the step times; accuracies are trained on one")
-    parser.add_argument("--only", choices=["accuracy", "time"])
     args = parser.parse_args()
     warnings.filterwarnings("ignore", module="analogvnn")
     warnings.filterwarnings("ignore", message="__array_wrap__|To copy construct")  # what its code does to numpy and torch
-    torch.set_num_threads(args.threads)
-    found: dict[str, Any] = {
-        "torch": torch.__version__,
-        "threads": args.threads,
-        "machine": platform.processor() or platform.machine(),
-    }
-    print(f"torch {found['torch']}, {found['threads']} threads, {found['machine']}; command: {' '.join(sys.argv)}")
-    if args.only != "accuracy":
-        found["step_seconds"] = {batch: step_times(batch, args.rounds) for batch in (128, 1024)}
-        for batch, times in found["step_seconds"].items():
-            print(f"\ntraining step, batch {batch}: digital {times['digital'] * 1e3:.2f} ms")
-            for name, seconds in times.items():
-                print(f"  {name:30s} {seconds / times['digital']:6.2f} × digital")
-            print(f"  share of our step spent drawing: {1 - times['ours, draws replaced by zeros'] / times['ours']:.0%}")
-    if args.only != "time":
-        torch.set_num_threads(1)
-        found["accuracy"] = accuracies(args.data.resolve(), args.seeds)
-        print(f"\ntest accuracy after {EPOCHS} epochs, {args.seeds} seeds, mean [95 % interval]")
-        print("   p     L   neurosim               AnalogVNN              difference [Welch]        [paired]        agree")
-        for row in found["accuracy"]:
-            ours, theirs = mean_interval(row["ours"]), mean_interval(row["peer"])
-            cells = "   ".join(f"{100 * mean:5.1f} % [{100 * a:5.1f}, {100 * b:5.1f}]" for mean, a, b in (ours, theirs))
-            (low, high), (gap, paired_low, paired_high) = row["welch"], row["paired"]
-            ends = (
-                f"{100 * gap:+5.1f} points [{100 * low:+5.1f}, {100 * high:+5.1f}]  [{100 * paired_low:+5.1f}, {100 * paired_high:+5.1f}]"
-            )
-            print(f"{row['precision']:4d}  {row['leakage']:4.1f}   {cells}   {ends}   {'yes' if low <= 0 <= high else 'NO'}")
+    torch.set_num_threads(1)
+    found: dict[str, Any] = {"torch": torch.__version__, "machine": platform.processor() or platform.machine()}
+    print(f"torch {found['torch']}, {found['machine']}; command: {' '.join(sys.argv)}")
+    found["accuracy"] = accuracies(args.data.resolve(), args.seeds)
+    print(f"\ntest accuracy after {EPOCHS} epochs, {args.seeds} seeds, mean [95 % interval]")
+    print("   p     L   neurosim               AnalogVNN              difference [Welch]        [paired]        agree")
+    for row in found["accuracy"]:
+        ours, theirs = mean_interval(row["ours"]), mean_interval(row["peer"])
+        cells = "   ".join(f"{100 * mean:5.1f} % [{100 * a:5.1f}, {100 * b:5.1f}]" for mean, a, b in (ours, theirs))
+        (low, high), (gap, paired_low, paired_high) = row["welch"], row["paired"]
+        ends = f"{100 * gap:+5.1f} points [{100 * low:+5.1f}, {100 * high:+5.1f}]  [{100 * paired_low:+5.1f}, {100 * paired_high:+5.1f}]"
+        print(f"{row['precision']:4d}  {row['leakage']:4.1f}   {cells}   {ends}   {'yes' if low <= 0 <= high else 'NO'}")
     if args.out:
         write_text(args.out, json.dumps(found, indent=1))
 

@@ -42,7 +42,7 @@ def define(
         fake: Shapes and dtypes of the results, for tracing.
         setup_context, backward: As in ``torch.autograd.Function``; without them, differentiating the result is an error, which is
             how an op that computes a gradient refuses a second derivative.
-        vmap: As for ``torch.library.register_vmap``: ``(info, in_dims, *args) -> (result, out_dims)``.
+        vmap: As for ``torch.library.register_vmap``: ``(info, in_dims, *args) -> (result, out_dims)``; :func:`in_turn` where there is none.
 
     Returns:
         The overload, callable with positional arguments.
@@ -53,8 +53,7 @@ def define(
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     op: Callable[..., Any] = getattr(torch.ops.neurosim, name).default
     _LIBRARY.impl(name, _differentiable(name, op, setup_context or _no_context, backward or _refusing(name)), "Autograd")
-    if vmap is not None:
-        torch.library.register_vmap(f"{NAMESPACE}::{name}", vmap, lib=_LIBRARY)
+    torch.library.register_vmap(f"{NAMESPACE}::{name}", vmap or in_turn(op), lib=_LIBRARY)
     return op
 
 
