@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neurosim.errors import RunError
-from neurosim.ops.library import define, in_turn
+from neurosim.ops.library import define
 
 
 def _cube(x: Tensor, factor: float) -> Tensor:
@@ -32,7 +32,6 @@ def cube() -> Callable[..., Any]:
         "test_slope(Tensor grad, Tensor x, float factor) -> Tensor",
         _slope,
         lambda grad, x, factor: torch.empty_like(x),
-        vmap=batched("test_slope"),
     )
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
