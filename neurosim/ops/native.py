@@ -83,6 +83,11 @@ def wanted() -> bool:
     return False
 
 
+def implementation() -> str:
+    """``kernels`` or ``reference``: what ops on the CPU run on now. They agree bit for bit but for normal random numbers, to 1e-6."""
+    return "kernels" if wanted() else "reference"
+
+
 def entry(name: str, layout: str) -> Callable[..., None]:
     """An entry point as a Python function of its fields.
 

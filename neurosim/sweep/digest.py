@@ -84,6 +84,7 @@ def _facts(study: Study) -> dict[str, Any]:
         "platform",
         "device",
         "threads",
+        "ops",
         "batch_size",
         "seed",
         "data",

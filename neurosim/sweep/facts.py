@@ -59,6 +59,7 @@ def study_meta(
         "packages": "\n".join(world["packages"]),
         "device": device,
         "threads": config.engine.threads,
+        "ops": world["ops"],
         "batch_size": config.batch_size,
         "seed": seed,
         "metric": metric[0],

@@ -14,6 +14,7 @@ from neurosim import __version__
 from neurosim.convert import analog_layers
 from neurosim.hardware.stage import STAGES
 from neurosim.nn import AnalogChain
+from neurosim.ops.native import implementation
 from neurosim.sweep.evaluate import Batch, Measure, metric_facts
 from neurosim.training.metrics import Metric
 
@@ -35,6 +36,7 @@ def study_identity(model: nn.Module, batches: Sequence[Batch], metric: str | Met
         "metric": metric_fingerprint(metric),
         "device": str(next((parameter.device for parameter in model.parameters()), "cpu")),
         "threads": threads,
+        "ops": implementation(),
         "torch": str(torch.__version__),
         "neurosim": __version__,
     }

@@ -208,6 +208,7 @@ def _provenance(digest: dict[str, Any]) -> list[list[str]]:
         *((name, version) for name, version in (reproduce["versions"] or {}).items()),
         ("platform", study["platform"]),
         ("threads", study["threads"]),
+        ("ops run on", study["ops"]),
         ("batch size", study["batch_size"]),
     ]
     return [[label, str(value)] for label, value in found if value not in (None, "")]

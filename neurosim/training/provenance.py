@@ -13,13 +13,15 @@ import numpy as np
 import torch
 
 from neurosim import __version__
+from neurosim.ops.native import implementation
 
 
 def environment() -> dict[str, Any]:
     """Versions, machine and packages, as JSON-able values.
 
     Keys: ``created_utc``, ``neurosim``, ``git_commit`` (``None`` outside a checkout), ``python``, ``torch``, ``numpy``, ``platform``,
-    ``processor``, ``cuda`` (name of the GPU or ``None``), ``threads``, ``packages`` (lines as of ``pip freeze``).
+    ``processor``, ``cuda`` (name of the GPU or ``None``), ``threads``, ``ops`` (``kernels`` or ``reference``),
+    ``packages`` (lines as of ``pip freeze``).
     """
     return {
         "created_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -32,6 +34,7 @@ def environment() -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "threads": torch.get_num_threads(),
+        "ops": implementation(),
         "packages": packages(),
     }
 

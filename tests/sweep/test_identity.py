@@ -88,6 +88,15 @@ def test_the_thread_count_is_part_of_a_study() -> None:
     assert {name for name in one if one[name] != two[name]} == {"threads"}
 
 
+def test_kernels_or_reference_is_part_of_a_study(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their normal numbers differ in the last digit: one journal must not mix them."""
+    found = []
+    for mode in ("off", "require"):
+        monkeypatch.setenv("NEUROSIM_NATIVE", mode)
+        found.append(study_identity(tiny.model(), tiny.data(), "accuracy", 1))
+    assert {name for name in found[0] if found[0][name] != found[1][name]} == {"ops"}
+
+
 def test_a_users_class_counts_with_its_source(tmp_path: Path) -> None:
     def scaled(factor: int) -> nn.Module:
         path = tmp_path / f"by_{factor}.py"
