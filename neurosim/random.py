@@ -4,17 +4,11 @@ A :class:`Stream` is named by (seed, layer path, stage, scope, …), which makes
 which with the element's index makes the 128-bit counter. The same name and counter give the same numbers for any chunking, thread count,
 batch split and device. Torch's global generator is neither used nor changed.
 
-Words and numbers. Element ``i`` takes word ``i mod 4`` of the block with counter ``(i // 4, chip, draw, call)``. With the word's bits
-``b``,
-
-.. math:: u = \left(\lfloor b / 2^8 \rfloor + \tfrac12\right) 2^{-24}, \qquad
-   (z_0, z_1) = \sqrt{-2 \ln u_0}\,\left(\cos 2\pi u_1, \sin 2\pi u_1\right)
-
-where words (0, 1) and (2, 3) of a block make one Box–Muller pair each. ``u`` is rounded to the result's precision and then kept below 1.
+Element ``i`` takes word ``i mod 4`` of the block with counter ``(i // 4, chip, draw, call)``; how words become numbers is told in
+:mod:`neurosim.ops.philox`.
 
 Source:
     J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011, section 3.3 (Philox4x32-10).
-    G. E. P. Box, M. E. Muller, "A note on the generation of random normal deviates", Ann. Math. Statist. 29 (1958).
 """
 
 from __future__ import annotations
@@ -28,47 +22,9 @@ import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError
+from neurosim.ops.philox import WORDS, Key, encode, philox4x32, philox_normal, philox_uniform
 
-_MASK = 0xFFFFFFFF
-_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
-_WEYL = (0x9E3779B9, 0xBB67AE85)
-_ROUNDS = 10
-_WORDS = 4
-_CHUNK_BLOCKS = 1 << 18  #: blocks a pass: bounds the working memory to a few tens of MiB
-
-Key = tuple[int, int]
-Counter = tuple[int | Tensor, int | Tensor, int | Tensor, int | Tensor]
-
-
-def philox4x32(counter: Counter, key: Key) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    r"""The ten-round Philox4x32 bijection, on int64 tensors that hold 32-bit words.
-
-    Args:
-        counter: Four words, each an int or an int64 tensor with values in [0, 2³²); at least one tensor; shapes broadcast.
-        key: Two words, ints in [0, 2³²).
-
-    Returns:
-        Four int64 tensors with values in [0, 2³²), of the broadcast shape.
-
-    Source:
-        Salmon et al. 2011, section 3.3; multipliers and Weyl constants from Table 2 there.
-
-    >>> [hex(int(w)) for w in philox4x32((torch.zeros((), dtype=torch.int64), 0, 0, 0), (0, 0))]
-    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
-    """
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(_ROUNDS):
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = _high(p1) ^ c1 ^ k0, p1 & _MASK, _high(p0) ^ c3 ^ k1, p0 & _MASK
-        k0, k1 = (k0 + _WEYL[0]) & _MASK, (k1 + _WEYL[1]) & _MASK
-    words = [torch.as_tensor(w) for w in (c0, c1, c2, c3)]
-    return words[0], words[1], words[2], words[3]
-
-
-def _high(product: int | Tensor) -> int | Tensor:
-    """The upper word; an int64 product has wrapped, and its sign bits must go."""
-    return (product >> 32) & _MASK
+__all__ = ["Stream", "permutation", "philox4x32", "stream"]
 
 
 class Stream(NamedTuple):
@@ -116,13 +72,12 @@ class Stream(NamedTuple):
         if not like.dtype.is_floating_point:
             raise ConfigError(f"random numbers: the result must be floating point, got {like.dtype}")
         count = math.prod(shape)
-        if offset < 0 or offset + count > _WORDS << 32:
+        if offset < 0 or offset + count > WORDS << 32:
             raise ConfigError(f"random numbers: one stream holds elements 0 to 2^34 - 1, got {count} elements from {offset}")
-        if torch.compiler.is_compiling():
-            counter = [torch.as_tensor(word, device=like.device) for word in (self.chip, self.draw, self.call)]
-            drawn: Tensor = torch.ops.neurosim.philox(list(shape), *self.key, *counter, offset, normal, like.dtype)
-            return drawn
-        return _draw(shape, self, offset, normal, like.dtype, like.device)
+        tensors: list[Tensor] = []
+        words = encode(self.key, self[1:], tensors, like.device)
+        drawn: Tensor = (philox_normal if normal else philox_uniform)(shape, words, tensors, offset, like.dtype, like.device)
+        return drawn
 
 
 def stream(seed: int, *names: str, chip: int | Tensor = 0, draw: int | Tensor = 0, call: int | Tensor = 0) -> Stream:
@@ -162,49 +117,4 @@ def permutation(source: Stream, n: int) -> Tensor:
 def _key(*names: str | int) -> Key:
     text = b"".join(len(part).to_bytes(8, "little") + part for part in (str(name).encode() for name in names))
     value = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-    return value & _MASK, value >> 32
-
-
-def _draw(shape: Sequence[int], source: Stream, offset: int, normal: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    compute = torch.float64 if dtype == torch.float64 else torch.float32
-    pairs = _normal_pairs if normal else _uniform_pairs
-    count = math.prod(shape)
-    first, skip = divmod(offset, _WORDS)
-    blocks = -(-(skip + count) // _WORDS)
-    with torch.no_grad():
-        parts = []
-        for at in range(0, max(blocks, 1), _CHUNK_BLOCKS):
-            w0, w1, w2, w3 = source.words(first + at, min(_CHUNK_BLOCKS, blocks - at), device)
-            parts.append(torch.stack([*pairs(w0, w1, compute), *pairs(w2, w3, compute)], -1))
-        flat = parts[0].flatten() if len(parts) == 1 else torch.cat(parts).flatten()
-        return flat[skip : skip + count].reshape(tuple(shape)).to(dtype)
-
-
-def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
-    below_one = 1 - (2.0**-24 if dtype == torch.float32 else 2.0**-25)
-    return ((word >> 8).to(dtype) + 0.5).mul_(2.0**-24).clamp(max=below_one)
-
-
-def _uniform_pairs(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    return _unit(a, dtype), _unit(b, dtype)
-
-
-def _normal_pairs(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    radius = _unit(a, dtype).log_().mul_(-2.0).sqrt_()
-    angle = _unit(b, dtype).mul_(2 * math.pi)
-    return radius * angle.cos(), radius * angle.sin()
-
-
-@torch.library.custom_op("neurosim::philox", mutates_args=())
-def _philox(
-    shape: Sequence[int], k0: int, k1: int, chip: Tensor, draw: Tensor, call: Tensor, offset: int, normal: bool, dtype: torch.dtype
-) -> Tensor:
-    """A draw as one opaque operation for ``torch.compile``: unrolled into the graph, the ten rounds take minutes to compile."""
-    return _draw(shape, Stream((k0, k1), chip, draw, call), offset, normal, dtype, chip.device)
-
-
-@_philox.register_fake
-def _(
-    shape: Sequence[int], k0: int, k1: int, chip: Tensor, draw: Tensor, call: Tensor, offset: int, normal: bool, dtype: torch.dtype
-) -> Tensor:
-    return torch.empty(tuple(shape), dtype=dtype, device=chip.device)
+    return value & 0xFFFFFFFF, value >> 32

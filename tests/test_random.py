@@ -73,7 +73,7 @@ def test_uniforms_stay_inside_the_open_interval_in_every_type() -> None:
 
 def test_the_largest_word_gives_a_uniform_below_one_and_a_finite_normal(monkeypatch: pytest.MonkeyPatch) -> None:
     full = torch.full((1,), 0xFFFFFFFF)
-    monkeypatch.setattr("neurosim.random.philox4x32", lambda counter, key: (full, full, full, full))
+    monkeypatch.setattr("neurosim.ops.philox.philox4x32", lambda counter, key: (full, full, full, full))
     assert stream(0, "x").uniform((4,), like=LIKE).max() < 1
     assert stream(0, "x").normal((4,), like=LIKE).isfinite().all()
 
@@ -128,7 +128,7 @@ def test_a_draw_in_pieces_equals_the_whole(sizes: tuple[int, ...]) -> None:
 def test_chunk_size_and_thread_count_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     source, threads = stream(1, "x"), torch.get_num_threads()
     whole = source.normal((100_003,), like=LIKE)
-    monkeypatch.setattr("neurosim.random._CHUNK_BLOCKS", 1000)
+    monkeypatch.setattr("neurosim.ops.philox._CHUNK_BLOCKS", 1000)
     assert torch.equal(source.normal((100_003,), like=LIKE), whole)
     torch.set_num_threads(2 if threads == 1 else 1)
     try:

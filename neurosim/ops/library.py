@@ -101,18 +101,21 @@ def _refusing(name: str) -> Callable[..., Any]:
     return refuse
 
 
+def _instance(arg: Any, dim: Any, index: int) -> Any:
+    if isinstance(arg, list):
+        return [_instance(item, inner, index) for item, inner in zip(arg, dim, strict=True)] if dim is not None else arg
+    return arg if dim is None else arg.select(dim, index)
+
+
 def in_turn(op: Callable[..., Any]) -> Callable[..., Any]:
     """A batching rule that calls the op once per instance and stacks the results: one kernel call per chip.
 
     Args:
-        op: What :func:`define` returned; a list argument may not be batched.
+        op: What :func:`define` returned.
     """
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
-        results = [
-            op(*(arg if dim is None else arg.select(dim, index) for arg, dim in zip(args, in_dims, strict=True)))
-            for index in range(info.batch_size)
-        ]
+        results = [op(*(_instance(arg, dim, index) for arg, dim in zip(args, in_dims, strict=True))) for index in range(info.batch_size)]
         if isinstance(results[0], Tensor):
             return torch.stack(results), 0
         stacked = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
