@@ -86,7 +86,7 @@ def source_text(name: str, folder: Path = SOURCES) -> str:
             at = include.end()
             if include[1] not in seen:
                 seen.add(include[1])
-                parts += [whole(include[1]), f'\n#line {text.count(chr(10), 0, at) + 1} "{name}"']
+                parts += [whole(include[1]), f'\n#line {text.count(chr(10), 0, at) + 2} "{name}"']
         return "".join([*parts, text[at:]])
 
     return whole(name)
