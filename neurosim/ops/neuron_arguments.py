@@ -1,0 +1,184 @@
+"""What the neuron ops have in common: parameters, rules, their packing into the arguments of an op, and the checks.
+
+An op of torch takes tensors, lists of numbers and a string. A parameter is either a tensor of its own or a place in the list of numbers, so
+that a layer with plain numbers creates no tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from neurosim.errors import ConfigError, nearest
+from neurosim.ops.neuron_layout import compute_dtype
+from neurosim.random import Stream
+from neurosim.surrogate import Surrogate
+
+Value = float | Tensor
+Reset = Literal["none", "soft", "hard", "soft_next", "soft_next_decayed", "hard_next", "hard_next_erasing", "soft_both"]
+
+RESETS: Final[tuple[Reset, ...]] = get_args(Reset)  #: the position of a name is its number in the kernels
+_SOFT: Final = ("soft", "soft_next", "soft_next_decayed", "soft_both")
+
+
+class Parameters(NamedTuple):
+    """The parameters of a layer, in the order in which the ops take them; a tensor broadcasts to one time step of the input."""
+
+    decay: Value
+    threshold: Value
+    reset_by: Value
+    gain: Value
+    bias: Value
+    v_reset: Value
+    sign: Value
+    syn_decay: Value = 0.0
+    w_in: Value = 1.0
+
+
+class Rule(NamedTuple):
+    """Everything else that defines the step."""
+
+    reset: Reset
+    strict: bool
+    detach_reset: bool
+    spikes: bool  #: whether there are any: a leaky integrator has none
+    record: bool
+    follows: bool  #: the reset subtracts the threshold itself
+    surrogate: Surrogate
+    input_noise: float
+    membrane_noise: float
+    streams: tuple[Stream, Stream] | None  #: of the input noise and of the membrane noise
+
+
+class Packed(NamedTuple):
+    """The arguments of an op but for the input and the state."""
+
+    tensors: tuple[Tensor | None, ...]
+    counter: Tensor | None
+    numbers: list[float]
+    settings: list[int]
+    surrogate: str
+
+
+def pack(where: str, x: Tensor, parameters: tuple[Value, ...], rule: Rule) -> Packed:
+    """Check everything and pack it.
+
+    Args:
+        where: Name of the op, for messages.
+        x: The input.
+        parameters: As in :class:`Parameters`, all of them or the first seven.
+        rule: The rest; its ``streams`` are those of :func:`streams`.
+
+    Raises:
+        ConfigError: Something does not fit.
+    """
+    if x.dim() == 0 or not x.dtype.is_floating_point:
+        raise ConfigError(f"{where}: x must be floating point and have time as its first axis, got {x.dtype} of shape {tuple(x.shape)}")
+    if rule.reset not in RESETS:
+        raise ConfigError(f"{where}: reset must be one of {', '.join(RESETS)}, got {rule.reset!r}{nearest(str(rule.reset), RESETS)}")
+    tensors: list[Tensor | None] = []
+    numbers: list[float] = []
+    for index, value in enumerate(parameters):
+        if isinstance(value, Tensor):
+            _check_tensor(where, Parameters._fields[index], value, x)
+            tensors.append(value)
+            numbers.append(0.0)
+        else:
+            tensors.append(None)
+            numbers.append(_number(where, Parameters._fields[index], value))
+    _check_threshold(where, rule, parameters[1])
+    if len(numbers) < len(Parameters._fields):
+        numbers += (0.0, 1.0)
+    numbers += (rule.input_noise, rule.membrane_noise, *rule.surrogate.parameters)
+    settings = [RESETS.index(rule.reset), rule.strict, rule.detach_reset, rule.spikes, rule.record, rule.follows]
+    counter = None
+    if rule.streams is not None:
+        settings += (*rule.streams[0].key, *rule.streams[1].key)
+        place = rule.streams[0][1:]
+        if any(isinstance(word, Tensor) for word in place) or torch.compiler.is_compiling():
+            counter = torch.stack([torch.as_tensor(word, dtype=torch.int64, device=x.device) for word in place])
+        else:
+            settings += [int(word) for word in place]
+    return Packed(tuple(tensors), counter, numbers, settings, rule.surrogate.name)
+
+
+def unpack(
+    dtype: torch.dtype,
+    tensors: Sequence[Tensor | None],
+    counter: Tensor | None,
+    numbers: Sequence[float],
+    settings: Sequence[int],
+    surrogate: str,
+) -> tuple[Parameters, Rule]:
+    """What :func:`pack` packed, with every tensor in the type that an input of ``dtype`` computes in."""
+    compute = compute_dtype(dtype)
+    given = (*tensors, *(None,) * (len(Parameters._fields) - len(tensors)))
+    values: list[Any] = [number if tensor is None else tensor.to(compute) for tensor, number in zip(given, numbers, strict=False)]
+    reset, strict, detach_reset, spikes, record, follows, *keys = settings
+    if follows:
+        values[2] = values[1]
+    count = len(Parameters._fields)
+    drawn = None
+    if keys:
+        place = counter.unbind(0) if counter is not None else keys[4:7]
+        drawn = Stream((keys[0], keys[1]), *place), Stream((keys[2], keys[3]), *place)
+    shape = Surrogate(surrogate, tuple(numbers[count + 2 :]))
+    input_noise, membrane_noise = numbers[count : count + 2]
+    flags = bool(strict), bool(detach_reset), bool(spikes), bool(record), bool(follows)
+    rule = Rule(RESETS[reset], *flags, shape, input_noise, membrane_noise, drawn)
+    return Parameters(*values), rule
+
+
+def streams(where: str, x: Tensor, input_noise: float, membrane_noise: float, stream: Stream | None) -> tuple[Stream, Stream] | None:
+    """Where the two kinds of noise come from; None if there is none.
+
+    Raises:
+        ConfigError: A level is negative or no number, noise is wanted and there is no stream, or the stream is too short.
+    """
+    for name, level in (("input_noise", input_noise), ("membrane_noise", membrane_noise)):
+        if not 0 <= _number(where, name, level) < math.inf:
+            raise ConfigError(f"{where}: {name} must be a finite number >= 0, got {level!r}")
+    if not input_noise and not membrane_noise:
+        return None
+    if stream is None:
+        raise ConfigError(f"{where}: noise needs a stream to come from, got input_noise={input_noise}, membrane_noise={membrane_noise}")
+    if x.numel() > 1 << 34:
+        raise ConfigError(f"{where}: one stream holds elements 0 to 2^34 - 1, got an input of {x.numel()} elements")
+    return stream.child("input"), stream.child("membrane")
+
+
+def check_state(where: str, name: str, state: Tensor | None, x: Tensor) -> None:
+    """A state has the shape of one time step.
+
+    Raises:
+        ConfigError: It has not.
+    """
+    if state is not None and (state.shape != x.shape[1:] or not state.dtype.is_floating_point or state.device != x.device):
+        wanted = f"floating point, of shape {tuple(x.shape[1:])}, on {x.device}"
+        raise ConfigError(f"{where}: {name} must be {wanted}, got {state.dtype} of shape {tuple(state.shape)} on {state.device}")
+
+
+def _check_tensor(where: str, name: str, value: Tensor, x: Tensor) -> None:
+    if not value.dtype.is_floating_point or value.device != x.device:
+        raise ConfigError(f"{where}: {name} must be floating point on {x.device}, got {value.dtype} on {value.device}")
+    units = x.shape[1:]
+    shape = value.shape
+    if len(shape) > len(units) or any(size not in (1, wanted) for size, wanted in zip(reversed(shape), reversed(units), strict=False)):
+        raise ConfigError(f"{where}: {name} must broadcast to one time step, {tuple(units)}, got shape {tuple(shape)}")
+
+
+def _check_threshold(where: str, rule: Rule, threshold: Value) -> None:
+    if rule.follows and rule.reset in _SOFT and not isinstance(threshold, Tensor) and threshold == -math.inf:
+        raise ConfigError(f"{where}: a threshold of -inf with reset={rule.reset!r} needs reset_by, which is the threshold by default")
+
+
+def _number(where: str, name: str, value: object) -> float:
+    if isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return float(value)
+    raise ConfigError(f"{where}: {name} must be a number or a tensor, got {type(value).__name__}")
