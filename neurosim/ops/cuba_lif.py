@@ -53,6 +53,7 @@ def cuba_lif(
     input_noise: float = 0.0,
     membrane_noise: float = 0.0,
     stream: Stream | None = None,
+    step: int | Tensor = 0,
     record: bool = False,
 ) -> CubaLIFOutput:
     r"""Run leaky integrate-and-fire neurons whose input passes a leaky integrator first.
@@ -67,7 +68,7 @@ def cuba_lif(
         syn_decay: :math:`\alpha`, what is left of the current after a step.
         w_in: :math:`w`, left out if it is the number 1.
         decay, threshold, reset_by, gain, bias, v_reset, sign: As in ``lif``.
-        reset, strict, detach_reset, surrogate, input_noise, membrane_noise, stream, record: As in ``lif``.
+        reset, strict, detach_reset, surrogate, input_noise, membrane_noise, stream, step, record: As in ``lif``.
 
     Shapes:
         x ``(T, *units)``; spikes and record the same; i and v ``units``; a parameter is a number or broadcasts to ``units``.
@@ -89,8 +90,8 @@ def cuba_lif(
     current, v = (None, None) if state is None else state
     check_state("cuba_lif", "i", current, x)
     check_state("cuba_lif", "v", v, x)
-    drawn = streams("cuba_lif", x, input_noise, membrane_noise, stream) if input_noise or membrane_noise else None
-    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, drawn)
+    drawn = streams("cuba_lif", x, input_noise, membrane_noise, stream, step) if input_noise or membrane_noise else None
+    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, drawn, step)
     values = (decay, threshold, 0.0 if reset_by is None else reset_by, gain, bias, v_reset, sign, syn_decay, w_in)
     packed = pack("cuba_lif", x, values, rule)
     spikes, current, v, recorded = _cuba_lif(x, current, v, *packed.tensors, *packed[1:])

@@ -44,6 +44,7 @@ def lif(
     input_noise: float = 0.0,
     membrane_noise: float = 0.0,
     stream: Stream | None = None,
+    step: int | Tensor = 0,
     record: bool = False,
 ) -> LIFOutput:
     r"""Run leaky integrate-and-fire neurons.
@@ -83,7 +84,8 @@ def lif(
             always left out.
         surrogate: What stands for the derivative of :math:`\Theta`; one that you registered without a code runs on torch.
         input_noise, membrane_noise: Standard deviation of normal noise added to every x, and to every h as the last thing before the spike.
-        stream: Where noise comes from: its children ``"input"`` and ``"membrane"``, element ``t · units + n`` each.
+        stream: Where noise comes from: its children ``"input"`` and ``"membrane"``, element ``(step + t) · units + n`` each.
+        step: Steps before the first of x: a sequence that is cut goes on with the noise of the whole. An int or a 0-dim int64 tensor.
         record: Whether to return the membrane after every step.
 
     Shapes:
@@ -111,8 +113,8 @@ def lif(
     ([0.0, 0.0, 1.0], [0.600..., 0.900..., 0.050...])
     """
     check_state("lif", "v", v, x)
-    drawn = streams("lif", x, input_noise, membrane_noise, stream) if input_noise or membrane_noise else None
-    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, drawn)
+    drawn = streams("lif", x, input_noise, membrane_noise, stream, step) if input_noise or membrane_noise else None
+    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, drawn, step)
     values = (decay, threshold, 0.0 if reset_by is None else reset_by, gain, bias, v_reset, sign)
     packed = pack("lif", x, values, rule)
     spikes, after, recorded = _lif(x, v, *packed.tensors, *packed[1:])

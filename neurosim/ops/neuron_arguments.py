@@ -52,6 +52,7 @@ class Rule(NamedTuple):
     input_noise: float
     membrane_noise: float
     streams: tuple[Stream, Stream] | None  #: of the input noise and of the membrane noise
+    step: int | Tensor = 0  #: steps before the first one, which noise counts on from
 
 
 class Packed(NamedTuple):
@@ -98,7 +99,7 @@ def pack(where: str, x: Tensor, parameters: tuple[Value, ...], rule: Rule) -> Pa
     counter = None
     if rule.streams is not None:
         settings += (*rule.streams[0].key, *rule.streams[1].key)
-        place = rule.streams[0][1:]
+        place = (*rule.streams[0][1:], rule.step)
         if any(isinstance(word, Tensor) for word in place) or torch.compiler.is_compiling():
             counter = torch.stack([torch.as_tensor(word, dtype=torch.int64, device=x.device) for word in place])
         else:
@@ -123,17 +124,20 @@ def unpack(
         values[2] = values[1]
     count = len(Parameters._fields)
     drawn = None
+    step: int | Tensor = 0
     if keys:
-        place = counter.unbind(0) if counter is not None else keys[4:7]
+        *place, step = counter.unbind(0) if counter is not None else keys[4:]
         drawn = Stream((keys[0], keys[1]), *place), Stream((keys[2], keys[3]), *place)
     shape = Surrogate(surrogate, tuple(numbers[count + 2 :]))
     input_noise, membrane_noise = numbers[count : count + 2]
     flags = bool(strict), bool(detach_reset), bool(spikes), bool(record), bool(follows)
-    rule = Rule(RESETS[reset], *flags, shape, input_noise, membrane_noise, drawn)
+    rule = Rule(RESETS[reset], *flags, shape, input_noise, membrane_noise, drawn, step)
     return Parameters(*values), rule
 
 
-def streams(where: str, x: Tensor, input_noise: float, membrane_noise: float, stream: Stream | None) -> tuple[Stream, Stream] | None:
+def streams(
+    where: str, x: Tensor, input_noise: float, membrane_noise: float, stream: Stream | None, step: int | Tensor
+) -> tuple[Stream, Stream] | None:
     """Where the two kinds of noise come from; None if there is none.
 
     Raises:
@@ -146,8 +150,9 @@ def streams(where: str, x: Tensor, input_noise: float, membrane_noise: float, st
         return None
     if stream is None:
         raise ConfigError(f"{where}: noise needs a stream to come from, got input_noise={input_noise}, membrane_noise={membrane_noise}")
-    if x.numel() > 1 << 34:
-        raise ConfigError(f"{where}: one stream holds elements 0 to 2^34 - 1, got an input of {x.numel()} elements")
+    if not isinstance(step, Tensor) and (step < 0 or (step + len(x)) * x.shape[1:].numel() > 1 << 34):
+        given = f"{len(x)} steps of {x.shape[1:].numel()} elements from step {step}"
+        raise ConfigError(f"{where}: one stream holds elements 0 to 2^34 - 1, got {given}")
     return stream.child("input"), stream.child("membrane")
 
 

@@ -162,15 +162,16 @@ def _back_through_membrane(step: _Step, into_h: Tensor, p: Parameters, rule: Rul
 
 
 def _steps(x: Tensor, current: Tensor, v: Tensor, p: Parameters, rule: Rule, synapse: bool) -> Iterator[_Step]:
-    units = x[0].numel() if len(x) else 0
+    units = x.shape[1:].numel()
+    first = int(rule.step) * units
     never = torch.zeros((), dtype=torch.bool, device=x.device)
     for t, x_t in enumerate(x.unbind(0)):
         x_t = x_t.to(v.dtype)
         if rule.streams is not None and rule.input_noise:
-            x_t = x_t + rule.input_noise * rule.streams[0].normal(v.shape, like=v, offset=t * units)
+            x_t = x_t + rule.input_noise * rule.streams[0].normal(v.shape, like=v, offset=first + t * units)
         noise = None
         if rule.streams is not None and rule.membrane_noise:
-            noise = rule.membrane_noise * rule.streams[1].normal(v.shape, like=v, offset=t * units)
+            noise = rule.membrane_noise * rule.streams[1].normal(v.shape, like=v, offset=first + t * units)
         drive = p.syn_decay * current + _scaled(p.w_in, x_t) if synapse else x_t
         fired_before = _fires(v, p, rule) if rule.reset in _LOOKS_BACK else never
         h = _before_spike(v, drive, fired_before, p, rule, noise)
