@@ -47,7 +47,18 @@ class Check(NamedTuple):
 
 def examine() -> list[Check]:
     """All checks. Nothing is changed, and torchvision, which may not be importable, is not imported."""
-    return [*_versions(), _torchvision(), _devices(), _threads(), _compiler(), *_writable(), _profiles(), _data(), *_optional()]
+    return [
+        *_versions(),
+        _torchvision(),
+        _devices(),
+        _threads(),
+        *_kernels(),
+        _compiler(),
+        *_writable(),
+        _profiles(),
+        _data(),
+        *_optional(),
+    ]
 
 
 def _versions() -> Iterator[Check]:
@@ -125,12 +136,39 @@ def _threads() -> Check:
     )
 
 
+def _kernels() -> Iterator[Check]:
+    """Which implementation each op uses, and why."""
+    from neurosim.errors import NeurosimError
+    from neurosim.ops import cuba_lif, cuda, li, lif, native, quantize  # noqa: F401  # each declares its ops
+    from neurosim.ops.library import OPS
+
+    names = ", ".join(name for name in OPS if not name.endswith("_backward"))
+    try:
+        off = native.mode() == "off"
+    except NeurosimError as error:
+        yield Check("fault", "kernels", str(error))
+        return
+    library, gpu = native.library(), cuda.status()
+    if off:
+        yield Check("note", "CPU ops", f"reference in torch, because {native.VARIABLE}=off: {names}")
+    elif library.handle is None:
+        state: State = "fault" if native.mode() == "require" else "note"
+        yield Check(state, "CPU ops", f"reference in torch, because there is no library of kernels: {library.reason}: {names}")
+    else:
+        threads = "the threads of torch" if library.threads else "one thread, because no OpenMP runtime of torch was found"
+        yield Check("ok", "CPU ops", f"kernels for {library.instruction_set} on {threads}: {names}")
+    if gpu.usable and not off:
+        yield Check("ok", "CUDA ops", f"kernels, {gpu.reason}: {names}")
+    else:
+        yield Check("ok", "CUDA ops", f"reference in torch, because {f'{native.VARIABLE}=off' if off else gpu.reason}")
+
+
 def _compiler() -> Check:
     named = os.environ.get("CXX")
     found = next((path for name in ([named] if named else ["g++", "clang++", "cl"]) if (path := shutil.which(name))), None)
     if found:
         return Check("ok", "compiler", f"{found}: torch.compile works with its default backend")
-    return Check("note", "compiler", "no C++ compiler: torch.compile needs backend='aot_eager'; nothing else needs one")
+    return Check("note", "compiler", "no C++ compiler: torch.compile needs backend='aot_eager', and an installation has no CPU kernels")
 
 
 def _writable() -> Iterator[Check]:

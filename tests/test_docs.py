@@ -16,7 +16,7 @@ import neurosim as ns
 from tests.pages import ROOT, blocks, broken_links, run_page, text_of
 
 MADE = ["docs/config.md", "hardware/README.md"]
-WRITTEN = ["docs/noise.md", "docs/profiles.md", "docs/report.md", "docs/tutorial.md"]
+WRITTEN = ["docs/kernels.md", "docs/noise.md", "docs/profiles.md", "docs/report.md", "docs/tutorial.md"]
 PAGES = [*MADE, *WRITTEN, "CHANGELOG.md", "CONTRIBUTING.md", "README.md"]
 
 

@@ -21,6 +21,33 @@ def test_nothing_is_at_fault_where_the_suite_passes(checks: dict[str, Check]) ->
     assert not [check for check in checks.values() if check.state == "fault"]
 
 
+def test_it_says_on_what_every_op_runs_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    from neurosim.ops import native
+
+    def text() -> str:
+        return {check.name: check for check in examine()}["CPU ops"].text
+
+    monkeypatch.setenv("NEUROSIM_NATIVE", "require")
+    assert text().startswith(f"kernels for {native.library().instruction_set} on the threads of torch: ")
+    assert {"lif", "cuba_lif", "li", "quantize", "philox_uniform", "philox_normal"} <= set(text().rpartition(": ")[2].split(", "))
+    monkeypatch.setenv("NEUROSIM_NATIVE", "off")
+    assert text().startswith("reference in torch, because NEUROSIM_NATIVE=off")
+    monkeypatch.setenv("NEUROSIM_NATIVE", "sometimes")
+    (fault,) = [check for check in examine() if check.state == "fault"]
+    assert "must be one of auto, off, require" in fault.text
+
+
+def test_a_missing_library_of_kernels_is_a_note_unless_it_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    from neurosim.ops import native
+
+    monkeypatch.setattr(native, "library", lambda: native.Library(None, None, "", False, "it was not built"))
+    for mode, state in (("auto", "note"), ("require", "fault")):
+        monkeypatch.setenv("NEUROSIM_NATIVE", mode)
+        (check,) = [check for check in examine() if check.name == "CPU ops"]
+        assert check.state == state
+        assert "it was not built" in check.text
+
+
 def test_every_check_has_a_name_of_its_own() -> None:
     names = [check.name for check in examine()]
     assert len(set(names)) == len(names)

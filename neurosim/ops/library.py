@@ -18,9 +18,13 @@ from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
 from neurosim.errors import RunError
+from neurosim.registry import Registry
 
 NAMESPACE: Final = "neurosim"
 _LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-untyped-call]  # torch does not type it
+
+OPS: Registry[str] = Registry("op")
+"""The schema of every op that has been declared, by name."""
 
 SetUp = Callable[[Any, tuple[Any, ...], Any], None]
 
@@ -49,6 +53,7 @@ def define(
     """
     _LIBRARY.define(schema)
     name = schema.partition("(")[0]
+    OPS.add(name, schema)
     _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     op: Callable[..., Any] = getattr(torch.ops.neurosim, name).default

@@ -113,6 +113,9 @@ def _function(name: str) -> Callable[[bytes], int]:
     found = library()
     if found.handle is None:
         raise RunError(f"kernel {name}: there is no library of CPU kernels: {found.reason}")
-    function = getattr(found.handle, f"{name}_{found.instruction_set}")
+    try:
+        function = getattr(found.handle, f"{name}_{found.instruction_set}")
+    except AttributeError:
+        raise RunError(f"kernel {name}: {found.path} was built from other sources and lacks it: install the package again") from None
     function.argtypes, function.restype = (ctypes.c_char_p,), ctypes.c_int32
     return function  # type: ignore[no-any-return]  # ctypes does not type the functions of a library

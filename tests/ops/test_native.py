@@ -62,6 +62,11 @@ def test_an_entry_point_that_refuses_is_an_error_with_its_name(monkeypatch: pyte
         native.entry("example", "Pqd")(0, 1, 2.0)
 
 
+def test_a_library_of_older_sources_is_told_apart() -> None:
+    with pytest.raises(RunError, match="kernel no_such: .* was built from other sources and lacks it"):
+        native.entry("no_such", "q")(1)
+
+
 def test_fields_are_packed_without_gaps_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = []
     monkeypatch.setattr(native, "_function", lambda name: lambda block: blocks.append(block) or 0)
