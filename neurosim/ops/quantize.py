@@ -1,0 +1,296 @@
+r"""One pass over a signal: an error, limits, levels, an error.
+
+.. math:: y = E_a\big(Q(\mathrm{clamp}(E_b(x)))\big)
+
+It is what every converter, source, weight cell and detector of the analog chain does with a part of these four steps; read backwards it is
+an analog-to-digital converter. The four are given as :class:`Error`, :class:`Limits`, :class:`Levels` or :class:`LearnedLevels`, and each
+has its own gradient rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from neurosim.errors import ConfigError, nearest
+from neurosim.ops import quantize_plan as codes
+from neurosim.ops.philox import encode
+from neurosim.ops.quantize_op import quantize
+from neurosim.random import Stream
+
+Rounding = Literal["half_even", "half_to_zero", "to_zero", "away_from_zero", "floor", "ceil", "stochastic"]
+Clip = Literal["before", "after", "none"]
+Distribution = Literal["gaussian", "laplacian", "uniform"]
+Growth = Literal["additive", "proportional", "shot"]
+
+
+class Limits(NamedTuple):
+    """Saturation to [low, high].
+
+    Args:
+        low, high: In units of the signal; a tensor (one element, or one per channel) receives the gradient of what it clips.
+        grad: ``through`` is 1 inside the limits, the limits included, and 0 outside (with a tensor, a tie is shared by signal and limit);
+            ``ste`` is 1 everywhere.
+    """
+
+    low: float | Tensor = -math.inf
+    high: float | Tensor = math.inf
+    grad: Literal["through", "ste"] = "through"
+
+
+class Levels(NamedTuple):
+    """Levels at fixed places: ``origin + k / steps_per_unit``.
+
+    Args:
+        steps_per_unit: Levels per unit of the signal, > 0; need not be an integer.
+        origin: Any one level. ``half_even`` counts levels from the one next to zero.
+        low, high: Limits used by ``clip`` and by ``ste_masked``.
+        rounding: Ties and ``to_zero`` look at the sign of the signal. ``stochastic`` rounds up with the probability of the remainder.
+        clip: Limit to [low, high] before rounding, after it, or never.
+        grad: ``through`` (the true derivative, 0), ``ste`` (1), ``ste_masked`` (1 inside [low, high], 0 outside).
+        stream: Random numbers for ``stochastic``; ``None`` rounds half to even instead.
+    """
+
+    steps_per_unit: float
+    origin: float = 0.0
+    low: float = -math.inf
+    high: float = math.inf
+    rounding: Rounding = "half_even"
+    clip: Clip = "none"
+    grad: Literal["through", "ste", "ste_masked"] = "ste"
+    stream: Stream | None = None
+
+
+class LearnedLevels(NamedTuple):
+    r"""Equally spaced levels between two tensors, the signal limited to them first; where they have crossed the result is NaN.
+
+    With n = levels − 1, u = (x − low)/(high − low) and k the level (0 … n), the gradients to (x, low, high) are
+
+    ============== ==================================================================================================
+    ``through``    (0, 1 − k/n, k/n), the true derivative
+    ``ste``        (1, 0, 0)
+    ``ste_masked`` those of the limits alone: (1, 0, 0) inside, (0, 1, 0) below, (0, 0, 1) above
+    ``lsq``        (1, u − k/n, k/n − u) inside, (0, 1, 0) below, (0, 0, 1) above
+    ============== ==================================================================================================
+
+    Args:
+        levels: Number of levels, both ends included, from 2 to 2²⁴.
+        low, high: Tensors of one element or of one per channel.
+        rounding, stream: As for :class:`Levels`.
+        grad: As above.
+
+    Source:
+        S. K. Esser et al., "Learned step size quantization", ICLR 2020, equation 3, here for two bounds instead of one step.
+    """
+
+    levels: int
+    low: Tensor
+    high: Tensor
+    rounding: Rounding = "half_even"
+    grad: Literal["through", "ste", "ste_masked", "lsq"] = "lsq"
+    stream: Stream | None = None
+
+
+class Error(NamedTuple):
+    r"""Noise: :math:`y = x + s\,\xi\,m(x)` with m = 1 (``additive``), \|x\| (``proportional``) or √\|x\| (``shot``).
+
+    Args:
+        distribution: Of ξ, of scale 1: standard deviation (gaussian), b (laplacian), full width (uniform).
+        growth: How it grows with the signal.
+        scale: s; a tensor (one element, or one per channel) has a gradient.
+        source: A stream draws ξ anew for every element; a tensor is ξ itself (a chip's frozen error) and broadcasts against the signal.
+        grad: ``through`` (the derivative of the noisy value; 1 where shot noise has an infinite one, at zero) or ``ste`` (1).
+    """
+
+    distribution: Distribution
+    growth: Growth
+    scale: float | Tensor
+    source: Stream | Tensor
+    grad: Literal["through", "ste"] = "through"
+
+
+_ERRORS = {
+    (distribution, growth, grad): kind + 1 | at << 3 | (grad == "ste") << 5
+    for kind, distribution in enumerate(codes.DISTRIBUTIONS)
+    for at, growth in enumerate(codes.GROWTHS)
+    for grad in ("through", "ste")
+}
+_DERIVATIVE = {"through": codes.GENERAL, "ste": 0, "ste_masked": codes.MASKED, "lsq": codes.GENERAL}
+_LEVELS = {
+    (rounding, clip, grad): at << codes.ROUNDING | where << codes.CLIP | rule << codes.LEVEL_GRAD | _DERIVATIVE[grad]
+    for at, rounding in enumerate(codes.ROUNDINGS)
+    for where, clip in enumerate(codes.CLIPS)
+    for rule, grad in enumerate(codes.LEVEL_GRADS)
+}
+_OF_ROUNDING = 7 << codes.ROUNDING
+
+
+def convert(
+    x: Tensor,
+    *,
+    before: Error | None = None,
+    limits: Limits | None = None,
+    levels: Levels | LearnedLevels | None = None,
+    after: Error | None = None,
+    channel: int | None = None,
+) -> Tensor:
+    r"""Apply an error, limits, levels and an error to a signal, in this order and in one pass.
+
+    Args:
+        x: Signal, any shape, floating point; 16-bit types are computed in float32 and rounded at the end. NaN stays NaN.
+        before: Error of the signal as it comes.
+        limits: Saturation.
+        levels: Rounding to levels.
+        after: Error of the result.
+        channel: The axis along which one-dimensional tensors (limits, bounds, scales) lie.
+
+    Shapes:
+        x any; the result the same, row-major.
+
+    Returns:
+        Same shape and dtype as ``x``. It can be differentiated once.
+
+    Raises:
+        ConfigError: A name is unknown, a number out of its domain, or a tensor fits neither the signal nor its channels.
+
+    Source:
+        The formulas and gradients of each step are in its class.
+
+    >>> convert(torch.tensor([-3.0, 0.3, 0.6]), limits=Limits(-1.0, 1.0), levels=Levels(2.0))
+    tensor([-1.0000,  0.5000,  0.5000])
+    """
+    if not x.dtype.is_floating_point:
+        raise ConfigError(f"convert: x must be floating point, got {x.dtype}")
+    if before is None and limits is None and levels is None and after is None:
+        return x
+    packed = _Packed(x, channel)
+    flags = packed.error(before, "before", codes.BEFORE) if before is not None else 0
+    if limits is not None:
+        flags |= packed.limits(limits)
+    if levels is not None:
+        flags |= packed.learned(levels) if isinstance(levels, LearnedLevels) else packed.levels(levels)
+    if after is not None:
+        flags |= packed.error(after, "after", codes.AFTER)
+    if flags & (codes.MASKED | codes.GENERAL) == codes.MASKED and x.requires_grad and torch.is_grad_enabled():
+        flags |= codes.KEEP
+    packed.plan[0] = flags
+    result: Tensor = quantize(x, *packed.tensors, packed.counters, packed.plan, packed.numbers)[0]
+    return result
+
+
+class _Packed:
+    """The arguments of the op, while they are being gathered; each method returns the flags of its step."""
+
+    __slots__ = ("channel", "counters", "numbers", "plan", "tensors", "x")
+
+    def __init__(self, x: Tensor, channel: int | None) -> None:
+        self.x = x
+        self.plan = [0, 0, 0]
+        self.numbers = [0.0] * 9
+        self.tensors: list[Tensor | None] = [None] * 8
+        self.counters: list[Tensor] = []
+        if channel is not None:
+            if not -x.dim() <= channel < x.dim():
+                raise ConfigError(f"convert: channel must be an axis of a signal of shape {tuple(x.shape)}, got {channel}")
+            self.plan[1] = channel - x.dim() if channel >= 0 else channel
+
+    def error(self, error: Error, name: str, first: int) -> int:
+        distribution, growth, scale, source, grad = error
+        code = _ERRORS.get((distribution, growth, grad))
+        if code is None:
+            raise _unknown(name, error, distribution=codes.DISTRIBUTIONS, growth=codes.GROWTHS, grad=("through", "ste"))
+        after = first == codes.AFTER
+        general = growth != "additive"
+        if isinstance(scale, Tensor):
+            self.tensors[4 + after] = self._operand(scale, f"{name}.scale")
+            general = general or scale.requires_grad
+        else:
+            self.numbers[7 + after] = scale
+        if isinstance(source, Tensor):
+            self.tensors[6 + after] = self._noise(source, f"{name}.source")
+            code = code & ~7 | codes.GIVEN
+        else:
+            self._source(source)
+        return code << first | (codes.GENERAL if general and grad == "through" else 0)
+
+    def limits(self, limits: Limits) -> int:
+        low, high, grad = limits
+        if grad not in ("through", "ste"):
+            raise _unknown("limits", limits, grad=("through", "ste"))
+        learned = False
+        for at, bound in enumerate((low, high)):
+            if isinstance(bound, Tensor):
+                self.tensors[at] = self._operand(bound, f"limits.{limits._fields[at]}")
+                learned = True
+            else:
+                self.numbers[at] = bound
+        if grad == "ste":
+            return codes.LIMITS | codes.LIMITS_STE
+        return codes.LIMITS | (codes.GENERAL if learned else codes.MASKED)
+
+    def levels(self, levels: Levels) -> int:
+        p, origin, low, high, rounding, clip, grad, stream = levels
+        flags = _LEVELS.get((rounding, clip, grad))
+        if flags is None or grad not in codes.LEVEL_GRADS[:3]:
+            raise _unknown("levels", levels, rounding=codes.ROUNDINGS, clip=codes.CLIPS, grad=codes.LEVEL_GRADS[:3])
+        if not p > 0:
+            raise ConfigError(f"convert: levels.steps_per_unit must be > 0, got {p}")
+        self.numbers[2:7] = p, origin * p - math.ceil(origin * p - 0.5), 1.0 / p, low, high
+        return codes.FIXED | self._rounding(flags, rounding, stream)
+
+    def learned(self, levels: LearnedLevels) -> int:
+        count, low, high, rounding, grad, stream = levels
+        flags = _LEVELS.get((rounding, "before", grad))
+        if flags is None:
+            raise _unknown("levels", levels, rounding=codes.ROUNDINGS, grad=codes.LEVEL_GRADS)
+        if not 2 <= count <= 1 << 24:
+            raise ConfigError(f"convert: levels.levels must be from 2 to 2^24, got {count}")
+        for at, bound in ((2, low), (3, high)):
+            if not isinstance(bound, Tensor):
+                raise ConfigError(f"convert: levels.{levels._fields[at - 1]} must be a tensor, got {bound!r}; use Levels for numbers")
+            self.tensors[at] = self._operand(bound, f"levels.{levels._fields[at - 1]}")
+        self.plan[2] = count
+        return codes.LEARNED | self._rounding(flags, rounding, stream) | (codes.GENERAL if grad == "ste_masked" else 0)
+
+    def _rounding(self, flags: int, rounding: str, stream: Stream | None) -> int:
+        if rounding != "stochastic":
+            return flags
+        if stream is None:
+            return flags & ~_OF_ROUNDING
+        self._source(stream)
+        return flags
+
+    def _source(self, stream: Stream) -> None:
+        self.plan += encode(stream.key, stream[1:], self.counters, self.x.device)
+
+    def _operand(self, tensor: Tensor, name: str) -> Tensor:
+        channel = self.plan[1]
+        if tensor.numel() != 1 and (tensor.dim() != 1 or not channel or tensor.shape[0] != self.x.shape[channel]):
+            where = f"{self.x.shape[channel]} elements, one per channel" if channel else "one element where no channel axis is given"
+            raise ConfigError(f"convert: {name} must have {where}, got shape {tuple(tensor.shape)}")
+        return self._fitting(tensor, name)
+
+    def _noise(self, tensor: Tensor, name: str) -> Tensor:
+        shape, own = self.x.shape, tensor.shape
+        if own != shape and (len(own) > len(shape) or any(a not in (1, b) for a, b in zip(reversed(own), reversed(shape), strict=False))):
+            raise ConfigError(f"convert: {name} must broadcast to the shape {tuple(shape)} of the signal, got {tuple(own)}")
+        if tensor.requires_grad:
+            raise ConfigError(f"convert: {name} is a chip's error and has no gradient: detach it")
+        return self._fitting(tensor, name)
+
+    def _fitting(self, tensor: Tensor, name: str) -> Tensor:
+        if tensor.device != self.x.device:
+            raise ConfigError(f"convert: {name} must be on the device of the signal, {self.x.device}, got {tensor.device}")
+        return tensor.to(torch.float64 if self.x.dtype == torch.float64 else torch.float32)
+
+
+def _unknown(where: str, settings: NamedTuple, **valid: Sequence[str]) -> ConfigError:
+    """The error for the first field that has none of its valid values."""
+    for field, names in valid.items():
+        if (value := getattr(settings, field)) not in names:
+            return ConfigError(f"convert: {where}.{field} must be one of {', '.join(names)}, got {value!r}{nearest(str(value), names)}")
+    return ConfigError(f"convert: {where} is not valid: {settings}")
