@@ -27,9 +27,11 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim import errors as errors
     from neurosim import hardware as hardware
     from neurosim import models as models
+    from neurosim import neurons as neurons
     from neurosim import nn as nn
     from neurosim import plot as plot
     from neurosim import random as random
+    from neurosim import surrogate as surrogate
     from neurosim.citations import cite as cite
     from neurosim.config import RunConfig as RunConfig
     from neurosim.config import load_config as load_config
@@ -46,6 +48,8 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import set_noise_strength as set_noise_strength
     from neurosim.convert import to_analog as to_analog
     from neurosim.convert import to_digital as to_digital
+    from neurosim.convert.accelerate import Acceleration as Acceleration
+    from neurosim.convert.accelerate import accelerate as accelerate
     from neurosim.datasets import DATASETS as DATASETS
     from neurosim.datasets import Dataset as Dataset
     from neurosim.datasets import Split as Split
@@ -66,7 +70,14 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.hardware.stage import Stage as Stage
     from neurosim.hardware.stage import Unit as Unit
     from neurosim.models import MODELS as MODELS
+    from neurosim.neurons import LI as LI
+    from neurosim.neurons import LIF as LIF
+    from neurosim.neurons import NEURONS as NEURONS
+    from neurosim.neurons import CubaLIF as CubaLIF
+    from neurosim.neurons import Neuron as Neuron
     from neurosim.registry import Registry as Registry
+    from neurosim.surrogate import SURROGATES as SURROGATES
+    from neurosim.surrogate import Surrogate as Surrogate
     from neurosim.sweep import Report as Report
     from neurosim.sweep import Results as Results
     from neurosim.sweep import load_results as load_results
@@ -78,7 +89,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.training import train as train
     from neurosim.training.evaluate import evaluate as evaluate
 
-_MODULES = ("datasets", "errors", "hardware", "models", "nn", "plot", "random")
+_MODULES = ("datasets", "errors", "hardware", "models", "neurons", "nn", "plot", "random", "surrogate")
 _NAMES = {
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
@@ -86,14 +97,17 @@ _NAMES = {
         *("Conversion", "analog_layers", "checkpoint_context", "get_draws", "noise", "override", "program"),
         *("redraw", "set_draw", "set_draws", "set_noise_strength", "to_analog", "to_digital"),
     ),
+    "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
     "neurosim.datasets": ("DATASETS", "Dataset", "Split", "load_dataset"),
     "neurosim.errors": ("CheckpointError", "ConfigError", "ConversionError", "DataError", "NeurosimError", "RunError"),
     "neurosim.hardware.chain": ("ChainSpec",),
     "neurosim.hardware.profile": ("Profile", "list_profiles", "load_profile"),
     "neurosim.hardware.stage": ("STAGES", "Context", "Spec", "Stage", "Unit"),
     "neurosim.models": ("MODELS",),
+    "neurosim.neurons": ("LI", "LIF", "NEURONS", "CubaLIF", "Neuron"),
     "neurosim.registry": ("Registry",),
     "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
+    "neurosim.surrogate": ("SURROGATES", "Surrogate"),
     "neurosim.training": ("METRICS", "Interrupted", "Run", "load", "train"),
     "neurosim.training.evaluate": ("evaluate",),
 }

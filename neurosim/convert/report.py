@@ -71,7 +71,7 @@ class Conversion:
             f"{self.count('refused')} refused; {on_chip:,} weights on the chip ({_percent(share)})"
         )
         rows = [(layer.path or "(model)", layer.type, _size(layer), layer.status, layer.reason) for layer in self.layers]
-        return "\n".join([head, *_table(("layer", "type", "size", "status", "reason"), rows)])
+        return "\n".join([head, *table(("layer", "type", "size", "status", "reason"), rows)])
 
 
 def _percent(share: float) -> str:
@@ -84,6 +84,7 @@ def _size(layer: LayerReport) -> str:
     return f"{layer.inputs}→{layer.outputs}" if layer.inputs else f"{layer.weights:,}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose columns are as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)]
