@@ -51,6 +51,7 @@ COVERED: dict[str, str] = {
     "quantize.rounding": _STAGES + "test_every_rounding_follows_its_definition_ties_included",
     "quantize.clip": _STAGES + "test_clip_before_and_after_differ_only_beyond_the_range_and_none_keeps_going",
     "quantize.grad": _STAGES + "test_gradient_rules_of_the_quantiser",
+    "quantize.learned": _STAGES + "test_learned_ends_start_where_the_specification_says_and_receive_a_gradient",
     "kelvin": _CONTROL + "test_time_and_temperature_scope_holds_until_one_of_them_changes",
 }
 

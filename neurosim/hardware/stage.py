@@ -5,7 +5,11 @@ A stage answers four functions, each of the specification and explicit arguments
 - ``init(spec, shape) -> params``: the tensors that training may change (learned ranges, …), by name;
 - ``program(spec, params, shape, stream) -> device``: this chip's frozen errors, a NamedTuple of tensors, or ``None``;
 - ``apply(x, spec, params, device, ctx) -> y``: the effect itself;
-- ``describe(spec) -> str``: one line for people.
+- ``describe(spec) -> str``: one line for people;
+
+and, where it is an error, limits or levels of each element by itself, a fifth one that saves a pass over memory:
+
+- ``pieces(spec, params, device, ctx)``: what it does as pieces of one pass (:mod:`neurosim.hardware.fuse`), or ``None`` if ``apply`` must.
 
 To add one, write a file in ``neurosim/hardware/stages`` that ends in ``STAGES.add("name", Stage(...))``; a profile then says ``kind:
 name``.
@@ -20,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from neurosim.hardware.fuse import Piece
 from neurosim.random import Stream
 from neurosim.registry import Registry
 
@@ -69,6 +74,10 @@ def no_params(spec: Any, shape: Sequence[int]) -> dict[str, Tensor]:
     return {}
 
 
+def no_pieces(spec: Any, params: Params, device: Any, ctx: Context) -> None:
+    """``pieces`` of a stage that is no part of a shared pass."""
+
+
 def no_device(spec: Any, params: Params, shape: Sequence[int], stream: Stream) -> None:
     """``program`` of a stage without frozen errors."""
 
@@ -85,6 +94,7 @@ class Stage:
         program: Frozen errors of one chip.
         device: The NamedTuple class that ``program`` returns, where it returns one.
         random: Whether this specification draws random numbers at all.
+        pieces: The same effect as pieces of one pass, in order; empty if it does nothing, ``None`` if only ``apply`` can do it.
     """
 
     spec: type[Spec]
@@ -94,6 +104,7 @@ class Stage:
     program: Callable[[Any, Params, Sequence[int], Stream], Any] = no_device
     device: type[Any] | None = None
     random: Callable[[Any], bool] = lambda spec: False
+    pieces: Callable[[Any, Params, Any, Context], Sequence[Piece] | None] = no_pieces
 
 
 STAGES: Registry[Stage] = Registry("stage")

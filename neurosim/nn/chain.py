@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from neurosim.errors import RunError
 from neurosim.hardware.chain import ChainSpec, slots
+from neurosim.hardware.fuse import Piece, run
 from neurosim.hardware.stage import STAGES, Context, Mode, Spec, Stage
 from neurosim.random import Stream, stream
 
@@ -132,10 +133,18 @@ class AnalogChain(nn.Module):
             if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
             else nullcontext()
         ):
+            pieces: list[Piece] = []
             for slot, spec in self.steps[path]:
-                if self.modes[slot] != "ideal":
-                    stage = STAGES[spec.kind]
-                    y = stage.apply(y, spec, self._params(slot), self._device(slot, stage), self._context(slot, stage, spec, call))
+                if self.modes[slot] == "ideal":
+                    continue
+                stage = STAGES[spec.kind]
+                params, device, context = self._params(slot), self._device(slot, stage), self._context(slot, stage, spec, call)
+                found = stage.pieces(spec, params, device, context)
+                if found is None:
+                    y, pieces = stage.apply(run(y, pieces), spec, params, device, context), []
+                else:
+                    pieces += found
+            y = run(y, pieces)
         return y.to(x.dtype)
 
     def _context(self, slot: str, stage: Stage, spec: Spec, call: int) -> Context:

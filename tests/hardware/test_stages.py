@@ -30,6 +30,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"levels": 8, "rounding": "stochastic"},
         {"levels": 5, "clip": "after", "grad": "ste_masked"},
         {"levels": 9, "grad": "forward"},
+        {"levels": 9, "grad": "lsq", "learned": True},
     ],
     "noise": [
         {"distribution": "gaussian", "leakage": 0.3, "precision": 8},
@@ -239,14 +240,30 @@ def test_clip_before_and_after_differ_only_beyond_the_range_and_none_keeps_going
     assert shown["after"] == pytest.approx(1.2)
 
 
-@pytest.mark.parametrize(("rule", "expected"), [("ste", [1, 1, 1]), ("ste_masked", [0, 1, 0]), ("through", None)])
-def test_gradient_rules_of_the_quantiser(rule: Any, expected: list[float] | None) -> None:
+@pytest.mark.parametrize(("rule", "expected"), [("ste", [1, 1, 1]), ("ste_masked", [0, 1, 0]), ("through", [0, 0, 0])])
+def test_gradient_rules_of_the_quantiser(rule: Any, expected: list[float]) -> None:
     x = torch.tensor([-1.5, 0.2, 1.5], requires_grad=True)
     y = quantize(x, 4, low=-1, high=1, clip="before", grad=rule)
-    if expected is None:
-        assert not y.requires_grad
-    else:
-        assert torch.autograd.grad(y.sum(), x)[0].tolist() == expected
+    assert torch.autograd.grad(y.sum(), x)[0].tolist() == expected
+
+
+def test_learned_ends_start_where_the_specification_says_and_receive_a_gradient() -> None:
+    stage, spec = STAGES["quantize"], Quantize(levels=5, low=-1.0, high=1.0, learned=True, grad="lsq")
+    params = {name: value.requires_grad_() for name, value in stage.init(spec, (3,)).items()}
+    assert {name: value.item() for name, value in params.items()} == {"low": -1.0, "high": 1.0}
+    x = torch.tensor([-2.0, 0.3, 2.0])
+    y = stage.apply(x, spec, params, None, Context(None))
+    assert y.tolist() == [-1.0, 0.5, 1.0]
+    low, high = torch.autograd.grad(y.sum(), (params["low"], params["high"]))
+    u, k = (0.3 + 1) / 2, 3  # 0.3 is at 65 % of the range and goes to the fourth of five levels
+    assert low.item() == pytest.approx(1 + u - k / 4, abs=1e-6)
+    assert high.item() == pytest.approx(1 + k / 4 - u, abs=1e-6)
+
+
+@pytest.mark.parametrize("fields", [{"learned": True}, {"grad": "lsq"}, {"learned": True, "grad": "lsq", "clip": "none"}])
+def test_learned_ends_need_their_gradient_rule_and_limits(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="learned"):
+        Quantize(levels=5, **fields)
 
 
 def test_the_forward_rule_quantises_the_gradient_itself() -> None:
@@ -303,7 +320,7 @@ def test_additive_noise_has_its_mean_and_standard_deviation(distribution: Distri
 @pytest.mark.parametrize(
     ("distribution", "frozen"), [("gaussian", stats.norm()), ("laplacian", stats.laplace()), ("uniform", stats.uniform(-0.5, 1))]
 )
-def test_additive_noise_has_the_shape_of_its_distribution(distribution: Distribution, frozen: Any) -> None:
+def test_additive_noise_has_the_shape_of_its_distribution(distribution: Any, frozen: Any) -> None:
     drawn = standard_noise(distribution, (200_000,), torch.empty(0).double(), stream(4, distribution))
     assert stats.kstest(drawn.numpy(), frozen.cdf).pvalue > 1e-4
 

@@ -9,8 +9,9 @@ import torch
 from pydantic import model_validator
 from torch import Tensor
 
-from neurosim.hardware.gradient import straight_through
+from neurosim.hardware.fuse import run
 from neurosim.hardware.stage import STAGES, Context, Params, Spec, Stage, Unit
+from neurosim.ops.quantize import Limits, convert
 
 
 class Clamp(Spec):
@@ -53,25 +54,25 @@ def clamp(x: Tensor, low: float | Tensor, high: float | Tensor, *, grad: Literal
     >>> clamp(torch.tensor([-3.0, 0.5, 3.0]), -1.0, 1.0)
     tensor([-1.0000,  0.5000,  1.0000])
     """
-    if grad == "ste":
-        return straight_through(x, clamp(x.detach(), low, high))
-    if isinstance(low, Tensor) or isinstance(high, Tensor):
-        return torch.minimum(torch.maximum(x, torch.as_tensor(low, dtype=x.dtype)), torch.as_tensor(high, dtype=x.dtype))
-    return x.clamp(low, high)
+    return convert(x, limits=Limits(low, high, grad))
 
 
 def _init(spec: Clamp, shape: Sequence[int]) -> dict[str, Tensor]:
     return {"low": torch.tensor(spec.low), "high": torch.tensor(spec.high)} if spec.learned else {}
 
 
-def _apply(x: Tensor, spec: Clamp, params: Params, device: None, ctx: Context) -> Tensor:
+def _pieces(spec: Clamp, params: Params, device: None, ctx: Context) -> tuple[Limits]:
     if spec.learned:
-        return clamp(x, params["low"].to(x.dtype), params["high"].to(x.dtype), grad=spec.grad)
-    return clamp(x, spec.low, spec.high, grad=spec.grad)
+        return (Limits(params["low"], params["high"], spec.grad),)
+    return (Limits(spec.low, spec.high, spec.grad),)
+
+
+def _apply(x: Tensor, spec: Clamp, params: Params, device: None, ctx: Context) -> Tensor:
+    return run(x, _pieces(spec, params, device, ctx))
 
 
 def _describe(spec: Clamp) -> str:
     return f"clamp to [{spec.low:g}, {spec.high:g}]{' (learned limits)' if spec.learned else ''}"
 
 
-STAGES.add("clamp", Stage(Clamp, _apply, _describe, init=_init))
+STAGES.add("clamp", Stage(Clamp, _apply, _describe, init=_init, pieces=_pieces))

@@ -11,9 +11,12 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from neurosim.errors import ConfigError
+from neurosim.hardware.fuse import run
 from neurosim.hardware.gradient import straight_through, through_forward
 from neurosim.hardware.leakage import Distribution, equivalent_sigma, leakage_from, precision_from, scale_from
 from neurosim.hardware.stage import STAGES, Context, Params, Scope, Spec, Stage, Unit
+from neurosim.ops.quantize import Distribution as Additive
+from neurosim.ops.quantize import Error, convert
 from neurosim.random import Stream
 
 _FEW_COUNTS = 3  #: how far the approximate Poisson quantile may be from the exact one, verified over rates of 1e-6 … 1e6
@@ -103,17 +106,12 @@ def add_noise(x: Tensor, distribution: Distribution, scale: float | Tensor, stre
         with torch.no_grad():
             error = x.sign() * poisson_quantile(stream.uniform(x.shape, like=x), x.abs() * scale) / scale - x
         return x + strength * error
-    return _add(x, standard_noise(distribution, x.shape, x, stream), scale, strength)
+    return convert(x, before=Error(distribution, "additive", scale * strength, stream, "through"))
 
 
-def standard_noise(distribution: Distribution, shape: Sequence[int], like: Tensor, stream: Stream) -> Tensor:
+def standard_noise(distribution: Additive, shape: Sequence[int], like: Tensor, stream: Stream) -> Tensor:
     """Zero-mean noise of scale 1 (not poisson), of that shape, with dtype and device of ``like``."""
-    if distribution == "gaussian":
-        return stream.normal(shape, like=like)
-    centred = stream.uniform(shape, like=like).sub_(0.5)
-    if distribution == "uniform":
-        return centred
-    return centred.sign().mul_(centred.abs_().mul_(-2.0).log1p_().neg_())
+    return convert(like.new_zeros(tuple(shape)), before=Error(distribution, "additive", 1.0, stream))
 
 
 def poisson_quantile(u: Tensor, rate: Tensor) -> Tensor:
@@ -141,12 +139,6 @@ def poisson_quantile(u: Tensor, rate: Tensor) -> Tensor:
     return torch.where(rate64 > 0, count, torch.zeros_like(count)).to(u.dtype)
 
 
-def _add(x: Tensor, noise: Tensor, scale: float | Tensor, strength: float) -> Tensor:
-    if isinstance(scale, Tensor):
-        return x + noise * (scale * strength)
-    return x.add(noise, alpha=scale * strength)
-
-
 class FrozenNoise(NamedTuple):
     """The error that a chip keeps."""
 
@@ -162,25 +154,20 @@ def _program(spec: Noise, params: Params, shape: Sequence[int], stream: Stream) 
     return FrozenNoise(standard_noise(spec.distribution, shape, like, stream))
 
 
-def _noisy(x: Tensor, spec: Noise, device: FrozenNoise | None, ctx: Context, stream: Stream) -> Tensor:
-    if spec.distribution == "poisson":
-        if device is None:
-            return add_noise(x, "poisson", spec.rate, stream, strength=ctx.strength)
-        with torch.no_grad():
-            u = device.standard.to(x.dtype).expand_as(x)
-            error = x.sign() * poisson_quantile(u, x.abs() * spec.rate) / spec.rate - x
-        return x + ctx.strength * error
-    scale: float | Tensor = spec.level
-    if spec.reference == "wmax":
-        scale = x.detach().abs().amax() * scale if x.numel() else scale
-    if device is not None:
-        return _add(x, device.standard.to(x.dtype), scale, ctx.strength)
-    return add_noise(x, spec.distribution, scale, stream, strength=ctx.strength)
+def _pieces(spec: Noise, params: Params, device: FrozenNoise | None, ctx: Context) -> tuple[Error] | tuple[()] | None:
+    if ctx.stream is None or ctx.strength == 0 or (spec.level == 0 and spec.distribution != "poisson") or spec.leakage == 0:
+        return ()
+    if spec.distribution == "poisson" or spec.reference == "wmax" or spec.grad == "forward":
+        return None
+    source = ctx.stream if device is None else device.standard
+    return (Error(spec.distribution, "additive", spec.level * ctx.strength, source, "ste" if spec.grad == "ste" else "through"),)
 
 
 def _apply(x: Tensor, spec: Noise, params: Params, device: FrozenNoise | None, ctx: Context) -> Tensor:
-    stream = ctx.stream
-    if stream is None or ctx.strength == 0 or (spec.level == 0 and spec.distribution != "poisson") or spec.leakage == 0:
+    pieces, stream = _pieces(spec, params, device, ctx), ctx.stream
+    if pieces is not None:
+        return run(x, pieces)
+    if stream is None:  # a silent stage has no pieces
         return x
     if spec.grad in ("through", "mean"):
         return _noisy(x, spec, device, ctx, stream)
@@ -190,6 +177,20 @@ def _apply(x: Tensor, spec: Noise, params: Params, device: FrozenNoise | None, c
         child = stream.child("backward")
         return through_forward(x, value, lambda g: _noisy(g, spec, device, ctx, child))
     return straight_through(x, value)
+
+
+def _noisy(x: Tensor, spec: Noise, device: FrozenNoise | None, ctx: Context, stream: Stream) -> Tensor:
+    if spec.distribution == "poisson":
+        if device is None:
+            return add_noise(x, "poisson", spec.rate, stream, strength=ctx.strength)
+        with torch.no_grad():
+            u = device.standard.to(x.dtype).expand_as(x)
+            error = x.sign() * poisson_quantile(u, x.abs() * spec.rate) / spec.rate - x
+        return x + ctx.strength * error
+    scale: float | Tensor = spec.level * ctx.strength
+    if spec.reference == "wmax":
+        scale = x.detach().abs().amax() * scale if x.numel() else scale
+    return convert(x, before=Error(spec.distribution, "additive", scale, stream if device is None else device.standard, "through"))
 
 
 _LIVES = {
@@ -214,5 +215,13 @@ def _describe(spec: Noise) -> str:
 
 STAGES.add(
     "noise",
-    Stage(Noise, _apply, _describe, program=_program, device=FrozenNoise, random=lambda spec: spec.leakage != 0 and spec.level != 0),
+    Stage(
+        Noise,
+        _apply,
+        _describe,
+        program=_program,
+        device=FrozenNoise,
+        random=lambda spec: spec.leakage != 0 and spec.level != 0,
+        pieces=_pieces,
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 import torch
@@ -10,12 +11,11 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from neurosim.errors import ConfigError
-from neurosim.hardware.gradient import GradRule, straight_through, through_forward
+from neurosim.hardware.fuse import run
+from neurosim.hardware.gradient import GradRule, through_forward
 from neurosim.hardware.stage import STAGES, Context, Params, Spec, Stage, Unit
+from neurosim.ops.quantize import Clip, LearnedLevels, Levels, Rounding, convert
 from neurosim.random import Stream
-
-Rounding = Literal["half_even", "half_to_zero", "to_zero", "away_from_zero", "floor", "ceil", "stochastic"]
-Clip = Literal["before", "after", "none"]
 
 
 class Quantize(Spec):
@@ -33,13 +33,19 @@ class Quantize(Spec):
     magnitude down and up; ``stochastic`` rounds up with the probability of the remainder, so that the mean is exact."""
     clip: Clip = "before"
     """Limit to [low, high] before rounding, after it, or never (a separate clamp does it)."""
-    grad: Literal["ste", "ste_masked", "through", "forward"] = "ste"
-    """Gradient rule. ``through`` is the true derivative, zero."""
+    learned: bool = False
+    """Whether training moves the ends of the range, which start at ``low`` and ``high``; it needs ``clip: before``."""
+    grad: Literal["ste", "ste_masked", "through", "forward", "lsq"] = "ste"
+    """Gradient rule. ``through`` is the true derivative, zero; ``lsq`` is ``ste_masked`` and differentiates the learned ends as well."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not self.low < self.high:
             raise ValueError(f"low must be below high, got low {self.low} and high {self.high}")
+        if self.learned != (self.grad == "lsq"):
+            raise ValueError(f"learned ends need grad 'lsq', and it them, got learned {self.learned} and grad '{self.grad}'")
+        if self.learned and self.clip != "before":
+            raise ValueError(f"learned ends limit the signal before it is rounded: clip must be 'before', got '{self.clip}'")
         return self
 
     @property
@@ -93,63 +99,32 @@ def quantize(
     """
     if not steps_per_unit > 0:
         raise ConfigError(f"quantize: steps_per_unit must be > 0, got {steps_per_unit}")
-    if grad == "forward":
-        child = stream.child("backward") if stream is not None else None
-
-        def again(g: Tensor) -> Tensor:
-            return quantize(g, steps_per_unit, low=low, high=high, origin=origin, rounding=rounding, clip=clip, grad="ste", stream=child)
-
-        return through_forward(x, _levels(x, steps_per_unit, low, high, origin, rounding, clip, stream), again)
-    value = _levels(x, steps_per_unit, low, high, origin, rounding, clip, stream)
-    if grad == "through":
-        return value
-    inside = x.clamp(low, high) if grad == "ste_masked" else x
-    return straight_through(inside, value)
+    if grad != "forward":
+        rule = "ste" if grad == "mean" else grad
+        return convert(x, levels=Levels(steps_per_unit, origin, low, high, rounding, clip, rule, stream))
+    levels = Levels(steps_per_unit, origin, low, high, rounding, clip, "ste", stream)
+    backward = levels._replace(stream=stream.child("backward") if stream is not None else None)
+    return through_forward(x, convert(x.detach(), levels=levels), lambda g: convert(g, levels=backward))
 
 
-def _levels(x: Tensor, p: float, low: float, high: float, origin: float, rounding: Rounding, clip: Clip, stream: Stream | None) -> Tensor:
-    with torch.no_grad():
-        shift = origin * p - math.ceil(origin * p - 0.5)  # the levels are (k + shift) / p, with k = 0 next to zero and -1/2 < shift <= 1/2
-        v = (x.clamp(low, high) if clip == "before" else x) * p
-        if shift:
-            v -= shift
-        k = _round(v, rounding, stream) if not shift else _round_shifted(v, x, rounding, stream)
-        if shift:
-            k += shift
-        k *= 1.0 / p  # as the peer does; a division would round once instead of twice and differ in the last bit
-        return k.clamp_(low, high) if clip == "after" else k
+def _init(spec: Quantize, shape: Sequence[int]) -> dict[str, Tensor]:
+    return {"low": torch.tensor(spec.low), "high": torch.tensor(spec.high)} if spec.learned else {}
 
 
-def _round(v: Tensor, rounding: Rounding, stream: Stream | None) -> Tensor:
-    """Round ``v`` in place; zero is a level, so that the sign of ``v`` is that of the signal."""
-    if rounding == "stochastic" and stream is not None:
-        below = v.floor()
-        return below.add_(v.sub_(below) > stream.uniform(v.shape, like=v))
-    if rounding == "half_to_zero":
-        return v.abs().sub_(0.5).ceil_().copysign_(v)
-    if rounding == "to_zero":
-        return v.trunc_()
-    if rounding == "away_from_zero":
-        return v.abs().ceil_().copysign_(v)
-    if rounding == "floor":
-        return v.floor_()
-    if rounding == "ceil":
-        return v.ceil_()
-    return v.round_()
-
-
-def _round_shifted(v: Tensor, x: Tensor, rounding: Rounding, stream: Stream | None) -> Tensor:
-    """The same where zero is not a level: rules that look at the sign look at that of the signal ``x``."""
-    if rounding == "half_to_zero":
-        return torch.where(x > 0, (v - 0.5).ceil_(), (v + 0.5).floor_())
-    if rounding == "to_zero":
-        return torch.where(x > 0, v.floor(), v.ceil())
-    if rounding == "away_from_zero":
-        return torch.where(x > 0, v.ceil(), v.floor())
-    return _round(v, rounding, stream)
+def _pieces(spec: Quantize, params: Params, device: None, ctx: Context) -> tuple[Levels | LearnedLevels] | None:
+    if spec.grad == "forward":
+        return None
+    if spec.learned:
+        return (LearnedLevels(spec.levels, params["low"], params["high"], spec.rounding, spec.grad, ctx.stream),)
+    if spec.grad == "lsq":  # the specification refuses it
+        raise ConfigError("quantize: grad 'lsq' differentiates the ends of the range and needs learned: true")
+    return (Levels(spec.steps_per_unit, spec.low, spec.low, spec.high, spec.rounding, spec.clip, spec.grad, ctx.stream),)
 
 
 def _apply(x: Tensor, spec: Quantize, params: Params, device: None, ctx: Context) -> Tensor:
+    pieces = _pieces(spec, params, device, ctx)
+    if pieces is not None:
+        return run(x, pieces)
     return quantize(
         x,
         spec.steps_per_unit,
@@ -158,13 +133,15 @@ def _apply(x: Tensor, spec: Quantize, params: Params, device: None, ctx: Context
         origin=spec.low,
         rounding=spec.rounding,
         clip=spec.clip,
-        grad=spec.grad,
+        grad="forward",
         stream=ctx.stream,
     )
 
 
 def _describe(spec: Quantize) -> str:
-    return f"{spec.levels} levels on [{spec.low:g}, {spec.high:g}] ({spec.bits:.3g} bit), rounding {spec.rounding.replace('_', ' ')}"
+    return f"{spec.levels} levels on [{spec.low:g}, {spec.high:g}] ({spec.bits:.3g} bit), rounding {spec.rounding.replace('_', ' ')}" + (
+        " (learned ends)" if spec.learned else ""
+    )
 
 
-STAGES.add("quantize", Stage(Quantize, _apply, _describe, random=lambda spec: spec.rounding == "stochastic"))
+STAGES.add("quantize", Stage(Quantize, _apply, _describe, init=_init, random=lambda spec: spec.rounding == "stochastic", pieces=_pieces))
