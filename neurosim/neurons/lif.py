@@ -1,0 +1,138 @@
+"""Leaky integrate-and-fire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple, cast
+
+from torch import Tensor
+
+from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.ops.lif import LIFOutput, lif
+from neurosim.ops.neuron_arguments import Reset
+from neurosim.random import Stream
+from neurosim.surrogate import Surrogate
+
+
+class LIFState(NamedTuple):
+    """What one step hands to the next."""
+
+    v: Tensor  #: membrane potential after the reset, ``(batch, *units)``
+    step: int | Tensor = 0  #: steps since rest; only noise depends on it
+
+
+@NEURONS.register("lif")
+class LIF(Neuron[LIFState]):
+    r"""Leaky integrate-and-fire neurons, one per unit of the input; with ``tau_mem=math.inf``, integrate-and-fire.
+
+    .. math:: h_t = a\,v_{t-1} + g\,x_t + b, \qquad s_t = \Theta(\sigma(h_t - \theta)), \qquad v_t = h_t - \rho\,s_t
+
+    with :math:`a = e^{-\Delta t/\tau}`, :math:`g = r\,(1-a)`, :math:`b = v_\mathrm{leak}\,(1-a)`, and the reset that ``reset`` names:
+
+    ===================== ========================================== ================================
+    reset                 :math:`h_t`                                :math:`v_t`
+    ===================== ========================================== ================================
+    ``soft``              :math:`a v + g x + b`                      :math:`h - \rho s`
+    ``hard``              :math:`a v + g x + b`                      ``v_reset`` where s, else h
+    ``none``              :math:`a v + g x + b`                      h
+    ``soft_next``         :math:`a v + g x + b - \rho r`             h
+    ``soft_next_decayed`` :math:`a (v - \rho r) + g x + b`           h
+    ``hard_next``         :math:`a (v_\mathrm{reset}` where r, else  h
+                          :math:`v) + g x + b`
+    ``hard_next_erasing`` ``v_reset`` where r, else                  h
+                          :math:`a v + g x + b`
+    ``soft_both``         :math:`a v + g x + b - \rho r`             :math:`h - \rho (s - r)`
+    ===================== ========================================== ================================
+
+    Here v is the potential before the step, and r says whether it lies at or above the threshold. All but the first three exist for
+    equality with other libraries: snnTorch's ``Leaky`` is ``soft_next``, or ``soft_both`` without delay.
+
+    Args:
+        tau_mem: Membrane time constant, seconds, > 0.
+        dt: Step of the input, seconds, > 0.
+        v_threshold: Potential θ from which the neuron fires; ±∞ allowed (then give ``reset_by``).
+        v_reset: Where hard resets lead.
+        v_leak: Resting potential: where the neuron starts, and where it decays to.
+        r: Membrane resistance: potential per unit of constant input. None is 1/(1 − a): every input counts once, g = 1.
+        reset: What a spike does to the potential; see the table.
+        reset_by: What soft resets subtract, ρ; None is the threshold.
+        sign: σ; −1 for units that fire at or below their threshold, as after folding a norm with a negative scale.
+        strict: Fire above the threshold only, not at it.
+        detach_reset: Whether gradients ignore that a spike changes the potential.
+        surrogate: What stands in for the derivative of the spike: a name in ``SURROGATES``, or what ``surrogate`` returned.
+        input_noise: Standard deviation of the noise on every input, in its unit; needs a ``stream`` at every call.
+        membrane_noise: Standard deviation of the noise on the potential before the threshold, likewise.
+        learn: Parameters to learn, of ``tau_mem``, ``v_threshold``, ``v_reset``, ``v_leak``, ``r``, ``reset_by``.
+
+    Shapes:
+        x ``(time, batch, *units)``; spikes the same; state ``v`` ``(batch, *units)``. Parameters are numbers or broadcast to ``units``.
+
+    Raises:
+        ConfigError: An argument, an input or a state is not as above.
+
+    Source:
+        W. Gerstner, W. M. Kistler, R. Naud, L. Paninski, "Neuronal Dynamics", Cambridge 2014, section 1.3. Learned time constants: W. Fang
+        et al., ICCV 2021, who learn the logit of 1 − a; names and units: NIR (J. E. Pedersen et al., Nature Communications 15 (2024)).
+
+    >>> import torch
+    >>> LIF(tau_mem=20e-3, dt=1e-3)(torch.full((6, 1, 1), 0.4)).flatten()
+    tensor([0., 0., 1., 0., 0., 1.])
+    """
+
+    learnable: ClassVar = ("tau_mem", "v_threshold", "v_reset", "v_leak", "r", "reset_by")
+
+    def __init__(
+        self,
+        tau_mem: float | Tensor,
+        dt: float,
+        *,
+        v_threshold: float | Tensor = 1.0,
+        v_reset: float | Tensor = 0.0,
+        v_leak: float | Tensor = 0.0,
+        r: float | Tensor | None = None,
+        reset: Reset = "soft",
+        reset_by: float | Tensor | None = None,
+        sign: float | Tensor = 1.0,
+        strict: bool = False,
+        detach_reset: bool = True,
+        surrogate: Surrogate | str = "arctan",
+        input_noise: float = 0.0,
+        membrane_noise: float = 0.0,
+        learn: Sequence[str] = (),
+    ) -> None:
+        super().__init__(dt, learn)
+        self._keep_leak(tau_mem, r, v_leak)
+        self._keep_firing(
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            reset=reset,
+            reset_by=reset_by,
+            sign=sign,
+            strict=strict,
+            detach_reset=detach_reset,
+            surrogate=surrogate,
+            input_noise=input_noise,
+            membrane_noise=membrane_noise,
+        )
+
+    def run(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
+        """Spikes, and the state to hand to the next chunk.
+
+        Args:
+            x: Input current, ``(time, batch, *units)``.
+            state: What the chunk before returned; None starts from rest.
+            stream: Source of the noise, if there is any. The same stream gives the same noise, however the sequence is cut.
+        """
+        out, after = self._steps(x, state, stream, record=False)
+        return out.spikes, after
+
+    def trace(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> Trace[LIFState]:
+        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
+        out, after = self._steps(x, state, stream, record=True)
+        return Trace(out.spikes, cast(Tensor, out.record), after)
+
+    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
+        self._check(x, state, LIFState)
+        v, step = (self._rest(x), 0) if state is None else state
+        out = lif(x, v, **self._leak(), **self._firing(stream, step), record=record)
+        return out, LIFState(out.v, step + x.shape[0])
