@@ -52,7 +52,7 @@ def available(device: torch.device) -> bool:
     chosen = native.mode()
     if chosen == "off":
         return False
-    found = status(device)
+    found = _examined(_index(device))
     if chosen == "require" and not found.usable:
         raise RunError(f"{native.VARIABLE}=require: CUDA kernels are needed on {device}, but {found.reason}")
     return found.usable
@@ -74,23 +74,24 @@ def launch(kernel: Kernel, grid: int, block: int, args: bytes, device: torch.dev
     if grid == 0:
         return
     index = _index(device)
-    with torch.cuda.device(index):
-        _start(_loaded(kernel, index).handle, grid, block, args, torch.cuda.current_stream(index).cuda_stream, index)
-
-
-def _start(function: int, grid: int, block: int, args: bytes, stream: int, index: int) -> None:
-    from cuda.bindings import driver
-    from cuda.core import Device
-
+    function = _loaded(kernel, index)
     struct = ctypes.create_string_buffer(args, len(args))
     parameters = (ctypes.c_void_p * 1)(ctypes.addressof(struct))
-    call = (function, grid, 1, 1, block, 1, 1, 0, stream, ctypes.addressof(parameters), 0)
-    (code,) = driver.cuLaunchKernel(*call)
-    if code == driver.CUresult.CUDA_ERROR_INVALID_CONTEXT:  # a thread in which torch has not used the device yet
-        Device(index).set_current()
-        (code,) = driver.cuLaunchKernel(*call)
-    if code != driver.CUresult.CUDA_SUCCESS:
-        raise RunError(f"CUDA kernel: it must start with {grid} blocks of {block} threads, got {code.name}")
+    with torch.cuda.device(index):
+        stream = torch.cuda.current_stream(index).cuda_stream
+        call = (function.handle, grid, 1, 1, block, 1, 1, 0, stream, ctypes.addressof(parameters), 0)
+        (code,) = function.driver.cuLaunchKernel(*call)
+        if code == function.driver.CUresult.CUDA_ERROR_INVALID_CONTEXT:  # a thread in which torch has not used the device yet
+            _make_current(index)
+            (code,) = function.driver.cuLaunchKernel(*call)
+    if code != function.driver.CUresult.CUDA_SUCCESS:
+        raise RunError(f"CUDA kernel {kernel.entry}: it must start with {grid} blocks of {block} threads, got {code.name}")
+
+
+def _make_current(index: int) -> None:
+    from cuda.core import Device
+
+    Device(index).set_current()
 
 
 @cache
@@ -111,6 +112,7 @@ class _Loaded(NamedTuple):
 
     kernel: Any
     handle: int
+    driver: Any  #: the module to start it with
 
 
 @cache
@@ -122,7 +124,7 @@ def _loaded(kernel: Kernel, index: int) -> _Loaded:
     _, before = driver.cuThreadExchangeStreamCaptureMode(driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED)
     try:  # so that loading is allowed while a graph is captured
         loaded = ObjectCode.from_cubin(code).get_kernel(kernel.entry)
-        return _Loaded(loaded, int(loaded.handle))
+        return _Loaded(loaded, int(loaded.handle), driver)
     finally:
         driver.cuThreadExchangeStreamCaptureMode(before)
 

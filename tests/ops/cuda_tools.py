@@ -1,8 +1,30 @@
-"""What tests of the CUDA kernels share."""
+"""What tests of the CUDA kernels share: which compilers there are, and an emulation that needs no GPU.
+
+The emulation compiles the same ``.cu`` file with a C++ compiler, all its threads in turn, and lets the ops start kernels there: with tensors
+in the memory of the CPU everything is exercised but CUDA itself, the preparation of the arguments and the indexing included.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
 import pytest
+import torch
+
+from neurosim.ops import cuda
+from neurosim.ops.cuda_cache import SOURCES, Kernel
+
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+NVCC = shutil.which("nvcc")
+HERE = Path(__file__).parent
+_FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-fsanitize=alignment,bounds,shift")
+_TRAPS = ("-fsanitize-undefined-trap-on-error",)  # a vector that is not aligned would be an error on a GPU
 
 
 def _nvrtc_is_there() -> bool:
@@ -17,3 +39,60 @@ def _nvrtc_is_there() -> bool:
 
 
 needs_nvrtc = pytest.mark.skipif(not _nvrtc_is_there(), reason="needs cuda-core and NVRTC, which are not made for this platform")
+needs_nvcc = pytest.mark.skipif(NVCC is None, reason="needs nvcc, which is not on the PATH")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="neurosim_cuda_on_cpu_")
+
+
+@cache
+def emulated(kernel: Kernel) -> ctypes.CDLL:
+    """The kernel as a library for the CPU: ``arguments()`` is the size of its struct, ``run(args, grid, block)`` runs it."""
+    if COMPILER is None:
+        raise RuntimeError("there is no C++ compiler")
+    stem = Path(_folder().name) / f"k{abs(hash(kernel)):x}"
+    program = f'#include "{HERE / "cuda_on_cpu.h"}"\n#include "{SOURCES / kernel.file}"\nNS_RUN_ON_CPU({kernel.entry})\n'
+    stem.with_suffix(".cpp").write_text(program)
+    macros = [f"-D{name}={value}" for name, value in (("NEUROSIM_SET", "emulated"), *kernel.definitions)]
+    target = stem.with_suffix(".so")
+    command = [COMPILER, *_FLAGS, *_TRAPS, *macros, f"-I{SOURCES}", str(stem.with_suffix(".cpp")), "-o", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    library = ctypes.CDLL(str(target))
+    library.arguments.restype = ctypes.c_int64
+    library.run.argtypes = (ctypes.c_char_p, ctypes.c_uint, ctypes.c_uint)
+    return library
+
+
+def launch(kernel: Kernel, grid: int, block: int, args: bytes, device: torch.device) -> None:
+    """In place of :func:`neurosim.ops.cuda.launch`."""
+    library = emulated(kernel)
+    if len(args) != library.arguments():
+        raise AssertionError(f"{kernel.entry}: its struct has {library.arguments()} bytes, {len(args)} were packed")
+    if grid:
+        library.run(args, grid, block)
+
+
+def on_emulation(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
+    """From now on ops on CPU tensors take the way of CUDA tensors; what they start is listed."""
+    started: list[Kernel] = []
+
+    def noted(kernel: Kernel, grid: int, block: int, args: bytes, device: torch.device) -> None:
+        started.append(kernel)
+        launch(kernel, grid, block, args, device)
+
+    monkeypatch.setattr(cuda, "available", lambda device: True)
+    monkeypatch.setattr(cuda, "launch", noted)
+    return started
+
+
+def nvcc(kernel: Kernel, architecture: str) -> Callable[[], subprocess.CompletedProcess[str]]:
+    """The command that compiles the kernel with nvcc, with the options that NVRTC gets."""
+    macros = [f"-D{name}={value}" for name, value in kernel.definitions]
+    target = Path(_folder().name) / f"k{abs(hash(kernel)):x}.{architecture}.cubin"
+    options = ["-cubin", f"-arch={architecture}", "-std=c++17", "--fmad=false", "-Werror", "all-warnings", *macros]
+    return lambda: subprocess.run([str(NVCC), *options, str(SOURCES / kernel.file), "-o", str(target)], capture_output=True, text=True, check=False)

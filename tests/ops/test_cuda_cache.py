@@ -70,8 +70,8 @@ def test_lines_keep_their_numbers(sources: Path) -> None:
     found: dict[tuple[str, int], str] = {}
     for line in source_text("scale.cu").splitlines():
         if line.startswith("#line"):
-            _, number, file = line.split()
-            at, name = int(number), file.strip('"')
+            _, first, quoted = line.split()
+            at, name = int(first), quoted.strip('"')
             continue
         found[name, at] = line
         at += 1
