@@ -10,7 +10,7 @@ from torch import Tensor
 from neurosim.ops import neuron_run
 from neurosim.ops.library import define
 from neurosim.ops.lif import ARCTAN
-from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_state, pack, streams
+from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_noise, check_state, pack
 from neurosim.ops.neuron_run import Call
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
@@ -90,10 +90,10 @@ def cuba_lif(
     current, v = (None, None) if state is None else state
     check_state("cuba_lif", "i", current, x)
     check_state("cuba_lif", "v", v, x)
-    drawn = streams("cuba_lif", x, input_noise, membrane_noise, stream, step) if input_noise or membrane_noise else None
-    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, drawn, step)
+    source = check_noise("cuba_lif", x, input_noise, membrane_noise, stream, step) if input_noise or membrane_noise else None
+    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, None, step)
     values = (decay, threshold, 0.0 if reset_by is None else reset_by, gain, bias, v_reset, sign, syn_decay, w_in)
-    packed = pack("cuba_lif", x, values, rule)
+    packed = pack("cuba_lif", x, values, rule, source)
     spikes, current, v, recorded = _cuba_lif(x, current, v, *packed.tensors, *packed[1:])
     return CubaLIFOutput(spikes, CubaLIFState(current, v), recorded if record else None)
 

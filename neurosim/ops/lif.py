@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurosim.ops import neuron_run
 from neurosim.ops.library import define
-from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_state, pack, streams
+from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_noise, check_state, pack
 from neurosim.ops.neuron_run import Call
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate, surrogate
@@ -113,10 +113,10 @@ def lif(
     ([0.0, 0.0, 1.0], [0.600..., 0.900..., 0.050...])
     """
     check_state("lif", "v", v, x)
-    drawn = streams("lif", x, input_noise, membrane_noise, stream, step) if input_noise or membrane_noise else None
-    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, drawn, step)
+    source = check_noise("lif", x, input_noise, membrane_noise, stream, step) if input_noise or membrane_noise else None
+    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, None, step)
     values = (decay, threshold, 0.0 if reset_by is None else reset_by, gain, bias, v_reset, sign)
-    packed = pack("lif", x, values, rule)
+    packed = pack("lif", x, values, rule, source)
     spikes, after, recorded = _lif(x, v, *packed.tensors, *packed[1:])
     return LIFOutput(spikes, after, recorded if record else None)
 

@@ -65,14 +65,15 @@ class Packed(NamedTuple):
     surrogate: str
 
 
-def pack(where: str, x: Tensor, parameters: tuple[Value, ...], rule: Rule) -> Packed:
+def pack(where: str, x: Tensor, parameters: tuple[Value, ...], rule: Rule, stream: Stream | None = None) -> Packed:
     """Check everything and pack it.
 
     Args:
         where: Name of the op, for messages.
         x: The input.
         parameters: As in :class:`Parameters`, all of them or the first seven.
-        rule: The rest; its ``streams`` are those of :func:`streams`.
+        rule: The rest, without its ``streams``: their keys are hashes, which compiled code must not contain, so :func:`unpack` makes them.
+        stream: Where noise comes from, if there is any.
 
     Raises:
         ConfigError: Something does not fit.
@@ -97,11 +98,11 @@ def pack(where: str, x: Tensor, parameters: tuple[Value, ...], rule: Rule) -> Pa
     numbers += (rule.input_noise, rule.membrane_noise, *rule.surrogate.parameters)
     settings = [RESETS.index(rule.reset), rule.strict, rule.detach_reset, rule.spikes, rule.record, rule.follows]
     counter = None
-    if rule.streams is not None:
-        settings += (*rule.streams[0].key, *rule.streams[1].key)
-        place = (*rule.streams[0][1:], rule.step)
+    if stream is not None:
+        settings += stream.key
+        place = (*stream[1:], rule.step)
         if any(isinstance(word, Tensor) for word in place) or torch.compiler.is_compiling():
-            counter = torch.stack([torch.as_tensor(word, dtype=torch.int64, device=x.device) for word in place])
+            counter = torch.stack([_word(word, x.device) for word in place])
         else:
             settings += [int(word) for word in place]
     return Packed(tuple(tensors), counter, numbers, settings, rule.surrogate.name)
@@ -126,8 +127,9 @@ def unpack(
     drawn = None
     step: int | Tensor = 0
     if keys:
-        *place, step = counter.unbind(0) if counter is not None else keys[4:]
-        drawn = Stream((keys[0], keys[1]), *place), Stream((keys[2], keys[3]), *place)
+        *place, step = counter.unbind(0) if counter is not None else keys[2:]
+        stream = Stream((keys[0], keys[1]), *place)
+        drawn = stream.child("input"), stream.child("membrane")
     shape = Surrogate(surrogate, tuple(numbers[count + 2 :]))
     input_noise, membrane_noise = numbers[count : count + 2]
     flags = bool(strict), bool(detach_reset), bool(spikes), bool(record), bool(follows)
@@ -135,10 +137,10 @@ def unpack(
     return Parameters(*values), rule
 
 
-def streams(
+def check_noise(
     where: str, x: Tensor, input_noise: float, membrane_noise: float, stream: Stream | None, step: int | Tensor
-) -> tuple[Stream, Stream] | None:
-    """Where the two kinds of noise come from; None if there is none.
+) -> Stream | None:
+    """Where noise comes from; None if there is none.
 
     Raises:
         ConfigError: A level is negative or no number, noise is wanted and there is no stream, or the stream is too short.
@@ -153,7 +155,7 @@ def streams(
     if not isinstance(step, Tensor) and (step < 0 or (step + len(x)) * x.shape[1:].numel() > 1 << 34):
         given = f"{len(x)} steps of {x.shape[1:].numel()} elements from step {step}"
         raise ConfigError(f"{where}: one stream holds elements 0 to 2^34 - 1, got {given}")
-    return stream.child("input"), stream.child("membrane")
+    return stream
 
 
 def check_state(where: str, name: str, state: Tensor | None, x: Tensor) -> None:
@@ -179,6 +181,11 @@ def _check_tensor(where: str, name: str, value: Tensor, x: Tensor) -> None:
 def _check_threshold(where: str, rule: Rule, threshold: Value) -> None:
     if rule.follows and rule.reset in _SOFT and not isinstance(threshold, Tensor) and threshold == -math.inf:
         raise ConfigError(f"{where}: a threshold of -inf with reset={rule.reset!r} needs reset_by, which is the threshold by default")
+
+
+def _word(word: int | Tensor, device: torch.device) -> Tensor:
+    """As a tensor, in such a way that compiled code does not depend on its value."""
+    return word.to(device, torch.int64) if isinstance(word, Tensor) else torch.full((), word, dtype=torch.int64, device=device)
 
 
 def _number(where: str, name: str, value: object) -> float:
