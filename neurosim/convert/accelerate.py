@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from torch import nn
 
@@ -18,6 +18,8 @@ from neurosim.errors import ConfigError, ConversionError
 
 #: a library, and the module here that knows its layers; a model holds layers of imported libraries only, so that none is imported here
 _LIBRARIES: Final = {"snntorch": "neurosim.convert.accelerate_snntorch", "norse.torch": "neurosim.convert.accelerate_norse"}
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Acceleration:
         return "\n".join([f"neuron layers: {', '.join(counts)}", *table(("layer", "type", "status", "convention, or why not"), rows)])
 
 
-def accelerate(model: nn.Module, *, layers: Selection = None, skip: Selection = None, inplace: bool = True) -> nn.Module:
+def accelerate(model: Model, *, layers: Selection = None, skip: Selection = None, inplace: bool = True) -> Model:
     """Run the neurons of an existing snnTorch or norse model as fused kernels, under the conventions of their library.
 
     ``snntorch.Leaky`` and ``Synaptic`` and norse's ``LIF``, ``LIFCell`` and ``LIFBoxCell`` become subclasses of themselves: they are called
@@ -134,7 +136,7 @@ def _report(model: nn.Module, path: str, module: nn.Module, found: Plan | Refusa
     return NeuronReport(path, kind, "accelerated", "; ".join([found.convention.words, *filter(None, [found.note]), *notes]))
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def _copy(model: Model) -> Model:
     try:
         target = copy.deepcopy(model)
     except Exception as error:
