@@ -4,13 +4,6 @@
 
 namespace NEUROSIM_SET {
 
-struct RandomFields {
-    void *out;
-    int64_t storage, noise, first, count, threads;
-    SourceFields source;
-    const int64_t *tensors[3];
-};
-
 constexpr int64_t RANDOM_PIECE = 4096; // a multiple of 4, so that no block is computed twice
 
 template <class T> static void draw(const RandomFields &f, const Source &source) {

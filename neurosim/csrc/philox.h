@@ -29,6 +29,14 @@ NS_FN Source source_of(const SourceFields &f, const int64_t *const *tensors) {
             counter_word(f.call, tensors)};
 }
 
+// What an op that draws is given: elements first … first + count - 1 of a source go to out.
+struct RandomFields {
+    void *out;
+    int64_t storage, noise, first, count, threads;
+    SourceFields source;
+    const int64_t *tensors[3];
+};
+
 constexpr uint32_t PHILOX_MULTIPLIER0 = 0xD2511F53u, PHILOX_MULTIPLIER1 = 0xCD9E8D57u, PHILOX_WEYL0 = 0x9E3779B9u, PHILOX_WEYL1 = 0xBB67AE85u;
 constexpr int PHILOX_ROUNDS = 10;
 
@@ -136,13 +144,13 @@ template <int NOISE, class T> NS_FN void block_of(const Source &s, uint32_t bloc
     if constexpr (NOISE == GAUSSIAN) {
         normal_pair(word[0], word[1], out[0], out[1]);
         normal_pair(word[2], word[3], out[2], out[3]);
-        return;
+    } else {
+        for (int i = 0; i < 4; ++i)
+            if constexpr (NOISE == LAPLACIAN)
+                laplace(word[i], out[i]);
+            else
+                uniform(word[i], out[i], NOISE == CENTRED);
     }
-    for (int i = 0; i < 4; ++i)
-        if constexpr (NOISE == LAPLACIAN)
-            laplace(word[i], out[i]);
-        else
-            uniform(word[i], out[i], NOISE == CENTRED);
 }
 
 } // namespace NEUROSIM_SET
