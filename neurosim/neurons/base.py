@@ -140,10 +140,10 @@ class Neuron(nn.Module, ABC, Generic[S]):
         learned = name in self.learn
         domain = "more than 0 seconds and finite" if learned else "more than 0 seconds"
         kept = parameter_value(f"{self._where}.{name}", value, domain)
-        if learned or isinstance(kept, Tensor):
+        varies = learned or isinstance(kept, Tensor)
+        if varies:
             self._store(f"log_{name}", torch.as_tensor(kept).log(), learned)
-        else:
-            setattr(self, f"_{name}", kept)
+        setattr(self, f"_{name}", None if varies else kept)
 
     def _keep_gain(self, name: str, value: object, tau: float | Tensor) -> None:
         """Take over a gain, for which None means 1/(1 − decay): every input counts once."""
@@ -207,9 +207,8 @@ class Neuron(nn.Module, ABC, Generic[S]):
             setattr(self, name, value)
 
     def _time(self, name: str) -> float | Tensor:
-        log: Tensor | None = getattr(self, f"log_{name}", None)
-        kept: float | Tensor = getattr(self, f"_{name}") if log is None else log.exp()
-        return kept
+        kept: float | None = getattr(self, f"_{name}")
+        return getattr(self, f"log_{name}").exp() if kept is None else kept
 
     def _gain(self, name: str, tau: float | Tensor) -> float | Tensor:
         """What an input adds within one step."""
@@ -224,6 +223,10 @@ class Neuron(nn.Module, ABC, Generic[S]):
 
     def _firing(self, stream: Stream | None, step: int | Tensor) -> dict[str, Any]:
         """When the neuron fires and what happens then, as the ops take it."""
+        if stream is None and (self.input_noise or self.membrane_noise):
+            how = "stream=neurosim.random.stream(seed, 'a name')"
+            levels = f"input_noise={self.input_noise:g}, membrane_noise={self.membrane_noise:g}"
+            raise ConfigError(f"{self._where}: noise needs a stream at every call, {how}, got {levels} and no stream")
         return {"threshold": self.v_threshold, "stream": stream, "step": step, **{name: getattr(self, name) for name in _FIRING}}
 
     def _rest(self, x: Tensor) -> Tensor | None:
