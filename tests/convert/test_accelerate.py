@@ -18,6 +18,7 @@ from torch import nn
 
 import neurosim as ns
 from neurosim.convert.snntorch_layers import FusedLeaky, FusedSynaptic
+from tests.pages import ROOT, blocks, run
 
 
 def network() -> nn.Sequential:
@@ -40,6 +41,11 @@ def test_the_report_says_of_every_neuron_layer_what_became_of_it() -> None:
         "  2      Alpha     refused      only Leaky and Synaptic have a fused form\n"
         "  3      Synaptic  accelerated  reset subtract, with the next step; fires above the threshold; gradient fast_sigmoid(slope=10)"
     )
+
+
+def test_the_report_on_the_page_is_the_one_that_its_example_prints() -> None:
+    example, printed, *_ = blocks("docs/accelerate.md")
+    assert run([sys.executable, "-c", example.text], ROOT) == printed.text
 
 
 def test_the_report_is_plain_data_too() -> None:
