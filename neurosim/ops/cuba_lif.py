@@ -11,7 +11,7 @@ from neurosim.ops import neuron_run
 from neurosim.ops.library import define
 from neurosim.ops.lif import ARCTAN
 from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_noise, check_state, pack
-from neurosim.ops.neuron_run import Call
+from neurosim.ops.neuron_call import Call
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
 

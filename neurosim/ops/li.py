@@ -11,7 +11,7 @@ from neurosim.ops import neuron_run
 from neurosim.ops.library import define
 from neurosim.ops.lif import ARCTAN
 from neurosim.ops.neuron_arguments import Rule, Value, check_state, pack
-from neurosim.ops.neuron_run import Call
+from neurosim.ops.neuron_call import Call
 
 _RULE: Final = Rule("none", False, True, False, True, False, ARCTAN, 0.0, 0.0, None)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from neurosim.ops import neuron_run
 from neurosim.ops.library import define
 from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_noise, check_state, pack
-from neurosim.ops.neuron_run import Call
+from neurosim.ops.neuron_call import Call
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate, surrogate
 

@@ -5,10 +5,13 @@ An input in channels-last order gives spikes in channels-last order, so that the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
+
+Order = tuple[int, ...] | None  #: of the axes after time in memory; None is their own
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -40,7 +43,7 @@ def sequence_like(x: Tensor) -> Tensor:
     """Memory for a result of the shape and type of ``x``, in its order if it is dense and time is outermost, else contiguous."""
     if x.is_contiguous() or (order := unit_order(x)) is None:
         return torch.empty_like(x, memory_format=torch.contiguous_format)
-    return x.new_empty([len(x), *(x.shape[axis] for axis in order)]).permute(_back(order))
+    return x.new_empty([len(x), *memory_order(x.shape[1:], order)]).permute(_back(order))
 
 
 def state_like(x: Tensor) -> Tensor:
@@ -48,7 +51,22 @@ def state_like(x: Tensor) -> Tensor:
     dtype = compute_dtype(x.dtype)
     if x.is_contiguous() or (order := unit_order(x)) is None:
         return x.new_empty(x.shape[1:], dtype=dtype)
-    return x.new_empty([x.shape[axis] for axis in order], dtype=dtype).permute([axis - 1 for axis in _back(order)[1:]])
+    return x.new_empty(memory_order(x.shape[1:], order), dtype=dtype).permute([axis - 1 for axis in _back(order)[1:]])
+
+
+def sums_like(x: Tensor, count: int) -> Tensor:
+    """Memory for ``count`` numbers for every unit of ``x``, likewise."""
+    dtype = compute_dtype(x.dtype)
+    if x.is_contiguous() or (order := unit_order(x)) is None:
+        return x.new_empty((count, *x.shape[1:]) if count else 0, dtype=dtype)
+    return (
+        x.new_empty((count, *memory_order(x.shape[1:], order)), dtype=dtype).permute(_back(order)) if count else x.new_empty(0, dtype=dtype)
+    )
+
+
+def memory_order(units: Sequence[int], order: tuple[int, ...]) -> list[int]:
+    """The sizes of the axes after time, as they lie in memory."""
+    return [units[axis - 1] for axis in order]
 
 
 def state_of(x: Tensor, state: Tensor | None) -> Tensor:

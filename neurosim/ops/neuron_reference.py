@@ -12,18 +12,10 @@ import torch
 from torch import Tensor
 
 from neurosim.ops.neuron_arguments import Parameters, Rule, Value
+from neurosim.ops.neuron_call import Outputs
 from neurosim.ops.neuron_layout import compute_dtype, sequence_like, state_like, state_of
 
 _LOOKS_BACK: Final = ("soft_next", "soft_next_decayed", "hard_next", "hard_next_erasing", "soft_both")
-
-
-class Outputs(NamedTuple):
-    """What a sequence gives."""
-
-    spikes: Tensor  #: like the input; empty if there are none
-    current: Tensor  #: synaptic current after the last step; empty without a synapse
-    v: Tensor  #: membrane after the last step
-    record: Tensor  #: membrane after every step, like the input; empty if it is not wanted
 
 
 class Gradients(NamedTuple):

@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from neurosim.ops import neuron_kernel as kernel
 from neurosim.ops import neuron_reference as reference
-from neurosim.ops.neuron_arguments import Parameters, unpack
-from neurosim.ops.neuron_layout import compute_dtype, sequence_like, state_like
-from neurosim.ops.neuron_reference import Outputs
-
-
-class Call(NamedTuple):
-    """The arguments that all neuron ops share."""
-
-    x: Tensor
-    current: Tensor | None
-    v: Tensor | None
-    tensors: tuple[Tensor | None, ...]  #: the parameters that are tensors
-    counter: Tensor | None
-    numbers: Sequence[float]
-    settings: Sequence[int]
-    surrogate: str
-    synapse: bool
+from neurosim.ops.neuron_arguments import unpack
+from neurosim.ops.neuron_call import Call, Outputs, needed
+from neurosim.ops.neuron_layout import sequence_like, state_like, sums_like
 
 
 def forward(call: Call) -> Outputs:
     """All steps; see :mod:`neurosim.ops.neuron_reference`."""
+    if kernel.usable(call, backward=False):
+        return kernel.forward(call)
     p, rule = unpack(call.x.dtype, call.tensors, call.counter, call.numbers, call.settings, call.surrogate)
     return reference.forward(call.x, call.current, call.v, p, rule, call.synapse)
 
@@ -55,23 +42,20 @@ def backward(
     Returns:
         Three derivatives, and one ``(needed parameters, *units)`` of sums over time.
     """
+    if kernel.usable(call, backward=True):
+        return kernel.backward(grads, call, needs)
     p, rule = unpack(call.x.dtype, call.tensors, call.counter, call.numbers, call.settings, call.surrogate)
     found = reference.backward(*grads, call.x, call.current, call.v, p, rule, call.synapse)
-    wanted = [found.sums[name] for name in needed(needs)]
-    current = found.current if call.synapse else call.x.new_empty(0)
-    return found.x, current, found.v, torch.stack(wanted) if wanted else call.x.new_empty(0)
+    sums = sums_like(call.x, needs.bit_count())
+    for row, name in zip(sums, needed(needs), strict=True):
+        row.copy_(found.sums[name])
+    return found.x, found.current if call.synapse else call.x.new_empty(0), found.v, sums
 
 
 def fake_backward(call: Call, needs: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Results of the same shape, type and memory order as :func:`backward`, without values."""
-    x, count = call.x, len(needed(needs))
-    sums = x.new_empty((count, *x.shape[1:]), dtype=compute_dtype(x.dtype)) if count else x.new_empty(0)
-    return sequence_like(x), state_like(x) if call.synapse else x.new_empty(0), state_like(x), sums
-
-
-def needed(needs: int) -> tuple[str, ...]:
-    """Names of the parameters whose bit is set."""
-    return tuple(name for index, name in enumerate(Parameters._fields) if needs >> index & 1)
+    x = call.x
+    return sequence_like(x), state_like(x) if call.synapse else x.new_empty(0), state_like(x), sums_like(x, needs.bit_count())
 
 
 def parameter_gradients(sums: Tensor, tensors: Sequence[Tensor | None], needs: int) -> list[Tensor | None]:
