@@ -9,9 +9,9 @@ namespace NEUROSIM_SET {
 enum Reset : int { RESET_NONE, RESET_SOFT, RESET_HARD, RESET_SOFT_NEXT, RESET_SOFT_NEXT_DECAYED, RESET_HARD_NEXT, RESET_HARD_NEXT_ERASING, RESET_SOFT_BOTH, RESETS };
 
 // Whether a step asks if the membrane that it starts from is beyond the threshold.
-constexpr bool looks_back(int reset) { return reset >= RESET_SOFT_NEXT; }
+NS_FN constexpr bool looks_back(int reset) { return reset >= RESET_SOFT_NEXT; }
 // Whether the membrane after a step differs from h.
-constexpr bool resets_now(int reset) { return reset == RESET_SOFT || reset == RESET_HARD || reset == RESET_SOFT_BOTH; }
+NS_FN constexpr bool resets_now(int reset) { return reset == RESET_SOFT || reset == RESET_HARD || reset == RESET_SOFT_BOTH; }
 
 // A gain of 1 and a bias of -0 change no number, so there is one path with and without them.
 template <class T> struct Neuron {
