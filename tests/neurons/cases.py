@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import neurosim as ns
 
@@ -36,3 +36,20 @@ def drive(time: int = 20, batch: int = 3, *units: int, dtype: torch.dtype = torc
     """Input that makes the neurons fire now and then: the same at every call."""
     like = torch.empty(0, dtype=dtype)
     return ns.random.stream(5, "drive").uniform((time, batch, *(units or (UNITS,))), like=like) * 0.6
+
+
+class _Run(nn.Module):
+    """Another method of a neuron as the forward of a module."""
+
+    def __init__(self, neuron: ns.Neuron[Any], method: str) -> None:
+        super().__init__()
+        self.neuron, self.method = neuron, method
+
+    def forward(self, *args: Any) -> Any:
+        return getattr(self.neuron, self.method)(*args)
+
+
+def run_with(neuron: ns.Neuron[Any], method: str, values: Sequence[Tensor], *args: Any) -> Any:
+    """What a method gives with other values for the learned parameters, in their order."""
+    names = [f"neuron.{name}" for name, _ in neuron.named_parameters()]
+    return torch.func.functional_call(_Run(neuron, method), dict(zip(names, values, strict=True)), args)
