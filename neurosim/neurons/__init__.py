@@ -14,3 +14,4 @@ from neurosim.neurons.li import LI as LI
 from neurosim.neurons.li import LIState as LIState
 from neurosim.neurons.lif import LIF as LIF
 from neurosim.neurons.lif import LIFState as LIFState
+from neurosim.neurons.spike import spike as spike

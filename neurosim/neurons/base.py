@@ -71,7 +71,7 @@ class Neuron(nn.Module, ABC, Generic[S]):
     v_threshold: float | Tensor
     reset_by: float | Tensor | None
 
-    def __init__(self, dt: float, learn: Sequence[str]) -> None:
+    def __init__(self, dt: float, learn: Sequence[str] = ()) -> None:
         super().__init__()
         self.learn = chosen(self._where, learn, self.learnable)
         self._keep_number("dt", dt, "more than 0 seconds and finite")
@@ -110,16 +110,11 @@ class Neuron(nn.Module, ABC, Generic[S]):
         changed._keep("sign", sign, "1 or -1")
         return changed
 
-    @property
-    def tau_mem(self) -> float | Tensor:
-        """Membrane time constant, seconds."""
-        return self._time("tau_mem")
-
     def extra_repr(self) -> str:
         """The arguments that differ from their defaults, for ``print``."""
         parts = []
         for name, one in inspect.signature(type(self)).parameters.items():
-            value = getattr(self, name)
+            value = getattr(self, name, one.default)
             if isinstance(value, Tensor) or shown(value) != shown(one.default):
                 parts.append(f"{name}={shown(value)}")
         return ", ".join(parts)
@@ -157,7 +152,7 @@ class Neuron(nn.Module, ABC, Generic[S]):
     def _keep_leak(self, tau_mem: float | Tensor, r: float | Tensor | None, v_leak: float | Tensor) -> None:
         """Take over what the membrane does below its threshold."""
         self._keep_time("tau_mem", tau_mem)
-        self._keep_gain("r", r, self.tau_mem)
+        self._keep_gain("r", r, self._time("tau_mem"))
         self._keep("v_leak", v_leak, "finite")
 
     def _keep_firing(
@@ -217,7 +212,7 @@ class Neuron(nn.Module, ABC, Generic[S]):
 
     def _leak(self) -> dict[str, Any]:
         """Decay, gain and bias of the membrane, as the ops take them."""
-        tau = self.tau_mem
+        tau = self._time("tau_mem")
         bias = 0.0 if self._rests_at_zero else self.v_leak * arriving(self.dt, tau)
         return {"decay": remaining(self.dt, tau), "gain": self._gain("r", tau), "bias": bias}
 

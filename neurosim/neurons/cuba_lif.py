@@ -101,6 +101,11 @@ class CubaLIF(Neuron[CubaLIFState]):
         )
 
     @property
+    def tau_mem(self) -> float | Tensor:
+        """Membrane time constant, seconds."""
+        return self._time("tau_mem")
+
+    @property
     def tau_syn(self) -> float | Tensor:
         """Synaptic time constant, seconds."""
         return self._time("tau_syn")

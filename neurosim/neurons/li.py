@@ -60,6 +60,11 @@ class LI(Neuron[LIState]):
         super().__init__(dt, learn)
         self._keep_leak(tau_mem, r, v_leak)
 
+    @property
+    def tau_mem(self) -> float | Tensor:
+        """Membrane time constant, seconds."""
+        return self._time("tau_mem")
+
     def run(self, x: Tensor, state: LIState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIState]:
         """The potential after every step, and the state to hand to the next chunk.
 

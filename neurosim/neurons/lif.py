@@ -115,6 +115,11 @@ class LIF(Neuron[LIFState]):
             membrane_noise=membrane_noise,
         )
 
+    @property
+    def tau_mem(self) -> float | Tensor:
+        """Membrane time constant, seconds."""
+        return self._time("tau_mem")
+
     def run(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
         """Spikes, and the state to hand to the next chunk.
 

@@ -72,7 +72,8 @@ def check_input(where: str, x: object) -> None:
     if not isinstance(x, Tensor):
         raise ConfigError(f"{where}: x must be a tensor, got {type(x).__name__}")
     if x.dim() < 3:
-        raise ConfigError(f"{where}: x must be (time, batch, *units), with at least one axis of units, got shape {tuple(x.shape)}")
+        hint = "; a single step is x[None]" if x.dim() == 2 else ""
+        raise ConfigError(f"{where}: x must be (time, batch, *units), with at least one axis of units, got shape {tuple(x.shape)}{hint}")
     if not x.is_floating_point():
         raise ConfigError(f"{where}: x must be floating point, got {x.dtype}; spikes as numbers are x.float()")
 

@@ -132,7 +132,10 @@ def zeros(*shape: int, **options: Any) -> LIFState:
 
 
 RUNNING: list[tuple[Callable[[], object], str]] = [
-    (lambda: ns.LIF(TAU, DT)(torch.zeros(8, 5)), "LIF: x must be (time, batch, *units), with at least one axis of units, got shape (8, 5)"),
+    (
+        lambda: ns.LIF(TAU, DT)(torch.zeros(8, 5)),
+        "LIF: x must be (time, batch, *units), with at least one axis of units, got shape (8, 5); a si",
+    ),
     (lambda: ns.LIF(TAU, DT)(drive() > 0), "LIF: x must be floating point, got torch.bool; spikes as numbers are x.float()"),
     (lambda: ns.LIF(TAU, DT)([1.0]), "LIF: x must be a tensor, got list"),
     (lambda: ns.LIF(torch.full((4,), TAU), DT)(drive()), "LIF.tau_mem: must broadcast to the units (5,) of x, got shape (4,)"),
