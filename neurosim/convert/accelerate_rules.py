@@ -75,9 +75,9 @@ def coefficient(value: Any, x: Tensor) -> Number:
     """A parameter of a layer as the op takes it: a number where that costs no synchronisation and no gradient, else a real tensor."""
     if not isinstance(value, Tensor):
         return float(value)
-    if value.numel() == 1 and not value.requires_grad and value.device.type == "cpu" and not torch.compiler.is_compiling():
-        return float(value)
-    return value if value.is_floating_point() else value.to(x.dtype)
+    if value.numel() == 1 and not value.requires_grad and value.is_cpu and not torch.compiler.is_compiling():
+        return float(value.item())
+    return value.to(x.device) if value.is_floating_point() else value.to(x)
 
 
 def check_sequence(where: str, x: object) -> None:

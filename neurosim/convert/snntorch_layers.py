@@ -42,12 +42,9 @@ class _Fused(snn.SpikingNeuron):  # type: ignore[misc]  # snnTorch has no types
         """One step, with snnTorch's arguments, results and hidden state."""
         if self.init_hidden and any(value is not None for value in given):
             return super().forward(x, *given)  # raises what snnTorch raises
-        for name, value in zip(self.states, given, strict=True):
-            if value is not None:
-                setattr(self, name, value)
+        self._hold(given)
         spikes, state, _ = self._run(x.unsqueeze(0), self._held(x.shape), record=False)
-        for name, value in zip(self.states, state, strict=True):
-            setattr(self, name, value)
+        self._hold(state)
         one = spikes.squeeze(0)
         return one if self.init_hidden and not self.output else (one, *state)
 
@@ -60,21 +57,25 @@ class _Fused(snn.SpikingNeuron):  # type: ignore[misc]  # snnTorch has no types
         wrong = [name for name, value in zip(self.states, given, strict=True) if value is not None and value.shape != x.shape[1:]]
         if wrong:
             raise ConfigError(f"{where}: {' and '.join(wrong)} must have the shape of one step, {tuple(x.shape[1:])}")
-        before = [getattr(self, name) for name in self.states]
+        before = tuple(self._buffers[name] for name in self.states)
         try:
             spikes, state, recorded = self._run(x, self._held(x.shape[1:]) if self.init_hidden else given, record)
         finally:
-            for name, value in zip(self.states, before, strict=True):
-                setattr(self, name, value)
+            self._hold(before)
         if self.init_hidden:
-            for name, value in zip(self.states, state, strict=True):
-                setattr(self, name, value)
+            self._hold(state)
         return (spikes, *state[:-1], recorded if recorded is not None else state[-1])
 
     def _held(self, shape: torch.Size) -> State:
         """The hidden state; what has another shape than the input is rest, as in snnTorch."""
-        held = [getattr(self, name) for name in self.states]
-        return tuple(value if value.shape == shape else None for value in held)
+        held = [self._buffers[name] for name in self.states]
+        return tuple(value if value is not None and value.shape == shape else None for value in held)
+
+    def _hold(self, state: State) -> None:
+        """Keep what is given of a state; written as ``nn.Module`` would, without the checks that it makes at every step."""
+        for name, value in zip(self.states, state, strict=True):
+            if value is not None:
+                self._buffers[name] = value
 
     def _run(self, x: Tensor, state: State, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """Spikes of all steps, the state after the last, the membrane after each if wanted."""
@@ -135,8 +136,7 @@ class _Fused(snn.SpikingNeuron):  # type: ignore[misc]  # snnTorch has no types
         return membrane is None or not bool((membrane > self.threshold).any())
 
     def _step_of_snntorch(self, x: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, ...]]:
-        for name, value in zip(self.states, state, strict=True):
-            setattr(self, name, value if value is not None else torch.zeros_like(x))
+        self._hold(tuple(torch.zeros_like(x) if value is None else value for value in state))
         result = super().forward(x)
         return (result if isinstance(result, Tensor) else result[0]), tuple(getattr(self, name) for name in self.states)
 

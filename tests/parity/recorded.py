@@ -1,4 +1,4 @@
-"""What other libraries gave for one drive: ``data/neurons.h5``, whose attributes say where it comes from."""
+"""What other libraries gave for one drive: ``tests/neurons/data``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import h5py
 import torch
 from torch import Tensor
 
-FILE = Path(__file__).parent / "data/neurons.h5"
+FILE = Path(__file__).parents[1] / "neurons/data/peers.h5"
 
 
 class Record(NamedTuple):

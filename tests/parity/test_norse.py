@@ -186,8 +186,10 @@ def test_sparse_inputs_run_on_norse() -> None:
 
 
 def test_states_thread_through_norses_sequential_models() -> None:
-    parts = [peer.Lift(nn.Linear(5, 6)), peer.LIF(LIFParameters(v_th=torch.tensor(0.05))), peer.Lift(nn.Linear(6, 3)), peer.LIF()]
-    theirs = peer.SequentialState(*parts)
+    low = LIFParameters(v_th=torch.tensor(0.05))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = peer.SequentialState(peer.Lift(nn.Linear(5, 6)), peer.LIF(low), peer.Lift(nn.Linear(6, 3)), peer.LIF(low))
     ours = ns.accelerate(theirs, inplace=False)
     x = drive(T, 4, 5, double=False)
     expected, _ = theirs(x)

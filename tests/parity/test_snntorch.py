@@ -374,7 +374,7 @@ def test_a_state_of_another_shape_is_rest_as_in_snntorch() -> None:
 
 
 def test_state_dicts_load_strictly_both_ways() -> None:
-    theirs, ours = Network(), ns.accelerate(Network())
+    theirs, ours = seeded(Network), ns.accelerate(seeded(Network))
     assert list(theirs.state_dict()) == list(ours.state_dict())
     ours.load_state_dict(theirs.state_dict())
     x = 2 * drive(T, 4, 5)
@@ -385,7 +385,7 @@ def test_state_dicts_load_strictly_both_ways() -> None:
 
 
 def test_copies_of_an_accelerated_network_go_their_own_way() -> None:
-    ours = ns.accelerate(Network())
+    ours = ns.accelerate(seeded(Network))
     x = 2 * drive(T, 4, 5)
     with torch.no_grad():
         expected = ours(x)

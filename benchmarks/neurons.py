@@ -1,0 +1,245 @@
+"""The fused neurons beside SpikingJelly, snnTorch, norse and plain torch: time and memory, as ratios in one process.
+
+    python benchmarks/neurons.py            # everything, about half an hour
+    python benchmarks/neurons.py --quick    # small sizes and few rounds: checks that everything runs
+
+Forward and backward with the gradient of the input, float32, two threads, medians of interleaved rounds. Every pair that is timed is first
+checked to compute the same: spikes and gradients, in float64 and float32. ``.venv/bin/python -m pip install -c constraints.txt -e
+'.[interop,peers]'`` brings the other libraries; what is not there is left out, with a line that says so.
+
+Peak memory is that of a process of its own, read from Linux (``VmHWM``, set back before the measurement), so that every allocation counts:
+torch's, the kernels' and the C library's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import neuron_network
+import torch
+from measure import forget_peak, interleaved, machine, memory
+from neuron_peers import Contest, check_equal, contests, cotangent, drive, forward_backward, ours_plain, plain_loop
+
+from neurosim.atomicfile import write_text
+from neurosim.ops import native
+
+#: (T, B, N): least speed-up wanted over each peer
+CONTESTS: dict[tuple[int, int, int], dict[str, float]] = {
+    (500, 16, 512): {"SpikingJelly": 10, "snnTorch": 15, "norse": 40},
+    (16, 64, 4096): {"SpikingJelly": 5, "snnTorch": 8, "compiled plain loop": 2},
+}
+STREAMED = ((16, 64, 4096), (4, 32, 65536))
+SWEEP = [(t, n) for t, n in product((1, 4, 16, 100, 500), (64, 1024, 16384, 131072, 262144, 1048576)) if t * n <= 1 << 26]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    work: str
+    against: str
+    ours: float  #: seconds; bytes for memory
+    theirs: float
+    ratio: float
+    wanted: str = ""  #: what the ratio has to be, where something is wanted
+    holds: bool | None = None
+
+    @classmethod
+    def faster(cls, work: str, against: str, ours: float, theirs: float, least: float | None = None) -> Row:
+        """How many times faster ours is."""
+        ratio = theirs / ours
+        return cls(work, against, ours, theirs, ratio, "" if least is None else f"≥ {least:g}", None if least is None else ratio >= least)
+
+    @classmethod
+    def share(cls, work: str, against: str, ours: float, theirs: float, most: float | None = None) -> Row:
+        """How much of theirs ours takes."""
+        ratio = ours / theirs
+        return cls(work, against, ours, theirs, ratio, "" if most is None else f"≤ {most:g}", None if most is None else ratio <= most)
+
+
+def compete(found: dict[str, Contest], quick: bool) -> list[Row]:
+    """A layer against every library."""
+    rows = []
+    for shape, wanted in CONTESTS.items():
+        known = dict(found)
+        if "compiled plain loop" in wanted:
+            known |= compiled()
+        size = (min(shape[0], 50), 4, 64) if quick else shape
+        for name, contest in known.items():
+            otherwise = check_equal(name, contest, (size[0], 4, 64))
+            x = drive(*size).requires_grad_()
+            grad = cotangent(x)
+            variants = {side: forward_backward(getattr(contest, side), x, grad) for side in ("ours", "peer")}
+            times = interleaved(variants, seconds=1 if quick else 20, rounds=5 if quick else 50, title=f"{name} {size}")
+            note = f" ({otherwise:.1g} of the neurons decided by a tie)" if otherwise else ""
+            rows.append(Row.faster(f"LIF {size}{note}", name, times["ours"], times["peer"], wanted.get(name)))
+    return rows
+
+
+def compiled() -> dict[str, Contest]:
+    """The plain loop under ``torch.compile``."""
+    return {"compiled plain loop": Contest(torch.compile(plain_loop, dynamic=False), ours_plain, True)}
+
+
+def sweep(quick: bool) -> list[Row]:
+    """Never slower than the plain loop."""
+    rows = []
+    for t, n in [(1, 64), (16, 1024)] if quick else SWEEP:
+        x = drive(t, n).requires_grad_()
+        grad = cotangent(x)
+        variants = {"ours": forward_backward(ours_plain, x, grad), "peer": forward_backward(plain_loop, x, grad)}
+        times = interleaved(variants, seconds=1 if quick else 4, rounds=5 if quick else 200, title=f"sweep {t}, {n}")
+        rows.append(Row.faster(f"LIF ({t}, {n})", "plain loop", times["ours"], times["peer"], 1))
+    return rows
+
+
+def stream(quick: bool) -> list[Row]:
+    """Against moving five tensors through memory: x and spikes forward, x and both gradients backward."""
+    rows = []
+    for shape in STREAMED:
+        size = (shape[0], 4, 512) if quick else shape
+        x = drive(*size).requires_grad_()
+        grad, spikes, grad_x, plain = cotangent(x), torch.empty(size), torch.empty(size), x.detach()
+
+        def move(plain: Any = plain, grad: Any = grad, spikes: Any = spikes, grad_x: Any = grad_x) -> None:
+            torch.neg(plain, out=spikes)
+            torch.add(plain, grad, out=grad_x)
+
+        variants = {"ours": forward_backward(ours_plain, x, grad), "peer": move}
+        times = interleaved(variants, seconds=1 if quick else 10, rounds=5 if quick else 200, title=f"stream {size}")
+        rows.append(Row.share(f"LIF {size}", "five tensors through memory", times["ours"], times["peer"], 3))
+    return rows
+
+
+def overhead(quick: bool) -> list[Row]:
+    """What a call costs when there is next to nothing to compute."""
+    x = drive(1, 64).requires_grad_()
+    grad = cotangent(x)
+    variants = {"ours": forward_backward(ours_plain, x, grad), "peer": forward_backward(plain_loop, x, grad)}
+    times = interleaved(variants, seconds=1 if quick else 5, rounds=20 if quick else 5000, title="overhead")
+    allowed = 90e-6
+    return [
+        Row.faster("LIF (1, 64)", "plain loop", times["ours"], times["peer"], 1),
+        Row.share("LIF (1, 64)", "90 µs", times["ours"], allowed, 1),
+    ]
+
+
+PEAKS = {"ours": ours_plain, "plain loop": plain_loop}
+
+
+def peaks(quick: bool) -> list[Row]:
+    """Peak of a forward and backward, against input, output and their gradients."""
+    if not Path("/proc/self/clear_refs").exists():
+        print("peak memory is left out: only Linux tells it", file=sys.stderr)
+        return []
+    rows = []
+    for shape in ((100, 16, 512), (16, 16, 1024)) if quick else ((500, 16, 512), (64, 64, 4096)):
+        for name in PEAKS:
+            command = [sys.executable, __file__, "--peak", name, *map(str, shape)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            needed = 4 * 4 * torch.Size(shape).numel()
+            wanted = 1.05 if name == "ours" and not quick else None
+            rows.append(Row.share(f"peak memory, {name} {shape}", "x, spikes and their gradients", int(done.stdout), needed, wanted))
+    return rows
+
+
+def print_peak(name: str, shape: list[int]) -> None:
+    """In a process of its own: how much memory a forward and backward takes at most, the input and the gradient it starts from included."""
+    torch.set_num_threads(2)
+    run = PEAKS[name]
+    small = drive(*(min(size, 4) for size in shape)).requires_grad_()
+    run(small).backward(cotangent(small))  # type: ignore[no-untyped-call]  # torch does not type backward
+    forget_peak()
+    before = memory("VmRSS")
+    x = torch.zeros(shape).requires_grad_()
+    grad = torch.ones(shape)
+    run(x).backward(grad)  # type: ignore[no-untyped-call]  # torch does not type backward
+    print(memory("VmHWM") - before)
+
+
+def train(libraries: set[str], quick: bool) -> list[Row]:
+    """A training step of the spiking VGG-8."""
+    steps, batch = 4, 2 if quick else 32
+    kinds = ["ours", "ReLU", "nothing"]
+    if "SpikingJelly" in libraries:
+        neuron_network.check_equal("ours", "SpikingJelly", torch.float64)
+        kinds.append("SpikingJelly")
+    if "snnTorch" in libraries:
+        neuron_network.check_equal("snnTorch, accelerated", "snnTorch", torch.float32)  # its spikes have no other type
+        kinds += ["snnTorch, accelerated", "snnTorch"]
+    variants = {kind: neuron_network.train_step(kind, steps, batch) for kind in kinds}
+    times = interleaved(variants, seconds=1 if quick else 240, rounds=5 if quick else 30, title="VGG-8")
+    work = f"VGG-8 train step, T = {steps}, batch {batch}"
+    rows = [Row.share(work, "the same with ReLU", times["ours"], times["ReLU"], 1.1)]
+    if "SpikingJelly" in times:
+        rows.append(Row.faster(work, "SpikingJelly", times["ours"], times["SpikingJelly"], 1))
+    if "snnTorch" in times:
+        rows.append(Row.faster(work, "snnTorch, accelerated beside not", times["snnTorch, accelerated"], times["snnTorch"], 1))
+        rows.append(Row.faster(work, "snnTorch", times["ours"], times["snnTorch"], 1))
+    rows.append(Row.share(f"neurons in the {work}", "the whole step", times["ours"] - times["nothing"], times["ours"]))
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown."""
+    lines = ["| work | against | ours | theirs | ratio | wanted | holds |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        ours, theirs = (f"{value / 1e6:.1f} MB" if "memory" in row.work else f"{value * 1e3:.3g} ms" for value in (row.ours, row.theirs))
+        holds = {None: "", True: "yes", False: "**no**"}[row.holds]
+        lines.append(f"| {row.work} | {row.against} | {ours} | {theirs} | {row.ratio:.3g} | {row.wanted} | {holds} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Check, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small sizes, few rounds; ratios mean little")
+    parser.add_argument("--only", nargs="+", choices=["compete", "sweep", "stream", "overhead", "memory", "network"])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/benchmarks/neurons"), help="files of this name with .json and .md are written"
+    )
+    parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peak:
+        print_peak(args.peak[0], [int(size) for size in args.peak[1:]])
+        return
+    warnings.filterwarnings("ignore")  # what other libraries say about their own code
+    torch.set_num_threads(args.threads)
+    found, missing = contests()
+    for line in missing:
+        print(line, file=sys.stderr)
+    about = machine() | {"kernels": native.library().reason, "mode": native.mode(), "command": " ".join(sys.argv)}
+    print("\n".join(f"{key}: {value}" for key, value in about.items()) + "\n")
+    parts: dict[str, Callable[[], list[Row]]] = {
+        "compete": lambda: compete(found, args.quick),
+        "sweep": lambda: sweep(args.quick),
+        "stream": lambda: stream(args.quick),
+        "overhead": lambda: overhead(args.quick),
+        "memory": lambda: peaks(args.quick),
+        "network": lambda: train(set(found), args.quick),
+    }
+    rows: list[Row] = []
+    for name, part in parts.items():
+        if not args.only or name in args.only:
+            made = [replace(row, wanted="", holds=None) for row in part()] if args.quick else part()
+            rows += made
+            print(table(made), flush=True)
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            write_text(args.out.with_suffix(".json"), json.dumps(about | {"rows": [asdict(row) for row in rows]}, indent=1))
+            write_text(args.out.with_suffix(".md"), table(rows))
+    failed = [row for row in rows if row.holds is False]
+    print(f"{len(rows)} rows, {len(failed)} of them not as wanted; {args.out.with_suffix('.json')}, {args.out.with_suffix('.md')}")
+
+
+if __name__ == "__main__":
+    main()
