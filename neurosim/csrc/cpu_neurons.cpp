@@ -12,11 +12,6 @@ namespace {
 constexpr int64_t WIDTH = 512;               // a forward block: parameters, state and rows fit the first cache
 constexpr int64_t COURSE_BYTES = 256 * 1024; // a backward block: its course fits the second
 
-struct ForwardArgs {
-    Run run;
-    void *spikes, *record, *i_after, *v_after; // results; spikes and record may be null
-};
-
 template <class T> bool forward_task(const ForwardArgs &a, const Partition &cut, int64_t task) {
     const Run &run = a.run;
     Scratch<T> scratch(PARAMETERS + 7, cut.width);

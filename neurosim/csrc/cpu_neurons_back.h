@@ -5,17 +5,6 @@
 
 namespace NEUROSIM_SET {
 
-struct BackwardArgs {
-    Run run;
-    int64_t code; // of the surrogate, and its parameters
-    double first, second;
-    const void *grad_spikes, *grad_record, *grad_i, *grad_v; // each may be null
-    int64_t spikes_row, record_row;                          // elements of a gradient from one time step to the next
-    void *grad_x, *grad_i_before, *grad_v_before;
-    void *sums;    // a row of units for each needed parameter
-    int64_t needs; // bit i: the i-th parameter of Run is needed
-};
-
 // What of the course is needed.
 struct Needs {
     bool sums, slope, slope_before, fired, fired_before, drive, membranes, currents, course;

@@ -2,29 +2,12 @@
 #pragma once
 
 #include "cpu_neurons_rows.h"
+#include "neuron_run.h"
 #include "random_fill.h"
 
 #include <cstdlib>
 
 namespace NEUROSIM_SET {
-
-// decay, threshold, reset_by, gain, bias, v_reset, sign, syn_decay, w_in
-constexpr int64_t PARAMETERS = 9, BIAS = 4;
-
-// Fields of 8 bytes, packed by neurosim/ops/neuron_kernel.py. A sequence is (steps, units) in memory.
-// Parameter k is a number if it has no channels; else neuron n has the element (n / inner) % channels of an array.
-struct Run {
-    int64_t steps, units, storage, threads;
-    int64_t reset, strict, attached, follows, synapse;
-    const void *x, *i, *v; // the input, and the state before the first step or null
-    const void *values[PARAMETERS];
-    double numbers[PARAMETERS];
-    int64_t channels[PARAMETERS], inner[PARAMETERS];
-    double input_noise, membrane_noise; // standard deviations
-    SourceFields input_source, membrane_source;
-    int64_t step;           // before the first one, for the numbers of the noise
-    const int64_t *counter; // if there: chip, draw, call and step are here
-};
 
 // Values of parameter k for neurons first … first + n - 1.
 template <class T> void expand(const Run &run, int64_t k, int64_t first, int64_t n, T *out) {

@@ -6,9 +6,11 @@
 
 #if defined(__CUDACC__)
 #define NS_DEVICE static __device__ __forceinline__
+#define NS_METHOD __device__ __forceinline__
 #else
 #include "storage.h"
 #define NS_DEVICE NS_FN
+#define NS_METHOD inline
 #endif
 
 namespace NEUROSIM_SET {
