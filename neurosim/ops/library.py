@@ -1,7 +1,8 @@
 """How an op is declared: schema, implementation, shape rule, gradient and batching rule, all in one call.
 
 ``Library.define`` with an autograd function of our own costs about a third of what ``torch.library.custom_op`` does per call, which matters
-for small layers. An implementation gets every argument by position, so schemas have no defaults.
+for small layers; where no tracing, transform or mode has to see the call, the dispatcher is left out altogether. An implementation gets
+every argument by position, so schemas have no defaults.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch._functorch.autograd_function import (  # type: ignore[attr-defined]  
 )
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
+from torch.nn import Parameter
 
 from neurosim.errors import RunError
 from neurosim.registry import Registry
@@ -25,6 +27,8 @@ _LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-
 
 OPS: Registry[str] = Registry("op")
 """The schema of every op that has been declared, by name."""
+
+_ORDINARY: Final = frozenset((Tensor, Parameter, type(None), bool, int, float, str, list, tuple, torch.dtype, torch.device))
 
 SetUp = Callable[[Any, tuple[Any, ...], Any], None]
 
@@ -49,7 +53,7 @@ def define(
         vmap: As for ``torch.library.register_vmap``: ``(info, in_dims, *args) -> (result, out_dims)``; :func:`in_turn` where there is none.
 
     Returns:
-        The overload, callable with positional arguments.
+        The op, callable with positional arguments.
     """
     _LIBRARY.define(schema)
     name = schema.partition("(")[0]
@@ -57,9 +61,42 @@ def define(
     _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
     op: Callable[..., Any] = getattr(torch.ops.neurosim, name).default
-    _LIBRARY.impl(name, _differentiable(name, op, setup_context or _no_context, backward or _refusing(name)), "Autograd")
+    rules = setup_context or _no_context, backward or _refusing(name)
+    _LIBRARY.impl(name, _differentiable(name, op, *rules), "Autograd")
     torch.library.register_vmap(f"{NAMESPACE}::{name}", vmap or in_turn(op), lib=_LIBRARY)
-    return op
+    return _direct(name, op, implementation, *rules)
+
+
+def _direct(
+    name: str, op: Callable[..., Any], implementation: Callable[..., Any], setup_context: SetUp, backward: Callable[..., Any]
+) -> Callable[..., Any]:
+    """The op; on ordinary tensors, and while nobody looks at what is called, without the dispatcher, which takes longest of all."""
+
+    def forward(ctx: Any, *args: Any) -> Any:
+        result = implementation(*args)
+        setup_context(ctx, args, result)
+        return result
+
+    function: Any = type(name, (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
+
+    def call(*args: Any) -> Any:
+        if torch.compiler.is_compiling() or not _ordinary(args):
+            return op(*args)
+        if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
+            return function.apply(*args)
+        return implementation(*args)
+
+    return call
+
+
+def _ordinary(args: tuple[Any, ...]) -> bool:
+    """Whether nothing but the implementation has to see a call: no transform, no mode, no subclass of tensors, no tensor without values."""
+    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
+    for arg in args:
+        if type(arg) not in _ORDINARY:
+            return False
+    return any(isinstance(arg, Tensor) and arg.device.type in ("cpu", "cuda") for arg in args)
 
 
 def _differentiable(name: str, op: Callable[..., Any], setup_context: SetUp, backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -78,9 +115,7 @@ def _differentiable(name: str, op: Callable[..., Any], setup_context: SetUp, bac
 
     def call(*args: Any) -> Any:
         wanted = torch.is_grad_enabled() and any(isinstance(arg, Tensor) and arg.requires_grad for arg in args)
-        if not (
-            wanted or forward_ad._current_level >= 0
-        ):  # forward mode goes through the function too, which says that it has no such rule
+        if not wanted and forward_ad._current_level < 0:  # in forward mode the function says that it has no such rule
             return below(*args)
         if torch._C._are_functorch_transforms_active():
             levels = [str(level.key()) for level in torch._C._functorch.get_interpreter_stack() or ()]

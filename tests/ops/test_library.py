@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from neurosim.errors import RunError
 from neurosim.ops.library import define
@@ -47,7 +49,7 @@ def cube() -> Callable[..., Any]:
 
 
 def test_an_op_passes_the_checks_of_torch(cube: Callable[..., Any]) -> None:
-    results = torch.library.opcheck(cube, (torch.randn(5, requires_grad=True), 2.0))
+    results = torch.library.opcheck(torch.ops.neurosim.test_cube.default, (torch.randn(5, requires_grad=True), 2.0))
     assert set(results.values()) == {"SUCCESS"}
 
 
@@ -73,6 +75,8 @@ def test_a_compiled_function_is_one_graph_and_gives_the_same(cube: Callable[...,
     x, y = (torch.linspace(-1, 1, 5, requires_grad=True) for _ in range(2))
     compiled(x).backward()
     cube(y.sin(), 2.0).sum().backward()
+    assert x.grad is not None
+    assert y.grad is not None
     assert torch.equal(x.grad, y.grad)
 
 
@@ -92,6 +96,43 @@ def test_a_second_derivative_of_torch_func_is_refused(cube: Callable[..., Any], 
 def test_forward_mode_is_refused_and_not_silently_zero(cube: Callable[..., Any]) -> None:
     with pytest.raises(NotImplementedError, match="jvp"):
         torch.func.jvp(lambda x: cube(x, 1.0), (torch.ones(3),), (torch.ones(3),))
+
+
+class Seen(TorchDispatchMode):
+    """Lists the ops that are called within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_mode_sees_the_op_and_its_derivative(cube: Callable[..., Any]) -> None:
+    x = torch.arange(3.0, requires_grad=True)
+    with Seen() as seen:
+        cube(x, 1.0).sum().backward()
+    assert {"neurosim.test_cube.default", "neurosim.test_slope.default"} <= set(seen.names)
+    assert x.grad is not None
+    assert torch.equal(x.grad, 3 * x.detach() ** 2)
+
+
+def test_tensors_without_values_get_the_shape_alone(cube: Callable[..., Any]) -> None:
+    with FakeTensorMode() as mode:
+        fake = torch.empty(3, 4)
+    assert cube(fake, 1.0).shape == (3, 4), "outside of its mode too"
+    with mode:
+        assert cube(fake, 1.0).shape == (3, 4)
+    assert cube(torch.empty(3, 4, device="meta"), 1.0).device.type == "meta"
+
+
+def test_a_parameter_is_an_ordinary_tensor_with_a_gradient(cube: Callable[..., Any]) -> None:
+    x = torch.nn.Parameter(torch.arange(3.0))
+    cube(x, 2.0).sum().backward()
+    assert x.grad is not None
+    assert torch.equal(x.grad, 6 * x.detach() ** 2)
 
 
 def test_nothing_is_recorded_where_no_gradient_is_wanted(cube: Callable[..., Any]) -> None:
