@@ -98,7 +98,7 @@ def entry(name: str, layout: str) -> Callable[..., None]:
     Returns:
         A function that raises ``RunError`` if the kernel refuses its arguments.
     """
-    pack = struct.Struct("=" + layout.replace("P", "Q")).pack
+    pack = packer(layout)
 
     def call(*fields: float) -> None:
         code = _function(name)(pack(*fields))
@@ -106,6 +106,11 @@ def entry(name: str, layout: str) -> Callable[..., None]:
             raise RunError(f"kernel {name}: it refused its arguments (code {code}); this is an error of neurosim's own, please report it")
 
     return call
+
+
+def packer(layout: str) -> Callable[..., bytes]:
+    """A function that makes one block of its arguments, for a layout as in :func:`entry`."""
+    return struct.Struct("=" + layout.replace("P", "Q")).pack
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The neuron ops on the kernels for the CPU: memory is made here, and one packed call fills it."""
+"""The neuron ops on kernels: memory is made here, and one packed call to the CPU's or the GPU's fills it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from neurosim.ops import native
+from neurosim.ops import cuda, native, neuron_cuda
 from neurosim.ops.neuron_arguments import Parameters
 from neurosim.ops.neuron_call import Call, Outputs
 from neurosim.ops.neuron_layout import Order, compute_dtype, memory_order, sequence_like, state_like, sums_like, unit_order
@@ -21,9 +21,8 @@ _PLAIN: Final = 6  #: settings of a run without noise
 _STORAGE: Final = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}
 _ABSENT: Final = (0,) * _COUNT
 _SILENT: Final = (0.0, 0.0, *(0,) * 12)
-_RUN: Final = f"9q3P{_COUNT}P{_COUNT}d{2 * _COUNT}q2d11qP"
-_FORWARD: Final = native.entry("neurons_forward", f"{_RUN}4P")
-_BACKWARD: Final = native.entry("neurons_backward", f"{_RUN}q2d4P2q4Pq")
+_FORWARD: Final = native.entry("neurons_forward", neuron_cuda.FORWARD)
+_BACKWARD: Final = native.entry("neurons_backward", neuron_cuda.BACKWARD)
 
 
 def usable(call: Call, backward: bool) -> bool:
@@ -31,11 +30,11 @@ def usable(call: Call, backward: bool) -> bool:
 
     A surrogate of the user's own has its gradient in torch; with noise the forward run goes there too, for both must see the same numbers.
     """
-    if call.x.device.type != "cpu" or call.x.dtype not in _STORAGE:
+    if call.x.dtype not in _STORAGE:
         return False
     if (backward or len(call.settings) > _PLAIN) and SURROGATES[call.surrogate].code is None:
         return False
-    return native.wanted()
+    return cuda.available(call.x.device) or (call.x.device.type == "cpu" and native.wanted())
 
 
 def forward(call: Call) -> Outputs:
@@ -46,13 +45,14 @@ def forward(call: Call) -> Outputs:
         v, current = state_like(x).copy_(out.v), state_like(x).copy_(out.current) if call.synapse else out.current
         spikes, record = (sequence_like(x).copy_(part) if part.dim() == x.dim() else part for part in (out.spikes, out.record))
         return Outputs(spikes, current, v, record)
-    spikes = sequence_like(x) if call.settings[3] else torch.empty(0, dtype=x.dtype)
-    record = sequence_like(x) if call.settings[4] else torch.empty(0, dtype=x.dtype)
-    current = state_like(x) if call.synapse else torch.empty(0, dtype=x.dtype)
+    spikes = sequence_like(x) if call.settings[3] else x.new_empty(0)
+    record = sequence_like(x) if call.settings[4] else x.new_empty(0)
+    current = state_like(x) if call.synapse else x.new_empty(0)
     v = state_like(x)
     if units := v.numel():
         alive: list[Tensor] = []
-        _FORWARD(
+        start = neuron_cuda.forward(call) if cuda.available(x.device) else _FORWARD
+        start(
             *_run(call, units, None if x.is_contiguous() else unit_order(x), alive),
             spikes.data_ptr() if call.settings[3] else 0,
             record.data_ptr() if call.settings[4] else 0,
@@ -72,7 +72,7 @@ def backward(
         ordered = state_like(x).copy_(grad_current) if call.synapse else grad_current
         return sequence_like(x).copy_(grad_x), ordered, state_like(x).copy_(grad_v), sums_like(x, needs.bit_count()).copy_(sums)
     grad_x, grad_v = sequence_like(x), state_like(x)
-    grad_current = state_like(x) if call.synapse else torch.empty(0, dtype=x.dtype)
+    grad_current = state_like(x) if call.synapse else x.new_empty(0)
     sums = sums_like(x, needs.bit_count())
     if units := grad_v.numel():
         order = None if x.is_contiguous() else unit_order(x)
@@ -81,7 +81,8 @@ def backward(
         record, record_row = _rows(grads[3], units, order, alive)
         into_current, into_v = (_state(grad, grad_v.dtype, order, alive) for grad in grads[1:3])
         first, second = (*call.numbers[_COUNT + 2 :], 0.0, 0.0)[:2]
-        _BACKWARD(
+        start = neuron_cuda.backward(call, needs) if cuda.available(x.device) else _BACKWARD
+        start(
             *_run(call, units, order, alive),
             SURROGATES[call.surrogate].code or 0,
             first,
