@@ -200,6 +200,48 @@ _work(
     doi="10.1109/CVPR.2016.308",
 )
 _work(
+    "nir",
+    "names, units and equations of the spiking neurons",
+    "article",
+    "pedersen2024neuromorphic",
+    author="Pedersen, Jens E. and Abreu, Steven and Jobst, Matthias and Lenz, Gregor and Fra, Vittorio and Bauer, Felix Christian "
+    "and Muir, Dylan Richard and Zhou, Peng and Vogginger, Bernhard and Heckel, Kade and Urgese, Gianvito and Shankar, Sadasivan "
+    "and Stewart, Terrence C. and Sheik, Sadique and Eshraghian, Jason K.",
+    title="Neuromorphic intermediate representation: A unified instruction set for interoperable brain-inspired computing",
+    journal="Nature Communications",
+    volume="15",
+    pages="8122",
+    year="2024",
+    doi="10.1038/s41467-024-52259-9",
+)
+_work(
+    "surrogate_gradients",
+    "gradients through spikes",
+    "article",
+    "neftci2019surrogate",
+    author="Neftci, Emre O. and Mostafa, Hesham and Zenke, Friedemann",
+    title="Surrogate Gradient Learning in Spiking Neural Networks: Bringing the Power of Gradient-Based Optimization to Spiking Neural "
+    "Networks",
+    journal="IEEE Signal Processing Magazine",
+    volume="36",
+    number="6",
+    pages="51--63",
+    year="2019",
+    doi="10.1109/MSP.2019.2931595",
+)
+_work(
+    "learned_time_constants",
+    "neurons that learn tau_mem; the arctangent surrogate",
+    "inproceedings",
+    "fang2021incorporating",
+    author="Fang, Wei and Yu, Zhaofei and Chen, Yanqi and Masquelier, Timoth{\\'e}e and Huang, Tiejun and Tian, Yonghong",
+    title="Incorporating Learnable Membrane Time Constant to Enhance Learning of Spiking Neural Networks",
+    booktitle="IEEE/CVF International Conference on Computer Vision",
+    pages="2661--2671",
+    year="2021",
+    doi="10.1109/ICCV48922.2021.00266",
+)
+_work(
     "wilson",
     "the interval of a yield",
     "article",

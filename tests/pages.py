@@ -57,8 +57,8 @@ def run(command: list[str], folder: Path) -> str:
     return done.stdout
 
 
-def run_page(page: str, folder: Path) -> None:
-    """Do what a page says: write its files, run its commands in order, then its other Python blocks, as one program."""
+def run_page(page: str, folder: Path) -> str:
+    """Do what a page says: write its files, run its commands in order, then its other Python blocks as one program; what that prints."""
     program = ""
     for block in blocks(page):
         if block.title:
@@ -69,5 +69,4 @@ def run_page(page: str, folder: Path) -> None:
             run(["bash", "-euo", "pipefail", "-c", block.text], folder)
         elif block.language == "python":
             program += block.text
-    if program:
-        run([sys.executable, "-c", program], folder)
+    return run([sys.executable, "-c", program], folder) if program else ""

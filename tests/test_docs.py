@@ -16,7 +16,7 @@ import neurosim as ns
 from tests.pages import ROOT, blocks, broken_links, run_page, text_of
 
 MADE = ["docs/config.md", "hardware/README.md"]
-WRITTEN = ["docs/accelerate.md", "docs/kernels.md", "docs/noise.md", "docs/profiles.md", "docs/report.md", "docs/tutorial.md"]
+WRITTEN = [f"docs/{name}.md" for name in ("accelerate", "kernels", "neurons", "noise", "profiles", "report", "tutorial")]
 PAGES = [*MADE, *WRITTEN, "CHANGELOG.md", "CONTRIBUTING.md", "README.md"]
 
 
@@ -108,6 +108,13 @@ def test_a_page_whose_example_fails_is_noticed(block: str, tmp_path: Path) -> No
 def test_the_examples_of_a_page_run_as_written(page: str, tmp_path: Path) -> None:
     assert blocks(page)
     run_page(page, tmp_path)
+
+
+def test_the_examples_of_the_page_on_neurons_run_as_written_and_print_what_it_shows(tmp_path: Path) -> None:
+    printed = run_page("docs/neurons.md", tmp_path)
+    shown = re.findall(r"^print\(\w+\)  # (.+)$", text_of("docs/neurons.md"), re.MULTILINE)
+    assert len(shown) == 2
+    assert [line for line in shown if f"\n{line}\n" not in printed] == []
 
 
 @pytest.mark.slow

@@ -91,30 +91,34 @@ def test_it_is_printed_as_it_is_made(neuron: ns.Neuron[Any], text: str) -> None:
 
 # --- what is refused -------------------------------------------------------------------------------------------------------------------
 
+LIF: Any = ns.LIF  # arguments of a wrong type are the point
+CubaLIF: Any = ns.CubaLIF
+LI: Any = ns.LI
+
 MAKING: list[tuple[Callable[[], object], str]] = [
-    (lambda: ns.LIF(0.0, DT), "LIF.tau_mem: must be more than 0 seconds, got 0"),
-    (lambda: ns.LIF(math.nan, DT), "LIF.tau_mem: must be more than 0 seconds, got nan"),
-    (lambda: ns.LIF(torch.tensor([TAU, -TAU]), DT), "LIF.tau_mem: must be more than 0 seconds in every element, got -0.02"),
-    (lambda: ns.LI(math.inf, DT, learn="tau_mem"), "LI.tau_mem: must be more than 0 seconds and finite, got inf"),
-    (lambda: ns.LIF(TAU, -DT), "LIF.dt: must be more than 0 seconds and finite, got -0.001"),
-    (lambda: ns.LIF(TAU, torch.tensor(DT)), "LIF.dt: must be a number, got a tensor"),  # type: ignore[arg-type]
-    (lambda: ns.CubaLIF(TAU, 0.0, DT), "CubaLIF.tau_syn: must be more than 0 seconds, got 0"),
-    (lambda: ns.LIF("20 ms", DT), "LIF.tau_mem: must be a number or a tensor, got '20 ms'"),  # type: ignore[arg-type]
-    (lambda: ns.LIF(TAU, DT, v_threshold=True), "LIF.v_threshold: must be a number or a tensor, got True"),
-    (lambda: ns.LIF(TAU, DT, v_threshold=math.nan), "LIF.v_threshold: must be a number, got nan"),
-    (lambda: ns.LIF(TAU, DT, v_threshold=math.inf, learn="v_threshold"), "LIF.v_threshold: must be finite, got inf"),
+    (lambda: LIF(0.0, DT), "LIF.tau_mem: must be more than 0 seconds, got 0"),
+    (lambda: LIF(math.nan, DT), "LIF.tau_mem: must be more than 0 seconds, got nan"),
+    (lambda: LIF(torch.tensor([TAU, -TAU]), DT), "LIF.tau_mem: must be more than 0 seconds in every element, got -0.02"),
+    (lambda: LI(math.inf, DT, learn="tau_mem"), "LI.tau_mem: must be more than 0 seconds and finite, got inf"),
+    (lambda: LIF(TAU, -DT), "LIF.dt: must be more than 0 seconds and finite, got -0.001"),
+    (lambda: LIF(TAU, torch.tensor(DT)), "LIF.dt: must be a number, got a tensor"),
+    (lambda: CubaLIF(TAU, 0.0, DT), "CubaLIF.tau_syn: must be more than 0 seconds, got 0"),
+    (lambda: LIF("20 ms", DT), "LIF.tau_mem: must be a number or a tensor, got '20 ms'"),
+    (lambda: LIF(TAU, DT, v_threshold=True), "LIF.v_threshold: must be a number or a tensor, got True"),
+    (lambda: LIF(TAU, DT, v_threshold=math.nan), "LIF.v_threshold: must be a number, got nan"),
+    (lambda: LIF(TAU, DT, v_threshold=math.inf, learn="v_threshold"), "LIF.v_threshold: must be finite, got inf"),
     (
-        lambda: ns.LIF(TAU, DT, v_threshold=-math.inf),
+        lambda: LIF(TAU, DT, v_threshold=-math.inf),
         "LIF.reset_by: must be given where the threshold is -inf, which no reset can subtract",
     ),
-    (lambda: ns.LIF(TAU, DT, v_leak=torch.ones(2, dtype=torch.complex64)), "LIF.v_leak: must be real, got a tensor of torch.complex64"),
-    (lambda: ns.LIF(TAU, DT, sign=0.5), "LIF.sign: must be 1 or -1, got 0.5"),
-    (lambda: ns.LIF(TAU, DT, input_noise=-0.1), "LIF.input_noise: must be 0 or more and finite, got -0.1"),
-    (lambda: ns.LIF(TAU, DT, reset="sft"), "LIF.reset: no reset is named 'sft'; did you mean 'soft'?"),  # type: ignore[arg-type]
-    (lambda: ns.LIF(TAU, DT, surrogate="arctn"), "surrogate: no surrogate is named 'arctn'; did you mean 'arctan'?"),
-    (lambda: ns.LIF(TAU, DT, surrogate=2), "LIF.surrogate: must be a name or what surrogate(name) gave, got 2"),  # type: ignore[arg-type]
-    (lambda: ns.LIF(TAU, DT, learn="tau"), "LIF.learn: no parameter that can be learned is named 'tau'; did you mean 'tau_mem'?"),
-    (lambda: ns.LI(TAU, DT, learn=["v_threshold"]), "LI.learn: no parameter that can be learned is named 'v_threshold'; valid: "),
+    (lambda: LIF(TAU, DT, v_leak=torch.ones(2, dtype=torch.complex64)), "LIF.v_leak: must be real, got a tensor of torch.complex64"),
+    (lambda: LIF(TAU, DT, sign=0.5), "LIF.sign: must be 1 or -1, got 0.5"),
+    (lambda: LIF(TAU, DT, input_noise=-0.1), "LIF.input_noise: must be 0 or more and finite, got -0.1"),
+    (lambda: LIF(TAU, DT, reset="sft"), "LIF.reset: no reset is named 'sft'; did you mean 'soft'?"),
+    (lambda: LIF(TAU, DT, surrogate="arctn"), "surrogate: no surrogate is named 'arctn'; did you mean 'arctan'?"),
+    (lambda: LIF(TAU, DT, surrogate=2), "LIF.surrogate: must be a name or what surrogate(name) gave, got 2"),
+    (lambda: LIF(TAU, DT, learn="tau"), "LIF.learn: no parameter that can be learned is named 'tau'; did you mean 'tau_mem'?"),
+    (lambda: LI(TAU, DT, learn=["v_threshold"]), "LI.learn: no parameter that can be learned is named 'v_threshold'; valid: "),
     (lambda: ns.NEURONS["lifs"], "neuron: no neuron is named 'lifs'; did you mean 'lif'?"),
 ]
 
@@ -133,33 +137,33 @@ def zeros(*shape: int, **options: Any) -> LIFState:
 
 RUNNING: list[tuple[Callable[[], object], str]] = [
     (
-        lambda: ns.LIF(TAU, DT)(torch.zeros(8, 5)),
+        lambda: LIF(TAU, DT)(torch.zeros(8, 5)),
         "LIF: x must be (time, batch, *units), with at least one axis of units, got shape (8, 5); a si",
     ),
-    (lambda: ns.LIF(TAU, DT)(drive() > 0), "LIF: x must be floating point, got torch.bool; spikes as numbers are x.float()"),
-    (lambda: ns.LIF(TAU, DT)([1.0]), "LIF: x must be a tensor, got list"),
-    (lambda: ns.LIF(torch.full((4,), TAU), DT)(drive()), "LIF.tau_mem: must broadcast to the units (5,) of x, got shape (4,)"),
+    (lambda: LIF(TAU, DT)(drive() > 0), "LIF: x must be floating point, got torch.bool; spikes as numbers are x.float()"),
+    (lambda: LIF(TAU, DT)([1.0]), "LIF: x must be a tensor, got list"),
+    (lambda: LIF(torch.full((4,), TAU), DT)(drive()), "LIF.tau_mem: must broadcast to the units (5,) of x, got shape (4,)"),
     (
-        lambda: ns.LIF(TAU, DT, v_threshold=torch.ones(3))(drive(2, 2, 3, 4, 4)),
+        lambda: LIF(TAU, DT, v_threshold=torch.ones(3))(drive(2, 2, 3, 4, 4)),
         "LIF.v_threshold: must broadcast to the units (3, 4, 4) of x, got shape (3,); one per channel has shape (3, 1, 1)",
     ),
     (
-        lambda: ns.LIF(TAU, DT, v_threshold=torch.ones(3, UNITS))(drive()),  # it would fit one step of a batch of 3
+        lambda: LIF(TAU, DT, v_threshold=torch.ones(3, UNITS))(drive()),  # it would fit one step of a batch of 3
         "LIF.v_threshold: must broadcast to the units (5,) of x, got shape (3, 5)",
     ),
     (
-        lambda: ns.LIF(torch.full((UNITS,), TAU), DT).to("meta")(drive()),
+        lambda: LIF(torch.full((UNITS,), TAU), DT).to("meta")(drive()),
         "LIF.tau_mem: must be on the device of x, cpu, got meta; move the neuron: neuron.to(x.device)",
     ),
-    (lambda: ns.LIF(TAU, DT).run(drive(), zeros(2, UNITS)), "LIF: state.v: must have the shape (3, 5) that one step of x has, got (2, 5)"),
-    (lambda: ns.LIF(TAU, DT).run(drive(), zeros(3, UNITS, device="meta")), "LIF: state.v: must be on the device of x, cpu, got meta"),
+    (lambda: LIF(TAU, DT).run(drive(), zeros(2, UNITS)), "LIF: state.v: must have the shape (3, 5) that one step of x has, got (2, 5)"),
+    (lambda: LIF(TAU, DT).run(drive(), zeros(3, UNITS, device="meta")), "LIF: state.v: must be on the device of x, cpu, got meta"),
     (
-        lambda: ns.LIF(TAU, DT).run(drive().half(), zeros(3, UNITS, dtype=torch.float16)),
+        lambda: LIF(TAU, DT).run(drive().half(), zeros(3, UNITS, dtype=torch.float16)),
         "LIF: state.v: must be torch.float32 for x of torch.float16, got torch.float16",
     ),
-    (lambda: ns.LIF(TAU, DT).run(drive(), torch.zeros(3, 5)), "LIF: state must be a LIFState or None, got Tensor"),  # type: ignore[arg-type]
+    (lambda: LIF(TAU, DT).run(drive(), torch.zeros(3, 5)), "LIF: state must be a LIFState or None, got Tensor"),
     (
-        lambda: ns.LIF(TAU, DT, membrane_noise=0.1)(drive()),
+        lambda: LIF(TAU, DT, membrane_noise=0.1)(drive()),
         "LIF: noise needs a stream at every call, stream=neurosim.random.stream(seed, 'a name'), got input_noise=0, membrane_noise=0.1",
     ),
 ]

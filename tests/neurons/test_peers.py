@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import h5py
 import pytest
 import torch
-from torch import Tensor
 
 import neurosim as ns
 from neurosim.surrogate import surrogate
+from tests.parity.recorded import names, record
 
-DATA = Path(__file__).parent / "data/peers.h5"
 DT = 1e-3
 
 
@@ -59,28 +56,18 @@ PEERS: dict[str, Callable[[], ns.Neuron[Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def recorded() -> dict[str, Any]:
-    with h5py.File(DATA) as file:
-        whole = {name: torch.from_numpy(file[name][()]) for name in ("x", "cotangent")}
-        groups = {name: {**group.attrs, **{key: group[key][()] for key in group}} for name, group in file.items() if name not in whole}
-    return {**whole, **groups}
-
-
-def test_everything_that_was_recorded_is_compared(recorded: dict[str, Any]) -> None:
-    assert set(PEERS) == set(recorded) - {"x", "cotangent"}
+def test_everything_that_was_recorded_is_compared() -> None:
+    assert set(PEERS) == set(names("")) - {"x", "cotangent"}
 
 
 @pytest.mark.kernel
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("name", list(PEERS))
-def test_spikes_and_gradients_are_those_that_were_recorded(name: str, recorded: dict[str, Any]) -> None:
-    theirs = recorded[name]
-    x: Tensor = recorded["x"].clone().requires_grad_()
-    spikes = PEERS[name]()(x * float(theirs.get("input_scale", 1.0)))
-    assert 0 < theirs["spikes"].sum() < theirs["spikes"].size
-    assert torch.equal(spikes.detach().byte(), torch.from_numpy(theirs["spikes"]))
-    (spikes * recorded["cotangent"]).sum().backward()
-    assert x.grad is not None
-    expected = torch.from_numpy(theirs["grad_x"])
-    torch.testing.assert_close(x.grad, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+def test_spikes_and_gradients_are_those_that_were_recorded(name: str) -> None:
+    theirs = record(name)
+    x = theirs.x.requires_grad_()
+    spikes = PEERS[name]()(x * theirs.settings.get("input_scale", 1.0))
+    assert 0 < theirs.spikes.sum() < theirs.spikes.numel()
+    assert torch.equal(spikes, theirs.spikes)
+    (spikes * theirs.cotangent).sum().backward()
+    torch.testing.assert_close(x.grad, theirs.grad_x, rtol=1e-4, atol=1e-5 * theirs.grad_x.abs().max().item())
