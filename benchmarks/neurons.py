@@ -18,8 +18,11 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from datetime import date
+from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,18 @@ CONTESTS: dict[tuple[int, int, int], dict[str, float]] = {
 }
 STREAMED = ((16, 64, 4096), (4, 32, 65536))
 SWEEP = [(t, n) for t, n in product((1, 4, 16, 100, 500), (64, 1024, 16384, 131072, 262144, 1048576)) if t * n <= 1 << 26]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure."""
+
+    quick: bool
+    seconds: float  #: for one row of the table
+
+    def times(self, variants: Mapping[str, Callable[[], object]], rounds: int, title: str, weight: int = 1) -> dict[str, float]:
+        """Median seconds of each variant; slow ones get ``weight`` times as long."""
+        return interleaved(variants, seconds=1 if self.quick else weight * self.seconds, rounds=5 if self.quick else rounds, title=title)
 
 
 @dataclass(frozen=True)
@@ -66,20 +81,20 @@ class Row:
         return cls(work, against, ours, theirs, ratio, "" if most is None else f"≤ {most:g}", None if most is None else ratio <= most)
 
 
-def compete(found: dict[str, Contest], quick: bool) -> list[Row]:
+def compete(found: dict[str, Contest], effort: Effort) -> list[Row]:
     """A layer against every library."""
     rows = []
     for shape, wanted in CONTESTS.items():
         known = dict(found)
         if "compiled plain loop" in wanted:
             known |= compiled()
-        size = (min(shape[0], 50), 4, 64) if quick else shape
+        size = (min(shape[0], 50), 4, 64) if effort.quick else shape
         for name, contest in known.items():
             otherwise = check_equal(name, contest, (size[0], 4, 64))
             x = drive(*size).requires_grad_()
             grad = cotangent(x)
             variants = {side: forward_backward(getattr(contest, side), x, grad) for side in ("ours", "peer")}
-            times = interleaved(variants, seconds=1 if quick else 20, rounds=5 if quick else 50, title=f"{name} {size}")
+            times = effort.times(variants, 50, f"{name} {size}")
             note = f" ({otherwise:.1g} of the neurons decided by a tie)" if otherwise else ""
             rows.append(Row.faster(f"LIF {size}{note}", name, times["ours"], times["peer"], wanted.get(name)))
     return rows
@@ -90,23 +105,23 @@ def compiled() -> dict[str, Contest]:
     return {"compiled plain loop": Contest(torch.compile(plain_loop, dynamic=False), ours_plain, True)}
 
 
-def sweep(quick: bool) -> list[Row]:
+def sweep(effort: Effort) -> list[Row]:
     """Never slower than the plain loop."""
     rows = []
-    for t, n in [(1, 64), (16, 1024)] if quick else SWEEP:
+    for t, n in [(1, 64), (16, 1024)] if effort.quick else SWEEP:
         x = drive(t, n).requires_grad_()
         grad = cotangent(x)
         variants = {"ours": forward_backward(ours_plain, x, grad), "peer": forward_backward(plain_loop, x, grad)}
-        times = interleaved(variants, seconds=1 if quick else 4, rounds=5 if quick else 200, title=f"sweep {t}, {n}")
+        times = effort.times(variants, 200, f"sweep {t}, {n}")
         rows.append(Row.faster(f"LIF ({t}, {n})", "plain loop", times["ours"], times["peer"], 1))
     return rows
 
 
-def stream(quick: bool) -> list[Row]:
+def stream(effort: Effort) -> list[Row]:
     """Against moving five tensors through memory: x and spikes forward, x and both gradients backward."""
     rows = []
     for shape in STREAMED:
-        size = (shape[0], 4, 512) if quick else shape
+        size = (shape[0], 4, 512) if effort.quick else shape
         x = drive(*size).requires_grad_()
         grad, spikes, grad_x, plain = cotangent(x), torch.empty(size), torch.empty(size), x.detach()
 
@@ -115,17 +130,17 @@ def stream(quick: bool) -> list[Row]:
             torch.add(plain, grad, out=grad_x)
 
         variants = {"ours": forward_backward(ours_plain, x, grad), "peer": move}
-        times = interleaved(variants, seconds=1 if quick else 10, rounds=5 if quick else 200, title=f"stream {size}")
+        times = effort.times(variants, 200, f"stream {size}")
         rows.append(Row.share(f"LIF {size}", "five tensors through memory", times["ours"], times["peer"], 3))
     return rows
 
 
-def overhead(quick: bool) -> list[Row]:
+def overhead(effort: Effort) -> list[Row]:
     """What a call costs when there is next to nothing to compute."""
     x = drive(1, 64).requires_grad_()
     grad = cotangent(x)
     variants = {"ours": forward_backward(ours_plain, x, grad), "peer": forward_backward(plain_loop, x, grad)}
-    times = interleaved(variants, seconds=1 if quick else 5, rounds=20 if quick else 5000, title="overhead")
+    times = effort.times(variants, 5000, "overhead")
     allowed = 90e-6
     return [
         Row.faster("LIF (1, 64)", "plain loop", times["ours"], times["peer"], 1),
@@ -136,18 +151,18 @@ def overhead(quick: bool) -> list[Row]:
 PEAKS = {"ours": ours_plain, "plain loop": plain_loop}
 
 
-def peaks(quick: bool) -> list[Row]:
+def peaks(effort: Effort) -> list[Row]:
     """Peak of a forward and backward, against input, output and their gradients."""
     if not Path("/proc/self/clear_refs").exists():
         print("peak memory is left out: only Linux tells it", file=sys.stderr)
         return []
     rows = []
-    for shape in ((100, 16, 512), (16, 16, 1024)) if quick else ((500, 16, 512), (64, 64, 4096)):
+    for shape in ((100, 16, 512), (16, 16, 1024)) if effort.quick else ((500, 16, 512), (64, 64, 4096)):
         for name in PEAKS:
             command = [sys.executable, __file__, "--peak", name, *map(str, shape)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             needed = 4 * 4 * torch.Size(shape).numel()
-            wanted = 1.05 if name == "ours" and not quick else None
+            wanted = 1.05 if name == "ours" and not effort.quick else None
             rows.append(Row.share(f"peak memory, {name} {shape}", "x, spikes and their gradients", int(done.stdout), needed, wanted))
     return rows
 
@@ -166,9 +181,9 @@ def print_peak(name: str, shape: list[int]) -> None:
     print(memory("VmHWM") - before)
 
 
-def train(libraries: set[str], quick: bool) -> list[Row]:
+def train(libraries: set[str], effort: Effort) -> list[Row]:
     """A training step of the spiking VGG-8."""
-    steps, batch = 4, 2 if quick else 32
+    steps, batch = 4, 2 if effort.quick else 32
     kinds = ["ours", "ReLU", "nothing"]
     if "SpikingJelly" in libraries:
         neuron_network.check_equal("ours", "SpikingJelly", torch.float64)
@@ -177,7 +192,7 @@ def train(libraries: set[str], quick: bool) -> list[Row]:
         neuron_network.check_equal("snnTorch, accelerated", "snnTorch", torch.float32)  # its spikes have no other type
         kinds += ["snnTorch, accelerated", "snnTorch"]
     variants = {kind: neuron_network.train_step(kind, steps, batch) for kind in kinds}
-    times = interleaved(variants, seconds=1 if quick else 240, rounds=5 if quick else 30, title="VGG-8")
+    times = effort.times(variants, 30, "VGG-8", weight=12)
     work = f"VGG-8 train step, T = {steps}, batch {batch}"
     rows = [Row.share(work, "the same with ReLU", times["ours"], times["ReLU"], 1.1)]
     if "SpikingJelly" in times:
@@ -199,14 +214,31 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def write_page(page: Path, about: dict[str, Any], rows: list[Row]) -> None:
+    """Put the table where the page has its last one."""
+    before, _, rest = page.read_text(encoding="utf-8").partition("<!-- neurons -->\n")
+    _, _, after = rest.partition("<!-- end -->\n")
+    where = f"{about['cpu']}, {about['threads']} threads; torch {about['torch']}, Python {about['python']}; " + ", ".join(
+        f"{library} {version(library)}" for library in ("spikingjelly", "snntorch", "norse") if find_spec(library)
+    )
+    write_text(
+        page,
+        f"{before}<!-- neurons -->\n`python {about['command']}` on {where}; {date.today():%B %Y}:\n\n{table(rows)}\n<!-- end -->\n{after}",
+    )
+
+
 def main() -> None:
     """Check, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small sizes, few rounds; ratios mean little")
     parser.add_argument("--only", nargs="+", choices=["compete", "sweep", "stream", "overhead", "memory", "network"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=20.0, help="for each row of the table")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks/neurons"), help="files of this name with .json and .md are written"
+    )
+    parser.add_argument(
+        "--page", type=Path, help="a Markdown page: the table is written between its lines <!-- neurons --> and <!-- end -->"
     )
     parser.add_argument("--peak", nargs=4, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -220,13 +252,14 @@ def main() -> None:
         print(line, file=sys.stderr)
     about = machine() | {"kernels": native.library().reason, "mode": native.mode(), "command": " ".join(sys.argv)}
     print("\n".join(f"{key}: {value}" for key, value in about.items()) + "\n")
+    effort = Effort(args.quick, args.seconds)
     parts: dict[str, Callable[[], list[Row]]] = {
-        "compete": lambda: compete(found, args.quick),
-        "sweep": lambda: sweep(args.quick),
-        "stream": lambda: stream(args.quick),
-        "overhead": lambda: overhead(args.quick),
-        "memory": lambda: peaks(args.quick),
-        "network": lambda: train(set(found), args.quick),
+        "compete": lambda: compete(found, effort),
+        "sweep": lambda: sweep(effort),
+        "stream": lambda: stream(effort),
+        "overhead": lambda: overhead(effort),
+        "memory": lambda: peaks(effort),
+        "network": lambda: train(set(found), effort),
     }
     rows: list[Row] = []
     for name, part in parts.items():
@@ -237,6 +270,8 @@ def main() -> None:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             write_text(args.out.with_suffix(".json"), json.dumps(about | {"rows": [asdict(row) for row in rows]}, indent=1))
             write_text(args.out.with_suffix(".md"), table(rows))
+    if args.page:
+        write_page(args.page, about, rows)
     failed = [row for row in rows if row.holds is False]
     print(f"{len(rows)} rows, {len(failed)} of them not as wanted; {args.out.with_suffix('.json')}, {args.out.with_suffix('.md')}")
 
