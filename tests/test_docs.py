@@ -16,7 +16,7 @@ import neurosim as ns
 from tests.pages import ROOT, blocks, broken_links, run_page, text_of
 
 MADE = ["docs/config.md", "hardware/README.md"]
-WRITTEN = [f"docs/{name}.md" for name in ("accelerate", "kernels", "neurons", "noise", "profiles", "report", "tutorial")]
+WRITTEN = [f"docs/{name}.md" for name in ("accelerate", "benchmarks", "kernels", "neurons", "noise", "profiles", "report", "tutorial")]
 PAGES = [*MADE, *WRITTEN, "CHANGELOG.md", "CONTRIBUTING.md", "README.md"]
 
 
