@@ -28,26 +28,26 @@ template <class T> NS_FN T charge(T v, T drive, const Neuron<T> &p) { return p.d
 // h from the membrane of the step before.
 template <int RESET, class T> NS_FN T before_spike(T v, T drive, bool fired_before, const Neuron<T> &p) {
     if constexpr (RESET == RESET_SOFT_NEXT_DECAYED)
-        return charge(fired_before ? v - p.reset_by : v, drive, p);
+        return charge(v - (fired_before ? p.reset_by : T(0)), drive, p);
     if constexpr (RESET == RESET_HARD_NEXT)
         return charge(fired_before ? p.v_reset : v, drive, p);
     const T h = charge(v, drive, p);
     if constexpr (RESET == RESET_SOFT_NEXT || RESET == RESET_SOFT_BOTH)
-        return fired_before ? h - p.reset_by : h;
+        return h - (fired_before ? p.reset_by : T(0));
     if constexpr (RESET == RESET_HARD_NEXT_ERASING)
         return fired_before ? p.v_reset : h;
     return h;
 }
 
-// The membrane after the step.
+// The membrane after the step. A reset by 0 changes no number, and is quicker than a choice.
 template <int RESET, class T> NS_FN T after_spike(T h, bool fired, bool fired_before, const Neuron<T> &p) {
     if constexpr (RESET == RESET_SOFT)
-        return fired ? h - p.reset_by : h;
+        return h - (fired ? p.reset_by : T(0));
     if constexpr (RESET == RESET_HARD)
         return fired ? p.v_reset : h;
     if constexpr (RESET == RESET_SOFT_BOTH) {
-        const T later = fired_before ? h + p.reset_by : h, now = fired_before ? h : h - p.reset_by;
-        return fired ? now : later;
+        const T by = fired != fired_before ? p.reset_by : T(0);
+        return h - (fired ? by : -by);
     }
     return h;
 }
@@ -90,7 +90,7 @@ NS_FN Back<T> back(T into_after, T into_spike, T slope, T slope_before, T h, T v
         out.reset_by -= fired_before ? into_h : T(0);
         by_fired = -(p.reset_by * into_h);
     } else if constexpr (RESET == RESET_SOFT_NEXT_DECAYED) {
-        start = fired_before ? v - p.reset_by : v;
+        start = v - (fired_before ? p.reset_by : T(0));
         out.reset_by = fired_before ? -into_start : T(0);
         by_fired = -(p.reset_by * into_start);
     } else if constexpr (RESET == RESET_HARD_NEXT) {
