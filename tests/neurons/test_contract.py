@@ -314,3 +314,35 @@ def test_large_steps_of_an_optimizer_leave_time_constants_positive_and_decays_be
             assert bool((tau > 0).all())
             assert bool(((decay > 0) & (decay < 1)).all())
         assert twin(drive()).isfinite().all()
+
+
+# --- other devices ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_it_moves_with_everything_it_owns(make: Make) -> None:
+    out, state = make().to("meta").run(drive().to("meta"), stream=NOISE)
+    assert {value.device.type for value in (out, *state) if isinstance(value, Tensor)} == {"meta"}
+    assert out.shape == drive().shape
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; the suite runs on the CPU everywhere else")
+@pytest.mark.kernel
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.parametrize("make", ALL)
+def test_a_gpu_gives_what_the_cpu_gives(make: Make) -> None:
+    """Spikes bit for bit, but for noise, which may differ by rounding; potentials and gradients to rounding."""
+    found = []
+    for device in ("cpu", "cuda"):
+        neuron, x = make().to(device), drive().to(device).requires_grad_()
+        out, state = neuron.run(x, stream=NOISE)
+        (out.square().sum() + state.v.sum()).backward()
+        found.append((neuron, out.cpu(), [value.grad.cpu() for value in (x, *neuron.parameters()) if value.grad is not None]))
+    (neuron, here, gradients), (_, there, others) = found
+    if getattr(neuron, "membrane_noise", 0):
+        assert (here == there).float().mean() > 0.99
+    else:
+        rounding = 1e-5 if isinstance(neuron, ns.LI) else 0.0
+        torch.testing.assert_close(here, there, rtol=rounding, atol=rounding)
+        for a, b in zip(gradients, others, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
