@@ -29,22 +29,20 @@ class LIF(Neuron[LIFState]):
 
     with :math:`a = e^{-\Delta t/\tau}`, :math:`g = r\,(1-a)`, :math:`b = v_\mathrm{leak}\,(1-a)`, and the reset that ``reset`` names:
 
-    ===================== ========================================== ================================
-    reset                 :math:`h_t`                                :math:`v_t`
-    ===================== ========================================== ================================
-    ``soft``              :math:`a v + g x + b`                      :math:`h - \rho s`
-    ``hard``              :math:`a v + g x + b`                      ``v_reset`` where s, else h
-    ``none``              :math:`a v + g x + b`                      h
-    ``soft_next``         :math:`a v + g x + b - \rho r`             h
-    ``soft_next_decayed`` :math:`a (v - \rho r) + g x + b`           h
-    ``hard_next``         :math:`a (v_\mathrm{reset}` where r, else  h
-                          :math:`v) + g x + b`
-    ``hard_next_erasing`` ``v_reset`` where r, else                  h
-                          :math:`a v + g x + b`
-    ``soft_both``         :math:`a v + g x + b - \rho r`             :math:`h - \rho (s - r)`
-    ===================== ========================================== ================================
+    ===================== ================================================== ================================
+    reset                 :math:`h_t`                                        :math:`v_t`
+    ===================== ================================================== ================================
+    ``soft``              a v + g x + b                                      h − ρ s
+    ``hard``              a v + g x + b                                      ``v_reset`` where s, else h
+    ``none``              a v + g x + b                                      h
+    ``soft_next``         a v + g x + b − ρ q                                h
+    ``soft_next_decayed`` a (v − ρ q) + g x + b                              h
+    ``hard_next``         a (``v_reset`` where q, else v) + g x + b          h
+    ``hard_next_erasing`` ``v_reset`` where q, else a v + g x + b            h
+    ``soft_both``         a v + g x + b − ρ q                                h − ρ (s − q)
+    ===================== ================================================== ================================
 
-    Here v is the potential before the step, and r says whether it lies at or above the threshold. All but the first three exist for
+    Here v is the potential before the step, and q says whether it lies at the threshold or beyond. All but the first three exist for
     equality with other libraries: snnTorch's ``Leaky`` is ``soft_next``, or ``soft_both`` without delay.
 
     Args:
