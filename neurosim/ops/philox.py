@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError
+from neurosim.ops import native
 from neurosim.ops.library import define
 
 _MASK = 0xFFFFFFFF
@@ -32,6 +34,8 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 WORDS = 4  #: of a block
+GAUSSIAN, UNIT = 1, 5  #: codes of ``Noise`` in csrc/philox.h
+STORAGE = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}  #: codes of csrc/storage.h
 _CHUNK_BLOCKS = 1 << 18  #: blocks a pass: bounds the working memory to a few tens of MiB
 
 Word = int | Tensor
@@ -83,9 +87,15 @@ def encode(key: Key, counter: tuple[Word, Word, Word], tensors: list[Tensor], de
         ConfigError: A word is out of range.
     """
     words = [key[0], key[1]]
+    compiling = torch.compiler.is_compiling()  # then a number must not become a constant of the code
     for word in counter:
         if isinstance(word, Tensor):
-            tensors.append(word if word.device == device else word.to(device))
+            if word.dim():
+                raise ConfigError(f"random numbers: chip, draw and call must be single numbers, got shape {tuple(word.shape)}")
+            tensors.append(word.to(device, torch.int64))
+            words.append(-len(tensors))
+        elif compiling:
+            tensors.append(torch.full((), word, dtype=torch.int64, device=device))
             words.append(-len(tensors))
         elif 0 <= word <= _MASK:
             words.append(word)
@@ -117,7 +127,7 @@ def drawn(
             w0, w1, w2, w3 = philox4x32((index, counter[0], counter[1], counter[2]), key)
             parts.append(torch.stack([*pairs(w0, w1, compute), *pairs(w2, w3, compute)], -1))
         flat = parts[0].flatten() if len(parts) == 1 else torch.cat(parts).flatten()
-        return flat[skip : skip + count].reshape(tuple(shape)).to(dtype)
+        return flat[skip : skip + count].clone().reshape(tuple(shape)).to(dtype)
 
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
@@ -135,12 +145,18 @@ def _normal_pairs(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
     return radius * angle.cos(), radius * angle.sin()
 
 
-def _uniform(shape: list[int], words: list[int], tensors: list[Tensor], offset: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return drawn(shape, words, tensors, offset, False, dtype, device)
+_fill = native.entry("random_fill", "PqqqqqqqqqqPPP")
 
 
-def _normal(shape: list[int], words: list[int], tensors: list[Tensor], offset: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    return drawn(shape, words, tensors, offset, True, dtype, device)
+def _draw(
+    noise: int, shape: list[int], words: list[int], tensors: list[Tensor], offset: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    if device.type == "cpu" and native.wanted():
+        out = torch.empty(shape, dtype=dtype)
+        counters = [tensor.data_ptr() for tensor in tensors] + [0] * (3 - len(tensors))
+        _fill(out.data_ptr(), STORAGE[dtype], noise, offset, out.numel(), torch.get_num_threads(), *words, *counters)
+        return out
+    return drawn(shape, words, tensors, offset, noise == GAUSSIAN, dtype, device)
 
 
 def _fake(shape: list[Any], words: list[int], tensors: list[Tensor], offset: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -148,5 +164,5 @@ def _fake(shape: list[Any], words: list[int], tensors: list[Tensor], offset: Any
 
 
 _ARGUMENTS = "(SymInt[] shape, int[] words, Tensor[] tensors, SymInt offset, ScalarType dtype, Device device) -> Tensor"
-philox_uniform = define("philox_uniform" + _ARGUMENTS, _uniform, _fake)
-philox_normal = define("philox_normal" + _ARGUMENTS, _normal, _fake)
+philox_uniform = define("philox_uniform" + _ARGUMENTS, partial(_draw, UNIT), _fake)
+philox_normal = define("philox_normal" + _ARGUMENTS, partial(_draw, GAUSSIAN), _fake)
