@@ -13,6 +13,8 @@ from neurosim.random import Stream, permutation, philox4x32, stream
 
 LIKE = torch.empty(0)
 
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("implementation")]
+
 
 @pytest.mark.parametrize(
     ("counter", "key", "expected"),
@@ -72,6 +74,7 @@ def test_uniforms_stay_inside_the_open_interval_in_every_type() -> None:
 
 
 def test_the_largest_word_gives_a_uniform_below_one_and_a_finite_normal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEUROSIM_NATIVE", "off")
     full = torch.full((1,), 0xFFFFFFFF)
     monkeypatch.setattr("neurosim.ops.philox.philox4x32", lambda counter, key: (full, full, full, full))
     assert stream(0, "x").uniform((4,), like=LIKE).max() < 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,7 +42,7 @@ def instruction_set(request: pytest.FixtureRequest, kernels: None, monkeypatch: 
     other = found._replace(instruction_set=chosen)
     monkeypatch.setattr(native, "library", lambda: other)
     monkeypatch.setattr(native, "_function", native._function.__wrapped__)
-    return chosen
+    return str(chosen)
 
 
 def same(kernel: Tensor, reference: Tensor, normal: bool) -> bool:
@@ -133,8 +133,8 @@ class Sweep:
 
 
 @pytest.fixture(scope="module")
-def sweep(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sweep]:
-    yield Sweep(tmp_path_factory.mktemp("sweep"))
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    return Sweep(tmp_path_factory.mktemp("sweep"))
 
 
 @needs_compiler
@@ -145,7 +145,7 @@ def test_every_uniform_number_is_that_of_the_reference(sweep: Sweep) -> None:
 
 @needs_compiler
 def test_every_normal_number_is_that_of_the_reference_to_a_millionth(sweep: Sweep) -> None:
-    """With z = r c, an error of r relative to max(r, 1) and one of c relative to max(|c|, 1 / r_max) are errors of z relative to max(1, |z|).
+    """With z = r c, errors of r relative to max(r, 1) and of c relative to max(|c|, 1 / r_max) are errors of z relative to max(1, |z|).
 
     All 2⁴⁸ pairs of a radius and an angle are covered by all radii and all angles, and both products are rounded once.
     """
