@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError
-from neurosim.ops import native
+from neurosim.ops import cuda, native
+from neurosim.ops.cuda_cache import Kernel
 from neurosim.ops.library import define
 
 _MASK = 0xFFFFFFFF
@@ -145,18 +146,28 @@ def _normal_pairs(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
     return radius * angle.cos(), radius * angle.sin()
 
 
-_fill = native.entry("random_fill", "PqqqqqqqqqqPPP")
+_FIELDS = "PqqqqqqqqqqPPP"  #: RandomFields of csrc/philox.h
+_THREADS = 128  #: of a block on CUDA; each draws a block of four numbers
+_fill = native.entry("random_fill", _FIELDS)
+_pack = native.packer(_FIELDS)
 
 
 def _draw(
     noise: int, shape: list[int], words: list[int], tensors: list[Tensor], offset: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    if device.type == "cpu" and native.wanted():
-        out = torch.empty(shape, dtype=dtype)
-        counters = [tensor.data_ptr() for tensor in tensors] + [0] * (3 - len(tensors))
-        _fill(out.data_ptr(), STORAGE[dtype], noise, offset, out.numel(), torch.get_num_threads(), *words, *counters)
-        return out
-    return drawn(shape, words, tensors, offset, noise == GAUSSIAN, dtype, device)
+    on_cuda = cuda.available(device)
+    if not on_cuda and not (device.type == "cpu" and native.wanted()):
+        return drawn(shape, words, tensors, offset, noise == GAUSSIAN, dtype, device)
+    out = torch.empty(shape, dtype=dtype, device=device)
+    counters = [tensor.data_ptr() for tensor in tensors] + [0] * (3 - len(tensors))
+    fields = (out.data_ptr(), STORAGE[dtype], noise, offset, out.numel(), torch.get_num_threads(), *words, *counters)
+    if on_cuda:
+        kernel = Kernel("philox.cu", "random_fill", (("NS_STORED", cuda.STORED[dtype]), ("NS_NOISE", str(noise))))
+        threads = -(-(offset % WORDS + out.numel()) // WORDS)
+        cuda.launch(kernel, -(-threads // _THREADS), _THREADS, _pack(*fields), device)
+    else:
+        _fill(*fields)
+    return out
 
 
 def _fake(shape: list[Any], words: list[int], tensors: list[Tensor], offset: Any, dtype: torch.dtype, device: torch.device) -> Tensor:
