@@ -6,13 +6,20 @@ row-major whatever the layout of ``x``, since random numbers are counted in that
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.autograd.function import _SingleLevelFunction
+from torch.nn import Parameter
 
+from neurosim.ops import native
 from neurosim.ops import quantize_reference as reference
 from neurosim.ops.library import define, in_turn
+from neurosim.ops.philox import STORAGE
 from neurosim.ops.quantize_plan import GENERAL, KEEP, MASKED
 
 _OPERANDS = "".join(
@@ -20,12 +27,70 @@ _OPERANDS = "".join(
     for name in ("limit_low", "limit_high", "level_low", "level_high", "before_scale", "after_scale", "before_noise", "after_noise")
 )
 _SETTINGS = "Tensor[] counters, int[] plan, float[] numbers"
+_ZEROS = [[0] * count for count in range(19)]
+_NO_LAYOUT = [1, 1, 0, 1, 1, 1, 1]  #: of the fields inner … noise_count, where there are no operands
+_FIELDS = "P" * 18 + "q" * 28 + "d" * 9
+_forward_kernel = native.entry("quantize_forward", _FIELDS + "PP")
+_mask_kernel = native.entry("quantize_mask_backward", "PPPqqq")
+_general_kernel = native.entry("quantize_backward", _FIELDS + "PPPqq")
 _AFTER_X = 11  #: arguments of ``quantize`` after the first
 
 
 def _forward(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     *operands, counters, plan, numbers = args
-    return reference.forward(x, operands, counters, plan, numbers)
+    keep = plan[0] & KEEP
+    if not x.is_cpu or not native.wanted() or not x.numel():
+        return reference.forward(x, operands, counters, plan, numbers)
+    x = x.contiguous()
+    y, mask = torch.empty_like(x), torch.empty(x.shape if keep else 0, dtype=torch.bool)
+    fields, _kept = _fields(x, operands, counters, plan, numbers)
+    _forward_kernel(*fields, y.data_ptr(), mask.data_ptr() if keep else 0)
+    return y, mask
+
+
+def _fields(
+    x: Tensor, operands: Sequence[Tensor | None], counters: list[Tensor], plan: list[int], numbers: list[float]
+) -> tuple[list[float], list[Tensor]]:
+    """``QuantizeFields`` of csrc/cpu_quantize_rows.h, and the tensors that must live until they have been used."""
+    kept: list[Tensor] = []
+    fields: list[float] = [x.data_ptr()]
+    layout = _NO_LAYOUT
+    if any(operand is not None for operand in operands):
+        pointers, layout = _operand_fields(x, operands, plan[1], kept)
+        fields += pointers
+    else:
+        fields += _ZEROS[8]
+    fields += [counter.data_ptr() for counter in counters]
+    fields += _ZEROS[9 - len(counters)]
+    fields += (x.numel(), STORAGE[x.dtype], torch.get_num_threads(), *layout)
+    return fields + plan + _ZEROS[18 - len(plan)] + numbers, kept
+
+
+def _operand_fields(x: Tensor, operands: Sequence[Tensor | None], axis: int, kept: list[Tensor]) -> tuple[list[int], list[int]]:
+    pointers, layout, along = [0] * 8, [1] * 4, 0
+    for index, operand in enumerate(operands):
+        if operand is None:
+            continue
+        if index >= reference.GRADIENTS:
+            operand, layout[index - 6], layout[index - 4] = _periodic(operand, x)
+        elif operand.numel() > 1:
+            along |= 1 << index
+        kept.append(operand.contiguous())
+        pointers[index] = kept[-1].data_ptr()
+    inner, channels = (math.prod(x.shape[axis + 1 :]) if axis < -1 else 1, x.shape[axis]) if axis else (1, 1)
+    return pointers, [inner, channels, along, *layout]
+
+
+def _periodic(noise: Tensor, x: Tensor) -> tuple[Tensor, int, int]:
+    """A noise tensor of which element ``i // inner % count`` belongs to element ``i`` of the signal, with those two numbers."""
+    if noise.shape == x.shape:
+        return noise, 1, noise.numel()
+    shape = [1] * (x.dim() - noise.dim()) + list(noise.shape)
+    own = [axis for axis, size in enumerate(shape) if size > 1] or [0]
+    first, end = own[0], own[-1] + 1
+    if noise.numel() == 1 or shape[first:end] == list(x.shape[first:end]):
+        return noise, math.prod(x.shape[end:]), noise.numel()
+    return noise.expand(x.shape), 1, x.numel()
 
 
 def _forward_fake(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
@@ -37,7 +102,12 @@ def _like(x: Tensor) -> Tensor:
 
 
 def _masked(grad: Tensor, mask: Tensor) -> Tensor:
-    return torch.where(mask, grad, 0.0).contiguous()
+    if not grad.is_cpu or not native.wanted():
+        return torch.where(mask, grad, 0.0).contiguous()
+    grad, mask = grad.contiguous(), mask.contiguous()
+    out = torch.empty_like(grad)
+    _mask_kernel(grad.data_ptr(), mask.data_ptr(), out.data_ptr(), grad.numel(), grad.element_size(), torch.get_num_threads())
+    return out
 
 
 def _masked_fake(grad: Tensor, mask: Tensor) -> Tensor:
@@ -46,7 +116,13 @@ def _masked_fake(grad: Tensor, mask: Tensor) -> Tensor:
 
 def _general(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     *operands, counters, plan, numbers, needs = args
-    return reference.backward(grad, x, operands, counters, plan, numbers, needs)
+    if not x.is_cpu or not native.wanted() or not x.numel():
+        return reference.backward(grad, x, operands, counters, plan, numbers, needs)
+    x, grad = x.contiguous(), grad.contiguous()
+    to_x, sums = _general_fake(grad, x, *args)
+    fields, _kept = _fields(x, operands, counters, plan, numbers)
+    _general_kernel(*fields, grad.data_ptr(), to_x.data_ptr() if needs & 1 else 0, sums.data_ptr(), sums.shape[1], needs)
+    return to_x, sums
 
 
 def _general_fake(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
@@ -108,3 +184,46 @@ quantize = define(
     backward=_backward,
     vmap=_batched,
 )
+
+
+class _Masked(_SingleLevelFunction):
+    """``neurosim::quantize`` past the dispatcher, where its derivative is 1, or 1 and 0."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, args: tuple[Any, ...]) -> Tensor:
+        y, mask = _forward(x, *args)
+        if args[9][0] & KEEP:
+            ctx.save_for_backward(mask)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        if not ctx.saved_tensors:
+            return grad, None
+        return (_mask_backward if torch.is_grad_enabled() else _masked)(grad, *ctx.saved_tensors), None
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether nothing traces or transforms the call, or watches what it calls."""
+    return (
+        not torch.compiler.is_dynamo_compiling()
+        and (type(x) is Tensor or type(x) is Parameter)
+        and not torch._C._are_functorch_transforms_active()
+        and not torch._C._len_torch_dispatch_stack()
+        and not torch._C._len_torch_function_stack()
+        and torch._C._get_tracing_state() is None
+        and forward_ad._current_level < 0
+        and not x.is_meta
+    )
+
+
+def call(x: Tensor, *args: Any) -> Tensor:
+    """The op without its mask, by the shortest way that there is here; arguments as of the op."""
+    flags = args[9][0]
+    if not _plain(x) or (flags & GENERAL and torch.is_grad_enabled()):
+        result: Tensor = quantize(x, *args)[0]
+    elif x.requires_grad and torch.is_grad_enabled():
+        result = _Masked.apply(x, args)  # type: ignore[attr-defined]  # torch does not list it
+    else:
+        result = _forward(x, *args)[0]
+    return result

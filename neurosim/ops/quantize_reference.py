@@ -131,7 +131,12 @@ def _with_error(x: Tensor, noise: Tensor | None, plan: ErrorPlan, scale: Value) 
     error = noise * scale
     if plan.growth == "additive":
         return x + error
-    return x + error * (x.abs() if plan.growth == "proportional" else x.abs().sqrt())
+    return x + error * (x.abs() if plan.growth == "proportional" else _root(x))
+
+
+def _root(x: Tensor) -> Tensor:
+    """The square root of the size; torch's own in float32 is not always the nearest number."""
+    return x.abs().double().sqrt().to(x.dtype)
 
 
 def _most(x: Tensor, low: Value) -> Tensor:
@@ -148,7 +153,8 @@ def _grid(operands: Operands, plan: Plan, numbers: Numbers, x: Tensor) -> Grid:
         return Grid(numbers.steps_per_unit, numbers.shift, numbers.unit, numbers.low, numbers.high, numbers.shift != 0)
     low, high = (_each(bound, 0.0, plan, x) for bound in operands[2:4])
     low64, high64 = torch.as_tensor(low).double(), torch.as_tensor(high).double()
-    p = (plan.levels - 1) / torch.where(high64 > low64, high64 - low64, torch.nan)  # bounds that have crossed give NaN, not a guess
+    span = torch.where(high64 > low64, high64 - low64, torch.nan)  # bounds that have crossed give NaN, not a guess
+    p = torch.full_like(span, plan.levels - 1) / span  # a number over a tensor would be rounded twice
     origin = low64 * p
     first = (origin - 0.5).ceil()
     return Grid(p.to(x.dtype), (origin - first).to(x.dtype), (1 / p).to(x.dtype), low, high, True, first.to(x.dtype))
@@ -220,7 +226,7 @@ def _error_slope(g: Tensor, x: Tensor, noise: Tensor | None, plan: ErrorPlan, sc
     error = noise * scale
     if plan.growth == "proportional":
         return g * (1 + error * x.sign()), g * (noise * x.abs())
-    root = x.abs().sqrt()
+    root = _root(x)
     return g * torch.where(root > 0, 1 + error * x.sign() * (0.5 / root), 1.0), g * (noise * root)
 
 
