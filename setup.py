@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("neurosim/csrc")
-ONCE = ["parallel.cpp"]  #: compiled once
+ONCE = ["pages.cpp", "parallel.cpp"]  #: compiled once
 PER_SET = ["cpu_random.cpp", "cpu_quantize.cpp", "cpu_neurons.cpp"]  #: compiled for every instruction set
 
 UNIX = [

@@ -19,13 +19,17 @@ from collections.abc import Callable
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from neurosim.errors import ConfigError, RunError, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VARIABLE = "NEUROSIM_NATIVE"
 MODES = ("auto", "off", "require")
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+_LARGE = 8 << 20  #: bytes from which memory usually comes from the system anew
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -106,6 +110,16 @@ def entry(name: str, layout: str) -> Callable[..., None]:
             raise RunError(f"kernel {name}: it refused its arguments (code {code}); this is an error of neurosim's own, please report it")
 
     return call
+
+
+def large_pages(memory: Tensor) -> Tensor:
+    """The tensor, its memory marked for large pages if it is large: writing it for the first time is then several times quicker.
+
+    A hint to the system that changes no value; only for tensors on the CPU, where there is a library of kernels.
+    """
+    if memory.nbytes >= _LARGE and (handle := library().handle) is not None:
+        handle.neurosim_large_pages(ctypes.c_uint64(memory.data_ptr()), ctypes.c_uint64(memory.nbytes))
+    return memory
 
 
 def packer(layout: str) -> Callable[..., bytes]:
