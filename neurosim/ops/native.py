@@ -115,9 +115,9 @@ def entry(name: str, layout: str) -> Callable[..., None]:
 def large_pages(memory: Tensor) -> Tensor:
     """The tensor, its memory marked for large pages if it is large: writing it for the first time is then several times quicker.
 
-    A hint to the system that changes no value; only for tensors on the CPU, where there is a library of kernels.
+    A hint to the system that changes no value; nothing happens on other devices.
     """
-    if memory.nbytes >= _LARGE and (handle := library().handle) is not None:
+    if memory.nbytes >= _LARGE and memory.is_cpu and (handle := library().handle) is not None:
         handle.neurosim_large_pages(ctypes.c_uint64(memory.data_ptr()), ctypes.c_uint64(memory.nbytes))
     return memory
 

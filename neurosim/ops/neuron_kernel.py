@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neurosim.ops import cuda, native, neuron_cuda
+from neurosim.ops.native import large_pages
 from neurosim.ops.neuron_arguments import Parameters
 from neurosim.ops.neuron_call import Call, Outputs
 from neurosim.ops.neuron_layout import Order, compute_dtype, memory_order, sequence_like, state_like, sums_like, unit_order
@@ -45,8 +46,8 @@ def forward(call: Call) -> Outputs:
         v, current = state_like(x).copy_(out.v), state_like(x).copy_(out.current) if call.synapse else out.current
         spikes, record = (sequence_like(x).copy_(part) if part.dim() == x.dim() else part for part in (out.spikes, out.record))
         return Outputs(spikes, current, v, record)
-    spikes = sequence_like(x) if call.settings[3] else x.new_empty(0)
-    record = sequence_like(x) if call.settings[4] else x.new_empty(0)
+    spikes = large_pages(sequence_like(x)) if call.settings[3] else x.new_empty(0)
+    record = large_pages(sequence_like(x)) if call.settings[4] else x.new_empty(0)
     current = state_like(x) if call.synapse else x.new_empty(0)
     v = state_like(x)
     if units := v.numel():
@@ -71,7 +72,7 @@ def backward(
         grad_x, grad_current, grad_v, sums = backward(grads, call._replace(x=x.contiguous()), needs)
         ordered = state_like(x).copy_(grad_current) if call.synapse else grad_current
         return sequence_like(x).copy_(grad_x), ordered, state_like(x).copy_(grad_v), sums_like(x, needs.bit_count()).copy_(sums)
-    grad_x, grad_v = sequence_like(x), state_like(x)
+    grad_x, grad_v = large_pages(sequence_like(x)), state_like(x)
     grad_current = state_like(x) if call.synapse else x.new_empty(0)
     sums = sums_like(x, needs.bit_count())
     if units := grad_v.numel():
