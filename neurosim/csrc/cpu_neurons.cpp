@@ -4,26 +4,25 @@
 #include "parallel.h"
 
 #include <atomic>
+#include <type_traits>
 
 using namespace NEUROSIM_SET;
 
 namespace {
 
-constexpr int64_t WIDTH = 512;               // a forward block: parameters, state and rows fit the first cache
-constexpr int64_t COURSE_BYTES = 256 * 1024; // a backward block: its course fits the second
+constexpr int64_t FORWARD_ROWS = 4;
 
-template <class T> bool forward_task(const ForwardArgs &a, const Partition &cut, int64_t task) {
+template <bool SAME, class T> bool forward_blocks(const ForwardArgs &a, const Partition &cut, int64_t from, int64_t to) {
     const Run &run = a.run;
-    Scratch<T> scratch(PARAMETERS + 7, cut.width);
+    Scratch<T> scratch(Layer<SAME, T>::ROWS + Feed<T>::ROWS + FORWARD_ROWS, cut.width);
     if (!scratch.ok())
         return false;
-    Layer<T> layer(run, scratch);
+    const Layer<SAME, T> layer(run, scratch);
     const Feed<T> feed(run, scratch);
-    T *const out_row = scratch.rows(1);
-    T *const rest = scratch.row_of(0), *const v_row = scratch.rows(1), *const i_row = scratch.rows(1);
-    const Stepper<T> step = stepper<T>(static_cast<int>(run.reset), run.strict, true);
-    for (int64_t block = cut.first_block(task); block < cut.first_block(task + 1); ++block) {
-        const int64_t first = block * cut.width, n = run.units - first < cut.width ? run.units - first : cut.width;
+    T *const out_row = scratch.rows(1), *const rest = scratch.row_of(0), *const v_row = scratch.rows(1), *const i_row = scratch.rows(1);
+    const Stepper<T> step = stepper<SAME, T>(run.reset, run.strict, true);
+    for (int64_t block = from; block < to; ++block) {
+        const int64_t first = cut.first(block), n = cut.count(block);
         layer.fill(first, n);
         T *const v_after = static_cast<T *>(a.v_after) + first, *const i_after = static_cast<T *>(a.i_after) + first;
         const T *v = run.v ? static_cast<const T *>(run.v) + first : rest, *i = run.i ? static_cast<const T *>(run.i) + first : rest;
@@ -33,11 +32,11 @@ template <class T> bool forward_task(const ForwardArgs &a, const Partition &cut,
             const T *drive = feed.input(t, first, n);
             if (run.synapse) {
                 T *next = last ? i_after : i_row;
-                synapse_row(n, layer.syn_decay, layer.w_in, drive, i, next);
+                synapse_row<SAME>(n, layer.syn_decay, layer.w_in, drive, i, next);
                 drive = i = next;
             }
             T *next = last ? v_after : v_row, *spikes = a.spikes ? row_out(a.spikes, at, run.storage, out_row) : out_row;
-            step({n, layer.p, v, drive, feed.membrane(t, first, n), next, spikes});
+            step({n, layer.p, v, drive, SAME ? rest : feed.membrane(t, first, n), next, spikes, run.strict != 0, true});
             v = next;
             if (a.spikes)
                 row_done(a.spikes, at, run.storage, spikes, n);
@@ -53,36 +52,51 @@ template <class T> bool forward_task(const ForwardArgs &a, const Partition &cut,
     return true;
 }
 
-template <class T> bool forward(const ForwardArgs &a) {
-    const Partition cut(a.run.units, a.run.steps, a.run.threads, WIDTH);
-    std::atomic<bool> done{true};
-    parallel_tasks(cut.tasks, a.run.threads, [&](int64_t task) {
-        if (!forward_task<T>(a, cut, task))
-            done = false;
-    });
-    return done;
+template <bool SAME, class T> bool backward_blocks(const BackwardArgs &a, const Partition &cut, int64_t from, int64_t to) {
+    const Needs needs(a);
+    const Segments segments(needs, a.run.steps, cut.width, sizeof(T));
+    Backward<SAME, T> work(a, needs, segments, cut.width);
+    if (!work.ok())
+        return false;
+    for (int64_t block = from; block < to; ++block)
+        work.block(cut.first(block), cut.count(block));
+    return true;
 }
 
-template <class T> bool backward(const BackwardArgs &a) {
-    const Needs needs(a);
-    const int64_t course = needs.rows * a.run.steps * static_cast<int64_t>(sizeof(T));
-    const Partition cut(a.run.units, a.run.steps, a.run.threads, course * WIDTH <= COURSE_BYTES ? WIDTH : COURSE_BYTES / course);
+// Blocks in tasks of several, each with one scratch; a few tasks for each thread, so that a slow one does not keep the others waiting.
+template <class Body> int32_t shared_out(const Partition &cut, Body &&body) {
+    const int64_t most = cut.threads == 1 ? 1 : cut.threads * 4, tasks = cut.blocks < most ? cut.blocks : most;
     std::atomic<bool> done{true};
-    parallel_tasks(cut.tasks, a.run.threads, [&](int64_t task) {
-        Backward<T> work(a, needs, cut.width);
-        if (!work.ok()) {
+    parallel_tasks(tasks, cut.threads, [&](int64_t task) {
+        if (!body(cut.blocks * task / tasks, cut.blocks * (task + 1) / tasks))
             done = false;
-            return;
-        }
-        for (int64_t block = cut.first_block(task); block < cut.first_block(task + 1); ++block)
-            work.block(block * cut.width);
     });
-    return done;
+    return done ? 0 : 1;
+}
+
+template <class T> int32_t forward(const ForwardArgs &a) {
+    const Partition cut(a.run, std::is_same_v<T, float>, 0);
+    return shared_out(cut, [&](int64_t from, int64_t to) {
+        if constexpr (std::is_same_v<T, float>)
+            if (cut.same)
+                return forward_blocks<true, T>(a, cut, from, to);
+        return forward_blocks<false, T>(a, cut, from, to);
+    });
+}
+
+template <class T> int32_t backward(const BackwardArgs &a) {
+    const Partition cut(a.run, std::is_same_v<T, float> && a.needs == 0, 0);
+    return shared_out(cut, [&](int64_t from, int64_t to) {
+        if constexpr (std::is_same_v<T, float>)
+            if (cut.same)
+                return backward_blocks<true, T>(a, cut, from, to);
+        return backward_blocks<false, T>(a, cut, from, to);
+    });
 }
 
 } // namespace
 
 // Both return 1 if there is no memory for the scratch.
-NS_ENTRY(neurons_forward)(const ForwardArgs *a) { return !(a->run.storage == FLOAT64 ? forward<double>(*a) : forward<float>(*a)); }
+NS_ENTRY(neurons_forward)(const ForwardArgs *a) { return a->run.storage == FLOAT64 ? forward<double>(*a) : forward<float>(*a); }
 
-NS_ENTRY(neurons_backward)(const BackwardArgs *a) { return !(a->run.storage == FLOAT64 ? backward<double>(*a) : backward<float>(*a)); }
+NS_ENTRY(neurons_backward)(const BackwardArgs *a) { return a->run.storage == FLOAT64 ? backward<double>(*a) : backward<float>(*a); }

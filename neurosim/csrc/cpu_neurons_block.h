@@ -1,4 +1,4 @@
-// A run of neurons over a sequence on the CPU: what it is given, and its scratch memory.
+// How neurons are cut into blocks, and what a block needs: scratch memory, parameters, input and noise.
 #pragma once
 
 #include "cpu_neurons_rows.h"
@@ -9,24 +9,53 @@
 
 namespace NEUROSIM_SET {
 
-// Values of parameter k for neurons first … first + n - 1.
-template <class T> void expand(const Run &run, int64_t k, int64_t first, int64_t n, T *out) {
-    const T *values = static_cast<const T *>(run.values[k]);
-    const int64_t channels = run.channels[k], inner = run.inner[k];
-    int64_t channel = first / inner % channels, left = inner - first % inner;
-    for (int64_t j = 0; j < n;) {
-        const int64_t end = j + left < n ? j + left : n;
-        for (const T value = values[channel]; j < end; ++j)
-            out[j] = value;
-        channel = channel + 1 == channels ? 0 : channel + 1;
-        left = inner;
+constexpr int64_t LINE = 16;            // numbers of a cache line: blocks begin at multiples where they can
+constexpr int64_t WIDE = 2048;          // a block of equal neurons; the wider, the fewer times a page of memory is come back to
+constexpr int64_t NARROW = 512;         // a block with arrays of parameters, which fit the first cache together
+constexpr int64_t WORTH_A_BLOCK = 128;  // fewer equal neighbours are treated as varied
+constexpr int64_t WORTH_THREADS = 1 << 14; // numbers; waking threads takes longer than fewer steps
+
+// Blocks of consecutive neurons. If parameters are the same for `run` neighbours, no block goes across such a run.
+class Partition {
+  public:
+    bool same; // the neurons of a block have the same parameters
+    int64_t threads;
+    int64_t width, blocks;
+
+    // at_most: how wide a block may be, 0 for as wide as is good.
+    Partition(const Run &run, bool can_be_same, int64_t at_most) : units(run.units), length(0) {
+        for (int64_t k = 0; k < PARAMETERS; ++k)
+            if (run.channels[k] > 1)
+                length = common(run.inner[k], length);
+        const bool noisy = run.input_noise != 0 || run.membrane_noise != 0;
+        same = can_be_same && !noisy && (length == 0 || length >= WORTH_A_BLOCK);
+        if (!same || length == 0)
+            length = units;
+        const int64_t most = at_most ? at_most : same ? WIDE : NARROW;
+        threads = units * run.steps < WORTH_THREADS ? 1 : run.threads;
+        const int64_t used = length < units ? 1 : threads;
+        const int64_t wanted = (length + most * used - 1) / (most * used) * used;
+        width = ((length + wanted - 1) / wanted + LINE - 1) / LINE * LINE;
+        pieces = (length + width - 1) / width;
+        blocks = (units + length - 1) / length * pieces;
     }
-}
+
+    int64_t first(int64_t block) const { return block / pieces * length + block % pieces * width; }
+    int64_t count(int64_t block) const {
+        const int64_t left = length - block % pieces * width;
+        return left < width ? left : width;
+    }
+
+  private:
+    int64_t units, length, pieces;
+
+    static int64_t common(int64_t a, int64_t b) { return b == 0 ? a : common(b, a % b); }
+};
 
 // Rows of a block's width, aligned to cache lines.
 template <class T> class Scratch {
   public:
-    Scratch(int64_t rows, int64_t width) : width_(width), memory_(malloc(rows * width * sizeof(T) + 64)) {
+    Scratch(int64_t rows, int64_t width) : width_(width), memory_(malloc(static_cast<size_t>(rows * width) * sizeof(T) + 64)) {
         next_ = reinterpret_cast<T *>((reinterpret_cast<uintptr_t>(memory_) + 63) & ~uintptr_t{63});
     }
     ~Scratch() { free(memory_); }
@@ -52,9 +81,55 @@ template <class T> class Scratch {
     T *next_;
 };
 
-// The input of a block, and the noise on its membranes: converted, drawn.
+// The parameters of the block at hand, one row each, or one number each if its neurons are the same.
+template <bool SAME, class T> class Layer {
+  public:
+    static constexpr int64_t ROWS = PARAMETERS;
+    Neurons<T> p;
+    T *syn_decay, *w_in;
+
+    Layer(const Run &given, Scratch<T> &scratch) : run(given) {
+        for (int64_t k = 0; k < PARAMETERS; ++k) {
+            const T number = k == BIAS && run.numbers[k] == 0 ? T(-0.0) : static_cast<T>(run.numbers[k]);
+            const T value = run.channels[k] == 1 ? *static_cast<const T *>(run.values[k]) : number;
+            rows[k] = SAME ? scratch.rows(1) : scratch.row_of(value);
+            if (SAME && scratch.ok())
+                *rows[k] = value;
+        }
+        p = {rows[0], rows[1], run.follows ? rows[1] : rows[2], rows[3], rows[4], rows[5], rows[6]};
+        syn_decay = rows[7];
+        w_in = rows[8];
+    }
+
+    void fill(int64_t first, int64_t n) const {
+        for (int64_t k = 0; k < PARAMETERS; ++k)
+            if (run.channels[k] > 1)
+                expand(k, first, SAME ? 1 : n);
+    }
+
+  private:
+    const Run &run;
+    T *rows[PARAMETERS];
+
+    void expand(int64_t k, int64_t first, int64_t n) const {
+        const T *values = static_cast<const T *>(run.values[k]);
+        const int64_t channels = run.channels[k], inner = run.inner[k];
+        int64_t channel = first / inner % channels, left = inner - first % inner;
+        for (int64_t j = 0; j < n;) {
+            const int64_t end = j + left < n ? j + left : n;
+            for (const T value = values[channel]; j < end; ++j)
+                rows[k][j] = value;
+            channel = channel + 1 == channels ? 0 : channel + 1;
+            left = inner;
+        }
+    }
+};
+
+// The input of a block and the noise on its membranes: converted, drawn.
 template <class T> class Feed {
   public:
+    static constexpr int64_t ROWS = 3;
+
     Feed(const Run &given, Scratch<T> &scratch)
         : run(given), x_row(scratch.rows(1)), noise_row(scratch.rows(1)), membrane_row(scratch.row_of(T(-0.0))),
           input_source(place(run.input_source)), membrane_source(place(run.membrane_source)), step(run.counter ? run.counter[3] : run.step) {}
@@ -91,52 +166,6 @@ template <class T> class Feed {
         }
         return source_of(fields, nullptr);
     }
-};
-
-// The parameters of the block at hand, one row each; those that are one number are written once.
-template <class T> class Layer {
-  public:
-    Neurons<T> p;
-    T *syn_decay, *w_in;
-
-    Layer(const Run &given, Scratch<T> &scratch) : run(given) {
-        for (int64_t k = 0; k < PARAMETERS; ++k) {
-            const T number = k == BIAS && run.numbers[k] == 0 ? T(-0.0) : static_cast<T>(run.numbers[k]);
-            rows[k] = scratch.row_of(run.channels[k] == 1 ? *static_cast<const T *>(run.values[k]) : number);
-        }
-        p = {rows[0], rows[1], run.follows ? rows[1] : rows[2], rows[3], rows[4], rows[5], rows[6]};
-        syn_decay = rows[7];
-        w_in = rows[8];
-    }
-
-    void fill(int64_t first, int64_t n) const {
-        for (int64_t k = 0; k < PARAMETERS; ++k)
-            if (run.channels[k] > 1)
-                expand(run, k, first, n, rows[k]);
-    }
-
-  private:
-    const Run &run;
-    T *rows[PARAMETERS];
-};
-
-// How the neurons are cut: blocks of `width`, and tasks of consecutive blocks that share one scratch.
-struct Partition {
-    int64_t width, blocks, tasks;
-
-    // widest: how wide a block may be; rows of 16 numbers fill cache lines.
-    Partition(int64_t units, int64_t steps, int64_t threads, int64_t widest) {
-        const int64_t used = units * steps < 16384 ? 1 : threads;
-        const int64_t share = ((units + used - 1) / used + 15) / 16 * 16;
-        const int64_t most = widest < 16 ? 16 : widest / 16 * 16;
-        width = share < most ? share : most;
-        width = width < 16 ? 16 : width;
-        blocks = (units + width - 1) / width;
-        const int64_t several = used == 1 ? 1 : used * 4;
-        tasks = blocks < several ? blocks : several;
-    }
-
-    int64_t first_block(int64_t task) const { return blocks * task / tasks; }
 };
 
 } // namespace NEUROSIM_SET
