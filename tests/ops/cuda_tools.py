@@ -100,9 +100,10 @@ def on_emulation(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
     return started
 
 
-def nvcc(kernel: Kernel, architecture: str) -> subprocess.CompletedProcess[str]:
+def nvcc(kernel: Kernel, architecture: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Compile the kernel with nvcc, with the options that NVRTC gets; a warning is an error."""
     macros = [f"-D{name}={value}" for name, value in kernel.definitions]
     target = Path(_folder().name) / f"k{abs(hash(kernel)):x}.{architecture}.cubin"
     command = [str(NVCC), "-cubin", f"-arch={architecture}", "-std=c++17", "--fmad=false", "-Werror", "all-warnings"]
-    return subprocess.run([*command, *macros, str(SOURCES / kernel.file), "-o", str(target)], capture_output=True, text=True, check=False)
+    command += [*options, *macros, str(SOURCES / kernel.file), "-o", str(target)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
