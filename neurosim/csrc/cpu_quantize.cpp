@@ -4,12 +4,6 @@
 
 namespace NEUROSIM_SET {
 
-struct ForwardFields {
-    QuantizeFields common;
-    void *y;
-    uint8_t *mask;
-};
-
 constexpr int64_t PIECE = 8 * BLOCK; // numbers of one task
 
 // The derivative to x is 1 where x lies within the limits and the limited x within the outer levels.

@@ -6,14 +6,6 @@
 
 namespace NEUROSIM_SET {
 
-struct BackwardFields {
-    QuantizeFields common;
-    const void *grad;
-    void *grad_x; // null if it is not wanted
-    void *sums;   // one row per operand, `columns` wide
-    int64_t columns, needs; // bit 1 + i of needs: operand i
-};
-
 template <int GROWTH, class T> inline void error_slope_row(T *g, T *to_scale, const T *x, const T *noise, const T *scale, int64_t n) {
     NS_INDEPENDENT
     for (int64_t j = 0; j < n; ++j)

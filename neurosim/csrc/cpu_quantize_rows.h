@@ -1,7 +1,7 @@
 // Blocks of neighbouring numbers through the steps of quantize.h: what the forward and the backward pass on the CPU share.
 #pragma once
 
-#include "quantize.h"
+#include "quantize_fields.h"
 #include "random_fill.h"
 #include "storage.h"
 
@@ -10,20 +10,6 @@
 #include <limits>
 
 namespace NEUROSIM_SET {
-
-// What both ops are given; see neurosim/ops/quantize_op.py.
-struct QuantizeFields {
-    const void *x;
-    const void *operands[GRADIENTS];
-    const void *noise[2];
-    const int64_t *counters[9];
-    int64_t n, storage, threads;
-    int64_t inner, channels, each; // operand i lies along the channels if bit i of each is set; channel = index / inner % channels
-    int64_t noise_inner[2], noise_count[2];
-    int64_t flags, channel, levels;
-    SourceFields words[3];
-    QuantizeNumbers numbers;
-};
 
 constexpr int64_t BLOCK = 512; // numbers at a time: a dozen rows of them stay in the first-level cache
 

@@ -23,15 +23,15 @@ struct QuantizePlan {
     int rounding, clip, grad;
 };
 
-NS_FN ErrorPlan error_plan(int64_t bits) { return {int(bits & 7), int(bits >> 3 & 3), (bits >> 5 & 1) != 0}; }
+NS_FN constexpr ErrorPlan error_plan(int64_t bits) { return {int(bits & 7), int(bits >> 3 & 3), (bits >> 5 & 1) != 0}; }
 
-NS_FN QuantizePlan quantize_plan(int64_t flags) {
+NS_FN constexpr QuantizePlan quantize_plan(int64_t flags) {
     return {error_plan(flags >> 3),      error_plan(flags >> 9),      (flags & 1) != 0,           (flags >> 15 & 1) != 0,
             (flags >> 16 & 1) != 0,      (flags >> 17 & 1) != 0,      (flags >> 18 & 1) != 0,     int(flags >> 19 & 7),
             int(flags >> 22 & 3),        int(flags >> 24 & 3)};
 }
 
-NS_FN bool draws(const ErrorPlan &error) { return error.kind != NO_NOISE && error.kind != GIVEN; }
+NS_FN constexpr bool draws(const ErrorPlan &error) { return error.kind != NO_NOISE && error.kind != GIVEN; }
 
 // The tensors in the order of the op's arguments; the first six may have a gradient.
 enum Operand : int { LIMIT_LOW, LIMIT_HIGH, LEVEL_LOW, LEVEL_HIGH, BEFORE_SCALE, AFTER_SCALE, GRADIENTS };

@@ -51,7 +51,7 @@ def _forward(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
 def _fields(
     x: Tensor, operands: Sequence[Tensor | None], counters: list[Tensor], plan: list[int], numbers: list[float]
 ) -> tuple[list[float], list[Tensor]]:
-    """``QuantizeFields`` of csrc/cpu_quantize_rows.h, and the tensors that must live until they have been used."""
+    """``QuantizeFields`` of csrc/quantize_fields.h, and the tensors that must live until they have been used."""
     kept: list[Tensor] = []
     fields: list[float] = [x.data_ptr()]
     layout = _NO_LAYOUT
