@@ -6,7 +6,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,19 @@ from torch import Tensor, nn
 from neurosim.errors import RunError
 from neurosim.hardware.chain import ChainSpec, slots
 from neurosim.hardware.fuse import Piece, run
-from neurosim.hardware.stage import STAGES, Context, Mode, Spec, Stage
+from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage
 from neurosim.random import Stream, stream
+
+
+class _Step(NamedTuple):
+    """One stage in its slot, with what every use of it needs."""
+
+    slot: str
+    spec: Spec
+    stage: Stage
+    scope: Scope
+    stream: Stream | None  #: None if it draws no random numbers
+
 
 Shapes = dict[str, Sequence[int]]  #: by path: ``input``, ``weight``, ``bias``, ``output``
 
@@ -57,9 +68,6 @@ class AnalogChain(nn.Module):
             delattr(self, name)
         self.spec = spec
         self.slots = slots(spec)
-        self.steps: dict[str, list[tuple[str, Spec]]] = {path: [] for path in ("input", "weight", "bias", "output")}
-        for slot, stage in self.slots.items():
-            self.steps[slot.split(".")[0]].append((slot, stage))
         #: short and full names of each stage's parameters
         self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
         added: Mode = "ideal" if self.modes and self.bypassed else "fresh"
@@ -76,15 +84,18 @@ class AnalogChain(nn.Module):
     def program(self, seed: int) -> None:
         """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
         self.seed = seed
-        self.streams: dict[str, Stream] = {}
+        self.steps: dict[str, list[_Step]] = {path: [] for path in ("input", "weight", "bias", "output")}
         self.frozen: dict[str, list[tuple[str, str]]] = {
             slot: [] for slot in self.slots
         }  #: short and full names of each stage's frozen errors
         for name in [name for name in self._buffers if "__" in name]:
             delattr(self, name)
-        for slot, stage in self.slots.items():
-            self.streams[slot] = stream(seed, self.path, slot, getattr(stage, "scope", "read"))
-            device = STAGES[stage.kind].program(stage, self._params(slot), self._shape(slot), stream(seed, self.path, slot, "device"))
+        for slot, spec in self.slots.items():
+            stage = STAGES[spec.kind]
+            scope: Scope = getattr(spec, "scope", "read")
+            source = stream(seed, self.path, slot, scope) if stage.random(spec) else None
+            self.steps[slot.split(".")[0]].append(_Step(slot, spec, stage, scope, source))
+            device = stage.program(spec, self._params(slot), self._shape(slot), stream(seed, self.path, slot, "device"))
             for name, value in device._asdict().items() if device is not None else ():
                 self.frozen[slot].append((name, _name(slot, name)))
                 self.register_buffer(_name(slot, name), value.to(self.draw.device), persistent=False)
@@ -134,40 +145,38 @@ class AnalogChain(nn.Module):
             else nullcontext()
         ):
             pieces: list[Piece] = []
-            for slot, spec in self.steps[path]:
-                if self.modes[slot] == "ideal":
+            for step in self.steps[path]:
+                if self.modes[step.slot] == "ideal":
                     continue
-                stage = STAGES[spec.kind]
-                params, device, context = self._params(slot), self._device(slot, stage), self._context(slot, stage, spec, call)
-                found = stage.pieces(spec, params, device, context)
+                params, device, context = self._params(step.slot), self._device(step), self._context(step, call)
+                found = step.stage.pieces(step.spec, params, device, context)
                 if found is None:
-                    y, pieces = stage.apply(run(y, pieces), spec, params, device, context), []
+                    y, pieces = step.stage.apply(run(y, pieces), step.spec, params, device, context), []
                 else:
                     pieces += found
             y = run(y, pieces)
         return y.to(x.dtype)
 
-    def _context(self, slot: str, stage: Stage, spec: Spec, call: int) -> Context:
-        mode = self.modes[slot]
+    def _context(self, step: _Step, call: int) -> Context:
+        mode = self.modes[step.slot]
         source: Stream | None = None
-        if mode != "off" and stage.random(spec):
+        if step.stream is not None and mode != "off":
             draw: int | Tensor = self.held if mode == "fixed" else self.draw
-            scope = getattr(spec, "scope", "read")
-            if scope == "device":
+            if step.scope == "device":
                 draw, call = 0, 0
-            elif scope == "hold":
+            elif step.scope == "hold":
                 draw, call = _moment(self.seconds, self.spec.kelvin), 0
-            elif scope == "batch":
+            elif step.scope == "batch":
                 call = 0
-            source = self.streams[slot]._replace(draw=draw, call=call)
+            source = Stream(step.stream.key, step.stream.chip, draw, call)
         return Context(source, self.seconds, self.spec.kelvin, mode, self.strength)
 
     def _params(self, slot: str) -> dict[str, Tensor]:
         return {short: getattr(self, full) for short, full in self.trained[slot]}
 
-    def _device(self, slot: str, stage: Stage) -> Any:
-        frozen = {short: getattr(self, full) for short, full in self.frozen[slot]}
-        return stage.device(**frozen) if stage.device is not None and frozen else None
+    def _device(self, step: _Step) -> Any:
+        frozen = self.frozen[step.slot]
+        return step.stage.device(**{short: getattr(self, full) for short, full in frozen}) if step.stage.device and frozen else None
 
     def _shape(self, slot: str) -> Sequence[int]:
         return self.shapes[slot.split(".")[0]]
