@@ -6,17 +6,29 @@ namespace NEUROSIM_SET {
 
 constexpr int64_t PIECE = 8 * BLOCK; // numbers of one task
 
-// The derivative to x is 1 where x lies within the limits and the limited x within the outer levels.
+// The derivative to x is 1 where x lies within the limits and the limited x within the outer levels. One pair of comparisons to a loop:
+// compilers vectorise that.
 template <class T> static void mask_row(uint8_t *mask, const T *x, const Setting<T> &s, T limit_low, T limit_high, int64_t n) {
-    constexpr T infinite = std::numeric_limits<T>::infinity();
-    const bool by_limits = s.plan.limits && !s.plan.limits_straight, by_levels = s.plan.grad == STRAIGHT_MASKED;
-    const T low = by_limits ? limit_low : -infinite, high = by_limits ? limit_high : infinite;
-    const T lowest = by_levels ? s.grid.low : -infinite, highest = by_levels ? s.grid.high : infinite;
-    NS_INDEPENDENT
-    for (int64_t j = 0; j < n; ++j) {
-        const T limited = between(x[j], limit_low, limit_high);
-        mask[j] = (x[j] >= low) & (x[j] <= high) & (limited >= lowest) & (limited <= highest);
+    const bool by_limits = s.plan.limits && !s.plan.limits_straight;
+    const T lowest = s.grid.low, highest = s.grid.high;
+    if (by_limits) {
+        NS_INDEPENDENT
+        for (int64_t j = 0; j < n; ++j)
+            mask[j] = (x[j] >= limit_low) & (x[j] <= limit_high);
     }
+    if (s.plan.grad != STRAIGHT_MASKED)
+        return;
+    T limited[BLOCK];
+    uint8_t within[BLOCK];
+    for (int64_t j = 0; j < n; ++j)
+        limited[j] = between(x[j], limit_low, limit_high);
+    uint8_t *target = by_limits ? within : mask;
+    NS_INDEPENDENT
+    for (int64_t j = 0; j < n; ++j)
+        target[j] = (limited[j] >= lowest) & (limited[j] <= highest);
+    NS_INDEPENDENT
+    for (int64_t j = 0; by_limits && j < n; ++j)
+        mask[j] &= within[j];
 }
 
 template <class T> static int32_t forward(const ForwardFields &f) {
@@ -107,12 +119,13 @@ struct MaskFields {
 template <class Bits> static void mask_gradient(const MaskFields &f) {
     constexpr int64_t AT_ONCE = 1 << 15;
     const Bits *grad = static_cast<const Bits *>(f.grad);
+    const uint8_t *mask = f.mask;
     Bits *out = static_cast<Bits *>(f.out);
     parallel_tasks((f.n + AT_ONCE - 1) / AT_ONCE, f.threads, [&](int64_t piece) {
         const int64_t at = piece * AT_ONCE, end = at + AT_ONCE < f.n ? at + AT_ONCE : f.n;
         NS_INDEPENDENT
         for (int64_t j = at; j < end; ++j)
-            out[j] = f.mask[j] ? grad[j] : Bits(0);
+            out[j] = static_cast<Bits>(grad[j] & (Bits(0) - mask[j])); // a mask is 0 or 1
     });
 }
 

@@ -49,7 +49,7 @@ template <class T> struct Grid {
 // Levels between two bounds, their places computed in double. Bounds that have crossed give NaN.
 template <class T> NS_FN Grid<T> grid_between(T low, T high, int64_t levels) {
     const double span = static_cast<double>(high) - static_cast<double>(low);
-    const double p = static_cast<double>(levels - 1) / (high > low ? span : span * 0.0 / 0.0);
+    const double p = static_cast<double>(levels - 1) / (high > low ? span : span * 0.0 / (span * 0.0));
     const double origin = static_cast<double>(low) * p, first = ceil(origin - 0.5);
     return {T(p), T(origin - first), T(1.0 / p), low, high, T(first)};
 }
@@ -95,8 +95,9 @@ template <class T> NS_FN T between(T x, T low, T high) {
 
 // The same where a bound may be NaN, which the result then is too.
 template <class T> NS_FN T between_tensors(T x, T low, T high) {
-    const T raised = !(low <= x) && x == x ? low : x, lowered = !(high >= raised) && raised == raised ? high : raised;
-    return lowered;
+    const T raised = x < low ? low : x, checked = low == low ? raised : low;
+    const T lowered = checked > high ? high : checked;
+    return high == high ? lowered : high;
 }
 
 template <int GROWTH, class T> NS_FN T with_error(T x, T noise, T scale) {
