@@ -30,6 +30,7 @@ using uint32_t = unsigned int;
 using int64_t = long long;
 using uint64_t = unsigned long long;
 using uint16_t = unsigned short;
+using uint8_t = unsigned char;
 #elif defined(__CUDACC__)
 #include <cstdint>
 #endif

@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 from torch.nn import Parameter
 
-from neurosim.ops import native
+from neurosim.ops import cuda, native, quantize_cuda
 from neurosim.ops import quantize_reference as reference
 from neurosim.ops.library import define, in_turn
 from neurosim.ops.philox import STORAGE
@@ -29,21 +29,24 @@ _OPERANDS = "".join(
 _SETTINGS = "Tensor[] counters, int[] plan, float[] numbers"
 _ZEROS = [[0] * count for count in range(19)]
 _NO_LAYOUT = [1, 1, 0, 1, 1, 1, 1]  #: of the fields inner … noise_count, where there are no operands
-_FIELDS = "P" * 18 + "q" * 28 + "d" * 9
-_forward_kernel = native.entry("quantize_forward", _FIELDS + "PP")
+_forward_kernel = native.entry("quantize_forward", quantize_cuda.FORWARD)
 _mask_kernel = native.entry("quantize_mask_backward", "PPPqqq")
-_general_kernel = native.entry("quantize_backward", _FIELDS + "PPPqq")
+_general_kernel = native.entry("quantize_backward", quantize_cuda.BACKWARD)
 _AFTER_X = 11  #: arguments of ``quantize`` after the first
 
 
 def _forward(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     *operands, counters, plan, numbers = args
     keep = plan[0] & KEEP
-    if not x.is_cpu or not native.wanted() or not x.numel():
+    on_cuda = cuda.available(x.device)
+    if not x.numel() or not (on_cuda or (x.is_cpu and native.wanted())):
         return reference.forward(x, operands, counters, plan, numbers)
     x = x.contiguous()
-    y, mask = torch.empty_like(x), torch.empty(x.shape if keep else 0, dtype=torch.bool)
+    y, mask = torch.empty_like(x), torch.empty(x.shape if keep else 0, dtype=torch.bool, device=x.device)
     fields, _kept = _fields(x, operands, counters, plan, numbers)
+    if on_cuda:
+        quantize_cuda.forward(x, y, mask, fields)
+        return y, mask
     _forward_kernel(*fields, y.data_ptr(), mask.data_ptr() if keep else 0)
     return y, mask
 
@@ -116,11 +119,15 @@ def _masked_fake(grad: Tensor, mask: Tensor) -> Tensor:
 
 def _general(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     *operands, counters, plan, numbers, needs = args
-    if not x.is_cpu or not native.wanted() or not x.numel():
+    on_cuda = cuda.available(x.device)
+    if not x.numel() or not (on_cuda or (x.is_cpu and native.wanted())):
         return reference.backward(grad, x, operands, counters, plan, numbers, needs)
     x, grad = x.contiguous(), grad.contiguous()
     to_x, sums = _general_fake(grad, x, *args)
     fields, _kept = _fields(x, operands, counters, plan, numbers)
+    if on_cuda:
+        quantize_cuda.backward(x, grad, to_x, sums, needs, fields)
+        return to_x, sums
     _general_kernel(*fields, grad.data_ptr(), to_x.data_ptr() if needs & 1 else 0, sums.data_ptr(), sums.shape[1], needs)
     return to_x, sums
 
@@ -198,9 +205,10 @@ class _Masked(_SingleLevelFunction):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        if not ctx.saved_tensors:
+        saved = ctx.saved_tensors  # once: a checkpoint allows no second look
+        if not saved:
             return grad, None
-        return (_mask_backward if torch.is_grad_enabled() else _masked)(grad, *ctx.saved_tensors), None
+        return (_mask_backward if torch.is_grad_enabled() else _masked)(grad, *saved), None
 
 
 def _plain(x: Tensor) -> bool:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import torch
 
-from neurosim.ops import cuda, neuron_cuda, philox
+from neurosim.ops import cuda, neuron_cuda, philox, quantize_cuda
 from neurosim.ops.cuba_lif import cuba_lif
 from neurosim.ops.cuda_cache import SOURCES, Kernel, machine_code, source_text
 from neurosim.ops.li import li
 from neurosim.ops.lif import lif
 from neurosim.ops.neuron_arguments import RESETS
+from neurosim.ops.quantize import Error, LearnedLevels, Levels, Limits, convert
+from neurosim.ops.quantize_plan import DISTRIBUTIONS, GROWTHS, ROUNDINGS
 from neurosim.random import stream
 from neurosim.surrogate import SURROGATES, surrogate
 from tests.ops.cuda_tools import needs_nvcc, needs_nvrtc, nvcc
@@ -52,6 +54,26 @@ def _used() -> Iterator[None]:
     for steps in (16, 32, 100):
         _backward(lif(torch.zeros(steps, 8).requires_grad_(), decay=0.5).spikes)
         yield
+    yield from _quantiser_used()
+
+
+def _quantiser_used() -> Iterator[None]:
+    bounds = [torch.full((8,), value).requires_grad_() for value in (-1.0, 1.0, 0.1)]
+    fixed = Levels(4.0, 0.3, -1.0, 1.0, "half_even", "before", "ste", stream(0, "rounding"))
+    for dtype in DTYPES:
+        _backward(
+            convert(torch.zeros(5, 8, dtype=dtype).requires_grad_(), levels=fixed._replace(origin=0.0, clip="after", grad="ste_masked"))
+        )
+        yield
+    x = torch.zeros(5, 8).requires_grad_()
+    for rounding, growth, distribution in zip(ROUNDINGS, GROWTHS * 3, DISTRIBUTIONS * 3, strict=False):
+        error = Error(distribution, growth, bounds[2], stream(0, "noise"), "through")
+        learned = LearnedLevels(5, bounds[0], bounds[1], rounding, "lsq", stream(0, "rounding"))
+        _backward(convert(x, before=error, limits=Limits(bounds[0], bounds[1], "through"), levels=learned, after=error, channel=-1))
+        yield
+    given = Error("gaussian", "additive", bounds[2].detach().sum().requires_grad_(), torch.zeros(8), "through")
+    _backward(convert(x, before=given, limits=Limits(-1.0, 1.0, "through"), levels=fixed._replace(grad="through")))
+    yield
 
 
 def _backward(out: torch.Tensor) -> None:
@@ -176,6 +198,8 @@ def _length(size: str, text: str) -> int:
         ("philox.cu", "RandomFields", philox._FIELDS),
         ("neurons_forward.cu", "ForwardArgs", neuron_cuda.FORWARD),
         ("neurons_backward.cu", "BackwardOnCuda", neuron_cuda.BACKWARD + "P"),
+        ("quantize_forward.cu", "ForwardFields", quantize_cuda.FORWARD),
+        ("quantize_backward.cu", "BackwardOnCuda", quantize_cuda.BACKWARD + "P" * quantize_cuda.GRADIENTS),
     ],
 )
 def test_what_is_packed_is_what_the_struct_says(file: str, struct_name: str, layout: str) -> None:
