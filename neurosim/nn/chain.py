@@ -23,7 +23,6 @@ class _Step(NamedTuple):
 
     slot: str
     spec: Spec
-    stage: Stage
     scope: Scope
     stream: Stream | None  #: None if it draws no random numbers
 
@@ -94,7 +93,7 @@ class AnalogChain(nn.Module):
             stage = STAGES[spec.kind]
             scope: Scope = getattr(spec, "scope", "read")
             source = stream(seed, self.path, slot, scope) if stage.random(spec) else None
-            self.steps[slot.split(".")[0]].append(_Step(slot, spec, stage, scope, source))
+            self.steps[slot.split(".")[0]].append(_Step(slot, spec, scope, source))
             device = stage.program(spec, self._params(slot), self._shape(slot), stream(seed, self.path, slot, "device"))
             for name, value in device._asdict().items() if device is not None else ():
                 self.frozen[slot].append((name, _name(slot, name)))
@@ -148,10 +147,11 @@ class AnalogChain(nn.Module):
             for step in self.steps[path]:
                 if self.modes[step.slot] == "ideal":
                     continue
-                params, device, context = self._params(step.slot), self._device(step), self._context(step, call)
-                found = step.stage.pieces(step.spec, params, device, context)
+                stage = STAGES[step.spec.kind]
+                params, device, context = self._params(step.slot), self._device(step.slot, stage), self._context(step, call)
+                found = stage.pieces(step.spec, params, device, context)
                 if found is None:
-                    y, pieces = step.stage.apply(run(y, pieces), step.spec, params, device, context), []
+                    y, pieces = stage.apply(run(y, pieces), step.spec, params, device, context), []
                 else:
                     pieces += found
             y = run(y, pieces)
@@ -174,9 +174,9 @@ class AnalogChain(nn.Module):
     def _params(self, slot: str) -> dict[str, Tensor]:
         return {short: getattr(self, full) for short, full in self.trained[slot]}
 
-    def _device(self, step: _Step) -> Any:
-        frozen = self.frozen[step.slot]
-        return step.stage.device(**{short: getattr(self, full) for short, full in frozen}) if step.stage.device and frozen else None
+    def _device(self, slot: str, stage: Stage) -> Any:
+        frozen = self.frozen[slot]
+        return stage.device(**{short: getattr(self, full) for short, full in frozen}) if stage.device is not None and frozen else None
 
     def _shape(self, slot: str) -> Sequence[int]:
         return self.shapes[slot.split(".")[0]]
