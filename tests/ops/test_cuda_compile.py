@@ -66,9 +66,10 @@ def _quantiser_used() -> Iterator[None]:
         )
         yield
     x = torch.zeros(5, 8).requires_grad_()
-    for rounding, growth, distribution in zip(ROUNDINGS, GROWTHS * 3, DISTRIBUTIONS * 3, strict=False):
-        error = Error(distribution, growth, bounds[2], stream(0, "noise"), "through")
-        learned = LearnedLevels(5, bounds[0], bounds[1], rounding, "lsq", stream(0, "rounding"))
+    names: Any
+    for names in zip(ROUNDINGS, GROWTHS * 3, DISTRIBUTIONS * 3, strict=False):
+        error = Error(names[2], names[1], bounds[2], stream(0, "noise"), "through")
+        learned = LearnedLevels(5, bounds[0], bounds[1], names[0], "lsq", stream(0, "rounding"))
         _backward(convert(x, before=error, limits=Limits(bounds[0], bounds[1], "through"), levels=learned, after=error, channel=-1))
         yield
     given = Error("gaussian", "additive", bounds[2].detach().sum().requires_grad_(), torch.zeros(8), "through")
@@ -185,11 +186,13 @@ def _layout(name: str, text: str) -> str:
 
 
 def _length(size: str, text: str) -> int:
+    """A number, the value of a constant, or the place of a name in an enumeration."""
     if size.isdigit():
         return int(size)
-    found = re.search(rf"\b{size} = (\d+)", text)
-    assert found
-    return int(found[1])
+    if found := re.search(rf"\b{size} = (\d+)", text):
+        return int(found[1])
+    names = next(names for names in re.findall(r"enum \w+ : int {(.*?)}", text, re.DOTALL) if re.search(rf"\b{size}\b", names))
+    return [name.strip() for name in names.split(",")].index(size)
 
 
 @pytest.mark.parametrize(
