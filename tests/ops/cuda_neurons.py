@@ -20,7 +20,7 @@ Op = Callable[[Tensor, Tensor, dict[str, Tensor]], tuple[Tensor | None, ...]]
 class Result(NamedTuple):
     outputs: list[Tensor]
     grads: list[Tensor]
-    started: list[Kernel]
+    started: list[Kernel]  #: the neurons' kernels
 
 
 def normal(seed: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -44,7 +44,8 @@ def run(op: Op, x: Tensor, v: Tensor, parameters: dict[str, Tensor], emulated: b
             ((out.double() * normal(f"out{at}", tuple(out.shape)).double()).sum() for at, out in enumerate(outputs)), torch.zeros(())
         )
         grads = torch.autograd.grad(loss, leaves, allow_unused=True)
-        return Result([out.detach() for out in outputs], list(grads), started)
+        neurons = [kernel for kernel in started if kernel.entry.startswith("neurons")]
+        return Result([out.detach() for out in outputs], list(grads), neurons)
 
 
 def agree(
