@@ -30,6 +30,8 @@ OPS: Registry[str] = Registry("op")
 
 _ORDINARY: Final = frozenset((Tensor, Parameter, type(None), bool, int, float, str, list, tuple, torch.dtype, torch.device))
 
+_wrapped: Final = torch._C._functorch.is_functorch_wrapped_tensor  # one may outlive its transform: in the function that vjp returns
+
 SetUp = Callable[[Any, tuple[Any, ...], Any], None]
 
 
@@ -93,10 +95,16 @@ def _ordinary(args: tuple[Any, ...]) -> bool:
     """Whether nothing but the implementation has to see a call: no transform, no mode, no subclass of tensors, no tensor without values."""
     if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
         return False
+    found = False
     for arg in args:
-        if type(arg) not in _ORDINARY:
+        kind = type(arg)
+        if kind is Tensor or kind is Parameter:
+            if _wrapped(arg):
+                return False
+            found = found or arg.is_cpu or arg.is_cuda
+        elif kind not in _ORDINARY or (kind is list and arg and isinstance(arg[0], Tensor) and any(map(_wrapped, arg))):
             return False
-    return any(isinstance(arg, Tensor) and arg.device.type in ("cpu", "cuda") for arg in args)
+    return found
 
 
 def _differentiable(name: str, op: Callable[..., Any], setup_context: SetUp, backward: Callable[..., Any]) -> Callable[..., Any]:

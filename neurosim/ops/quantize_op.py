@@ -222,6 +222,7 @@ def _plain(x: Tensor) -> bool:
         and torch._C._get_tracing_state() is None
         and forward_ad._current_level < 0
         and not x.is_meta
+        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
     )
 
 
