@@ -4,6 +4,7 @@ One set of sources is compiled once per instruction set and linked into one libr
 decided when it is loaded. Without a compiler the installation succeeds all the same, and the reference in torch does the work.
 """
 
+import hashlib
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +34,15 @@ MSVC = ["/std:c++17", "/O2", "/fp:precise", "/GR-", "/EHs-c-"]
 MSVC_SETS = {"avx2": ["/arch:AVX2"], "avx512": ["/arch:AVX512"]}
 
 
+def source_number() -> int:
+    """Of all sources; the package computes the same and takes no library that was built from others."""
+    digest = hashlib.blake2b(digest_size=7)
+    for path in sorted(SOURCES.iterdir()):
+        if path.suffix in (".h", ".cpp"):
+            digest.update(path.name.encode() + path.read_bytes())
+    return int.from_bytes(digest.digest(), "big")
+
+
 class BuildKernels(build_ext):
     """Compiles the kernels for every instruction set, in parallel."""
 
@@ -43,6 +53,7 @@ class BuildKernels(build_ext):
         variants = {"baseline": []}
         if sysconfig.get_platform().endswith(("x86_64", "amd64")):
             variants |= sets
+        built = [("NEUROSIM_SETS", str(len(variants))), ("NEUROSIM_SOURCES", str(source_number()))]
         jobs = [(ONCE, "once", [])] + [([source], name, flags) for name, flags in variants.items() for source in PER_SET]
 
         def compile_one(job: tuple[list[str], str, list[str]]) -> list[str]:
@@ -50,7 +61,7 @@ class BuildKernels(build_ext):
             return self.compiler.compile(
                 [str(SOURCES / name) for name in names],
                 output_dir=str(Path(self.build_temp) / variant),
-                macros=[("NEUROSIM_SET", variant)],
+                macros=[("NEUROSIM_SET", variant), *(built if variant == "once" else [])],
                 extra_postargs=common + flags,
             )
 

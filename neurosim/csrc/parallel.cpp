@@ -44,7 +44,7 @@ extern "C" void neurosim_parallel(void (*task)(void *, int64_t), void *data, int
     const int64_t used = threads < tasks ? threads : tasks;
     Work work{task, data, tasks, {0}};
     if (used > 1 && fork)
-        fork(take, &work, static_cast<unsigned>(used), 0);
+        fork(take, &work, static_cast<unsigned>(threads), 0); // all of them: a smaller team ends threads that torch has to start again
     else
         take(&work);
 }
@@ -52,14 +52,22 @@ extern "C" void neurosim_parallel(void (*task)(void *, int64_t), void *data, int
 // Whether several threads can be used.
 NS_EXPORT int32_t neurosim_threads_found() { return find_fork() != nullptr; }
 
-// The best instruction set that this processor has: 0 baseline, 1 AVX2, 2 AVX-512.
-NS_EXPORT int32_t neurosim_instruction_set() {
+// Which sources this was built from, and for how many instruction sets: 1 is the baseline alone, 3 are all below.
+#ifndef NEUROSIM_SOURCES
+#define NEUROSIM_SOURCES 0
+#endif
+#ifndef NEUROSIM_SETS
+#define NEUROSIM_SETS 1
+#endif
+NS_EXPORT int64_t neurosim_sources() { return NEUROSIM_SOURCES; }
+
+static int32_t of_processor() {
 #if (defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)))
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("f16c"))
         return 2;
-    return __builtin_cpu_supports("avx2") ? 1 : 0;
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") ? 1 : 0;
 #elif defined(_M_X64)
     int leaf[4];
     __cpuidex(leaf, 7, 0);
@@ -72,6 +80,9 @@ NS_EXPORT int32_t neurosim_instruction_set() {
     return 0;
 #endif
 }
+
+// The best instruction set that this processor has and this library was built for: 0 baseline, 1 AVX2, 2 AVX-512.
+NS_EXPORT int32_t neurosim_instruction_set() { return of_processor() < NEUROSIM_SETS ? of_processor() : NEUROSIM_SETS - 1; }
 
 // Windows wants every extension module to export this; ours is loaded as a plain library.
 NS_EXPORT void *PyInit__native() { return nullptr; }

@@ -8,6 +8,7 @@ every argument by position, so schemas have no defaults.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -28,7 +29,8 @@ _LIBRARY: Any = torch.library.Library(NAMESPACE, "FRAGMENT")  # type: ignore[no-
 OPS: Registry[str] = Registry("op")
 """The schema of every op that has been declared, by name."""
 
-_ORDINARY: Final = frozenset((Tensor, Parameter, type(None), bool, int, float, str, list, tuple, torch.dtype, torch.device))
+_DEVICES: Final = ("cpu", "cuda")
+_PLAIN: Final = frozenset((type(None), bool, int, float, str, list, tuple, torch.Size, torch.dtype))
 
 _wrapped: Final = torch._C._functorch.is_functorch_wrapped_tensor  # one may outlive its transform: in the function that vjp returns
 
@@ -92,19 +94,35 @@ def _direct(
 
 
 def _ordinary(args: tuple[Any, ...]) -> bool:
-    """Whether nothing but the implementation has to see a call: no transform, no mode, no subclass of tensors, no tensor without values."""
-    if torch._C._len_torch_dispatch_stack() or torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+    """Whether nothing but the implementation has to see a call: nobody traces, transforms or watches it; tensors are plain memory."""
+    if (
+        torch._C._len_torch_dispatch_stack()
+        or torch._C._len_torch_function_stack()
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._autograd._profiler_enabled()
+        or forward_ad._current_level >= 0
+    ):
         return False
-    found = False
+    device = None
     for arg in args:
         kind = type(arg)
         if kind is Tensor or kind is Parameter:
-            if _wrapped(arg):
+            device = arg.device
+            if device.type not in _DEVICES or torch._C._dispatch_keys(arg).raw_repr() != _plain_keys(device.type):
                 return False
-            found = found or arg.is_cpu or arg.is_cuda
-        elif kind not in _ORDINARY or (kind is list and arg and isinstance(arg[0], Tensor) and any(map(_wrapped, arg))):
+        elif kind is torch.device:
+            device = arg
+        elif kind not in _PLAIN:
             return False
-    return found
+    return device is not None and device.type in _DEVICES
+
+
+@cache
+def _plain_keys(device: str) -> int:
+    """What the dispatcher knows of a tensor that is its memory: no negative view, no zero without memory, not sparse, not batched."""
+    with torch.inference_mode(False):
+        return torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr()
 
 
 def _differentiable(name: str, op: Callable[..., Any], setup_context: SetUp, backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,13 +13,14 @@ and one ``ctypes`` call whatever the number of arguments. The environment variab
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import struct
 from collections.abc import Callable
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from neurosim.errors import ConfigError, RunError, nearest
 
@@ -67,8 +68,24 @@ def library() -> Library:
         handle = ctypes.CDLL(str(found[0]))
     except OSError as error:
         return Library(None, found[0], "", False, f"it could not be loaded: {error}")
+    if not hasattr(handle, "neurosim_sources") or _number(handle.neurosim_sources) != sources():
+        return Library(None, found[0], "", False, f"{found[0]} was built from other sources: install the package again")
     best = INSTRUCTION_SETS[handle.neurosim_instruction_set()]
     return Library(handle, found[0], best, bool(handle.neurosim_threads_found()), f"built for {best}")
+
+
+def sources() -> int:
+    """A number that stands for the sources the library has to be built from; ``setup.py`` builds it in."""
+    digest = hashlib.blake2b(digest_size=7)
+    for path in sorted((_PACKAGE / "csrc").iterdir()):
+        if path.suffix in (".h", ".cpp"):
+            digest.update(path.name.encode() + path.read_bytes())
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _number(function: Any) -> int:
+    function.restype = ctypes.c_int64
+    return int(function())
 
 
 def wanted() -> bool:

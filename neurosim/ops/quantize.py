@@ -19,7 +19,7 @@ from torch import Tensor
 from neurosim.errors import ConfigError, nearest
 from neurosim.ops import quantize_plan as codes
 from neurosim.ops.philox import encode
-from neurosim.ops.quantize_op import call
+from neurosim.ops.quantize_op import quantize
 from neurosim.random import Stream
 
 Rounding = Literal["half_even", "half_to_zero", "to_zero", "away_from_zero", "floor", "ceil", "stochastic"]
@@ -178,7 +178,8 @@ def convert(
     if flags & (codes.MASKED | codes.GENERAL) == codes.MASKED and x.requires_grad and torch.is_grad_enabled():
         flags |= codes.KEEP
     packed.plan[0] = flags
-    return call(x, *packed.tensors, packed.counters, packed.plan, packed.numbers)
+    result: Tensor = quantize(x, *packed.tensors, packed.counters, packed.plan, packed.numbers)[0]
+    return result
 
 
 class _Packed:

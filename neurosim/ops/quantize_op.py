@@ -12,9 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.autograd.function import _SingleLevelFunction
-from torch.nn import Parameter
 
 from neurosim.ops import cuda, native, quantize_cuda
 from neurosim.ops import quantize_reference as reference
@@ -191,48 +188,3 @@ quantize = define(
     backward=_backward,
     vmap=_batched,
 )
-
-
-class _Masked(_SingleLevelFunction):
-    """``neurosim::quantize`` past the dispatcher, where its derivative is 1, or 1 and 0."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, args: tuple[Any, ...]) -> Tensor:
-        y, mask = _forward(x, *args)
-        if args[9][0] & KEEP:
-            ctx.save_for_backward(mask)
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        saved = ctx.saved_tensors  # once: a checkpoint allows no second look
-        if not saved:
-            return grad, None
-        return (_mask_backward if torch.is_grad_enabled() else _masked)(grad, *saved), None
-
-
-def _plain(x: Tensor) -> bool:
-    """Whether nothing traces or transforms the call, or watches what it calls."""
-    return (
-        not torch.compiler.is_dynamo_compiling()
-        and (type(x) is Tensor or type(x) is Parameter)
-        and not torch._C._are_functorch_transforms_active()
-        and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._len_torch_function_stack()
-        and torch._C._get_tracing_state() is None
-        and forward_ad._current_level < 0
-        and not x.is_meta
-        and not torch._C._functorch.is_functorch_wrapped_tensor(x)
-    )
-
-
-def call(x: Tensor, *args: Any) -> Tensor:
-    """The op without its mask, by the shortest way that there is here; arguments as of the op."""
-    flags = args[9][0]
-    if not _plain(x) or (flags & GENERAL and torch.is_grad_enabled()):
-        result: Tensor = quantize(x, *args)[0]
-    elif x.requires_grad and torch.is_grad_enabled():
-        result = _Masked.apply(x, args)  # type: ignore[attr-defined]  # torch does not list it
-    else:
-        result = _forward(x, *args)[0]
-    return result

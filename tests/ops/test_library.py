@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -139,3 +140,31 @@ def test_nothing_is_recorded_where_no_gradient_is_wanted(cube: Callable[..., Any
     assert not cube(torch.ones(3), 1.0).requires_grad
     with torch.no_grad():
         assert not cube(torch.ones(3, requires_grad=True), 1.0).requires_grad
+
+
+def test_a_traced_op_computes_what_it_is_given(cube: Callable[..., Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, about tracing
+        traced = torch.jit.trace(lambda x: cube(x, 1.0), (torch.ones(3),))
+    x = torch.arange(3.0)
+    assert torch.equal(traced(x), x**3)
+
+
+def test_a_negative_view_has_its_sign(cube: Callable[..., Any]) -> None:
+    x = torch.arange(3.0)
+    assert torch.equal(cube(torch._neg_view(x), 1.0), -(x**3))
+
+
+def test_a_zero_without_memory_is_a_zero(cube: Callable[..., Any]) -> None:
+    assert torch.equal(cube(torch._efficientzerotensor((3,)), 1.0), torch.zeros(3))
+
+
+def test_gradients_can_be_batched(cube: Callable[..., Any]) -> None:
+    x = torch.arange(3.0, requires_grad=True)
+    (rows,) = torch.autograd.grad(cube(x, 1.0), x, torch.eye(3), is_grads_batched=True)
+    assert torch.equal(rows, torch.diag(3 * x.detach() ** 2))
+
+
+def test_an_inference_tensor_is_computed_with(cube: Callable[..., Any]) -> None:
+    with torch.inference_mode():
+        assert torch.equal(cube(torch.arange(3.0), 1.0), torch.arange(3.0) ** 3)
