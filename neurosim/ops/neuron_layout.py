@@ -34,7 +34,7 @@ def unit_order(x: Tensor) -> tuple[int, ...] | None:
         return None
     if any(strides[outer] != strides[inner] * sizes[inner] for outer, inner in pairwise(axes)):
         return None
-    if axes and len(x) > 1 and strides[0] != strides[axes[0]] * sizes[axes[0]]:
+    if len(x) > 1 and strides[0] != (strides[axes[0]] * sizes[axes[0]] if axes else 1):
         return None
     return (*(axis for axis in range(1, x.dim()) if sizes[axis] == 1), *axes)
 
