@@ -81,7 +81,8 @@ def _direct(
         setup_context(ctx, args, result)
         return result
 
-    function: Any = type(name, (torch.autograd.Function,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
+    # no transform is active here, which torch.autograd.Function would look for once more
+    function: Any = type(name, (_SingleLevelFunction,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling() or not _ordinary(args):
@@ -104,25 +105,25 @@ def _ordinary(args: tuple[Any, ...]) -> bool:
         or forward_ad._current_level >= 0
     ):
         return False
-    device = None
+    found = False
     for arg in args:
         kind = type(arg)
         if kind is Tensor or kind is Parameter:
-            device = arg.device
-            if device.type not in _DEVICES or torch._C._dispatch_keys(arg).raw_repr() != _plain_keys(device.type):
+            found = arg.is_cpu or arg.is_cuda
+            if not found or torch._C._dispatch_keys(arg).raw_repr() != _plain_keys(arg.is_cpu):
                 return False
         elif kind is torch.device:
-            device = arg
+            found = arg.type in _DEVICES
         elif kind not in _PLAIN:
             return False
-    return device is not None and device.type in _DEVICES
+    return found
 
 
 @cache
-def _plain_keys(device: str) -> int:
+def _plain_keys(on_cpu: bool) -> int:
     """What the dispatcher knows of a tensor that is its memory: no negative view, no zero without memory, not sparse, not batched."""
     with torch.inference_mode(False):
-        return torch._C._dispatch_keys(torch.empty(0, device=device)).raw_repr()
+        return torch._C._dispatch_keys(torch.empty(0, device="cpu" if on_cpu else "cuda")).raw_repr()
 
 
 def _differentiable(name: str, op: Callable[..., Any], setup_context: SetUp, backward: Callable[..., Any]) -> Callable[..., Any]:
@@ -181,6 +182,8 @@ def in_turn(op: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
+        if info.batch_size == 0:
+            raise RunError(f"{op}: a batch needs at least one instance, got none")
         results = [op(*(_instance(arg, dim, index) for arg, dim in zip(args, in_dims, strict=True))) for index in range(info.batch_size)]
         if isinstance(results[0], Tensor):
             return torch.stack(results), 0
