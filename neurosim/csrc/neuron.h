@@ -46,8 +46,7 @@ template <int RESET, class T> NS_FN T after_spike(T h, bool fired, bool fired_be
     if constexpr (RESET == RESET_HARD)
         return fired ? p.v_reset : h;
     if constexpr (RESET == RESET_SOFT_BOTH) {
-        const T by = fired != fired_before ? p.reset_by : T(0);
-        return h - (fired ? by : -by);
+        return h - (fired == fired_before ? T(0) : fired ? p.reset_by : -p.reset_by);
     }
     return h;
 }

@@ -10,7 +10,7 @@ from torch import Tensor
 from neurosim.ops import neuron_run
 from neurosim.ops.library import define
 from neurosim.ops.lif import ARCTAN
-from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_noise, check_state, pack
+from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_input, check_noise, check_state, check_surrogate, pack
 from neurosim.ops.neuron_call import Call
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
@@ -49,7 +49,7 @@ def cuba_lif(
     reset: Reset = "soft",
     strict: bool = False,
     detach_reset: bool = True,
-    surrogate: Surrogate = ARCTAN,
+    surrogate: Surrogate | str = ARCTAN,
     input_noise: float = 0.0,
     membrane_noise: float = 0.0,
     stream: Stream | None = None,
@@ -88,10 +88,12 @@ def cuba_lif(
     ([0.0, 1.0, 0.0], 0.25, 0.25)
     """
     current, v = (None, None) if state is None else state
+    check_input("cuba_lif", x)
     check_state("cuba_lif", "i", current, x)
     check_state("cuba_lif", "v", v, x)
     source = check_noise("cuba_lif", x, input_noise, membrane_noise, stream, step) if input_noise or membrane_noise else None
-    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, None, step)
+    shape = check_surrogate("cuba_lif", surrogate)
+    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, shape, input_noise, membrane_noise, None, step)
     values = (decay, threshold, 0.0 if reset_by is None else reset_by, gain, bias, v_reset, sign, syn_decay, w_in)
     packed = pack("cuba_lif", x, values, rule, source)
     spikes, current, v, recorded = _cuba_lif(x, current, v, *packed.tensors, *packed[1:])

@@ -10,7 +10,7 @@ from torch import Tensor
 from neurosim.ops import neuron_run
 from neurosim.ops.library import define
 from neurosim.ops.lif import ARCTAN
-from neurosim.ops.neuron_arguments import Rule, Value, check_state, pack
+from neurosim.ops.neuron_arguments import Rule, Value, check_input, check_state, pack
 from neurosim.ops.neuron_call import Call
 
 _RULE: Final = Rule("none", False, True, False, True, False, ARCTAN, 0.0, 0.0, None)
@@ -41,6 +41,7 @@ def li(x: Tensor, v: Tensor | None = None, *, decay: Value, gain: Value = 1.0, b
     >>> li(torch.tensor([[1.0], [0.0], [0.0]]), decay=0.5)[0].flatten().tolist()
     [1.0, 0.5, 0.25]
     """
+    check_input("li", x)
     check_state("li", "v", v, x)
     packed = pack("li", x, (decay, 0.0, 0.0, gain, bias, 0.0, 1.0), _RULE)
     after, last = _li(x, v, packed.tensors[0], *packed.tensors[3:5], packed.numbers, packed.settings)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neurosim.ops import neuron_run
 from neurosim.ops.library import define
-from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_noise, check_state, pack
+from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_input, check_noise, check_state, check_surrogate, pack
 from neurosim.ops.neuron_call import Call
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate, surrogate
@@ -40,7 +40,7 @@ def lif(
     reset: Reset = "soft",
     strict: bool = False,
     detach_reset: bool = True,
-    surrogate: Surrogate = ARCTAN,
+    surrogate: Surrogate | str = ARCTAN,
     input_noise: float = 0.0,
     membrane_noise: float = 0.0,
     stream: Stream | None = None,
@@ -82,7 +82,9 @@ def lif(
         strict: Whether :math:`\Theta` is > 0 instead of ≥ 0.
         detach_reset: Whether the gradient leaves out how :math:`s` and :math:`r` act through the reset; in ``soft_both`` :math:`r` is
             always left out.
-        surrogate: What stands for the derivative of :math:`\Theta`; one that you registered without a code runs on torch.
+        surrogate: A name, or what ``neurosim.surrogate.surrogate`` gives, for the derivative of :math:`\Theta`; one that you registered
+            without a code runs on torch.
+            code runs on torch.
         input_noise, membrane_noise: Standard deviation of normal noise added to every x, and to every h as the last thing before the spike.
         stream: Where noise comes from: its children ``"input"`` and ``"membrane"``, element ``(step + t) · units + n`` each.
         step: Steps before the first of x: a sequence that is cut goes on with the noise of the whole. An int or a 0-dim int64 tensor.
@@ -112,9 +114,11 @@ def lif(
     >>> out.spikes.flatten().tolist(), out.record.flatten().tolist()
     ([0.0, 0.0, 1.0], [0.600..., 0.900..., 0.050...])
     """
+    check_input("lif", x)
     check_state("lif", "v", v, x)
     source = check_noise("lif", x, input_noise, membrane_noise, stream, step) if input_noise or membrane_noise else None
-    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, surrogate, input_noise, membrane_noise, None, step)
+    shape = check_surrogate("lif", surrogate)
+    rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, shape, input_noise, membrane_noise, None, step)
     values = (decay, threshold, 0.0 if reset_by is None else reset_by, gain, bias, v_reset, sign)
     packed = pack("lif", x, values, rule, source)
     spikes, after, recorded = _lif(x, v, *packed.tensors, *packed[1:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from neurosim.errors import ConfigError, nearest
 from neurosim.ops.neuron_layout import compute_dtype
 from neurosim.random import Stream
-from neurosim.surrogate import Surrogate
+from neurosim.surrogate import SURROGATES, Surrogate, surrogate
 
 Value = float | Tensor
 Reset = Literal["none", "soft", "hard", "soft_next", "soft_next_decayed", "hard_next", "hard_next_erasing", "soft_both"]
@@ -78,8 +79,6 @@ def pack(where: str, x: Tensor, parameters: tuple[Value, ...], rule: Rule, strea
     Raises:
         ConfigError: Something does not fit.
     """
-    if x.dim() == 0 or not x.dtype.is_floating_point:
-        raise ConfigError(f"{where}: x must be floating point and have time as its first axis, got {x.dtype} of shape {tuple(x.shape)}")
     if rule.reset not in RESETS:
         raise ConfigError(f"{where}: reset must be one of {', '.join(RESETS)}, got {rule.reset!r}{nearest(str(rule.reset), RESETS)}")
     tensors: list[Tensor | None] = []
@@ -114,7 +113,7 @@ def unpack(
     counter: Tensor | None,
     numbers: Sequence[float],
     settings: Sequence[int],
-    surrogate: str,
+    name: str,
 ) -> tuple[Parameters, Rule]:
     """What :func:`pack` packed, with every tensor in the type that an input of ``dtype`` computes in."""
     compute = compute_dtype(dtype)
@@ -130,43 +129,73 @@ def unpack(
         *place, step = counter.unbind(0) if counter is not None else keys[2:]
         stream = Stream((keys[0], keys[1]), *place)
         drawn = stream.child("input"), stream.child("membrane")
-    shape = Surrogate(surrogate, tuple(numbers[count + 2 :]))
+    shape = Surrogate(name, tuple(numbers[count + 2 :]))
     input_noise, membrane_noise = numbers[count : count + 2]
     flags = bool(strict), bool(detach_reset), bool(spikes), bool(record), bool(follows)
     rule = Rule(RESETS[reset], *flags, shape, input_noise, membrane_noise, drawn, step)
     return Parameters(*values), rule
 
 
-def check_noise(
-    where: str, x: Tensor, input_noise: float, membrane_noise: float, stream: Stream | None, step: int | Tensor
-) -> Stream | None:
+def check_input(where: str, x: Any) -> None:
+    """An input has time as its first axis.
+
+    Raises:
+        ConfigError: It has none, or is no dense floating-point tensor.
+    """
+    if not isinstance(x, Tensor) or x.dim() == 0 or not x.dtype.is_floating_point or x.layout is not torch.strided:
+        raise ConfigError(f"{where}: x must be a dense floating-point tensor with time as its first axis, got {_what(x)}")
+
+
+def check_surrogate(where: str, given: Any) -> Surrogate:
+    """A surrogate, given as such or by its name.
+
+    Raises:
+        ConfigError: It is neither, or has another number of parameters than its formula.
+    """
+    if isinstance(given, str):
+        return surrogate(given)
+    if not isinstance(given, Surrogate):
+        raise ConfigError(f"{where}: surrogate must be a name or what neurosim.surrogate.surrogate(name) gives, got {given!r}")
+    names = SURROGATES[given.name].defaults
+    if len(given.parameters) != len(names):
+        raise ConfigError(f"{where}: surrogate {given.name} has the parameters {', '.join(names)}, got {given.parameters}")
+    return given
+
+
+def check_noise(where: str, x: Tensor, input_noise: Any, membrane_noise: Any, stream: Any, step: Any) -> Stream | None:
     """Where noise comes from; None if there is none.
 
     Raises:
         ConfigError: A level is negative or no number, noise is wanted and there is no stream, or the stream is too short.
     """
     for name, level in (("input_noise", input_noise), ("membrane_noise", membrane_noise)):
-        if not 0 <= _number(where, name, level) < math.inf:
+        if isinstance(level, Tensor) or not 0 <= _number(where, name, level) < math.inf:
             raise ConfigError(f"{where}: {name} must be a finite number >= 0, got {level!r}")
     if not input_noise and not membrane_noise:
         return None
-    if stream is None:
-        raise ConfigError(f"{where}: noise needs a stream to come from, got input_noise={input_noise}, membrane_noise={membrane_noise}")
+    if not isinstance(stream, Stream):
+        given = f"stream={stream!r}, input_noise={input_noise}, membrane_noise={membrane_noise}"
+        raise ConfigError(f"{where}: noise needs a stream to come from, got {given}")
+    if not isinstance(step, int | Tensor) or isinstance(step, bool):
+        raise ConfigError(f"{where}: step must be an integer, got {step!r}")
     if not isinstance(step, Tensor) and (step < 0 or (step + len(x)) * x.shape[1:].numel() > 1 << 34):
         given = f"{len(x)} steps of {x.shape[1:].numel()} elements from step {step}"
         raise ConfigError(f"{where}: one stream holds elements 0 to 2^34 - 1, got {given}")
     return stream
 
 
-def check_state(where: str, name: str, state: Tensor | None, x: Tensor) -> None:
+def check_state(where: str, name: str, state: Any, x: Tensor) -> None:
     """A state has the shape of one time step.
 
     Raises:
         ConfigError: It has not.
     """
-    if state is not None and (state.shape != x.shape[1:] or not state.dtype.is_floating_point or state.device != x.device):
+    if state is None:
+        return
+    fits = isinstance(state, Tensor) and state.shape == x.shape[1:] and state.dtype.is_floating_point and state.device == x.device
+    if not fits or state.layout is not torch.strided:
         wanted = f"floating point, of shape {tuple(x.shape[1:])}, on {x.device}"
-        raise ConfigError(f"{where}: {name} must be {wanted}, got {state.dtype} of shape {tuple(state.shape)} on {state.device}")
+        raise ConfigError(f"{where}: {name} must be {wanted}, got {_what(state)}")
 
 
 def _check_tensor(where: str, name: str, value: Tensor, x: Tensor) -> None:
@@ -179,8 +208,12 @@ def _check_tensor(where: str, name: str, value: Tensor, x: Tensor) -> None:
 
 
 def _check_threshold(where: str, rule: Rule, threshold: Value) -> None:
-    if rule.follows and rule.reset in _SOFT and not isinstance(threshold, Tensor) and threshold == -math.inf:
-        raise ConfigError(f"{where}: a threshold of -inf with reset={rule.reset!r} needs reset_by, which is the threshold by default")
+    if not rule.follows or rule.reset not in _SOFT or isinstance(threshold, Tensor) or not math.isinf(threshold):
+        return
+    if threshold < 0 or not rule.detach_reset:  # inf · 0 is NaN: in the membrane, or in the gradient through the reset
+        raise ConfigError(
+            f"{where}: a threshold of {threshold} with reset={rule.reset!r} needs reset_by, which is the threshold by default"
+        )
 
 
 def _word(word: int | Tensor, device: torch.device) -> Tensor:
@@ -188,9 +221,13 @@ def _word(word: int | Tensor, device: torch.device) -> Tensor:
     return word.to(device, torch.int64) if isinstance(word, Tensor) else torch.full((), word, dtype=torch.int64, device=device)
 
 
+def _what(value: object) -> str:
+    return f"{value.dtype} of shape {tuple(value.shape)} on {value.device}" if isinstance(value, Tensor) else type(value).__name__
+
+
 def _number(where: str, name: str, value: object) -> float:
     if isinstance(value, float):
         return value
-    if isinstance(value, int):
+    if isinstance(value, Real) and not isinstance(value, bool):
         return float(value)
     raise ConfigError(f"{where}: {name} must be a number or a tensor, got {type(value).__name__}")
