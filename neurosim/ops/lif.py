@@ -84,7 +84,6 @@ def lif(
             always left out.
         surrogate: A name, or what ``neurosim.surrogate.surrogate`` gives, for the derivative of :math:`\Theta`; one that you registered
             without a code runs on torch.
-            code runs on torch.
         input_noise, membrane_noise: Standard deviation of normal noise added to every x, and to every h as the last thing before the spike.
         stream: Where noise comes from: its children ``"input"`` and ``"membrane"``, element ``(step + t) · units + n`` each.
         step: Steps before the first of x: a sequence that is cut goes on with the noise of the whole. An int or a 0-dim int64 tensor.
