@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from torch import nn
 
-from neurosim.convert.accelerate_rules import Plan, Refusal
+from neurosim.convert.accelerate_rules import Plan, Refusal, enlist
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, ConversionError
@@ -65,7 +65,8 @@ def accelerate(model: Model, *, layers: Selection = None, skip: Selection = None
     ``snntorch.Leaky`` and ``Synaptic`` and norse's ``LIF``, ``LIFCell`` and ``LIFBoxCell`` become subclasses of themselves: they are called
     as before, and keep their hidden state, hooks, devices and parameters (the same objects, under the same names: optimisers and
     ``state_dict`` go on working). Layers that take one step a call have a method ``sequence(x)`` besides, which runs ``x[0]``, ``x[1]``, …
-    at once: that is where most of the time is saved. What the fused neuron cannot stand for stays as it is, and the report says why.
+    at once: that is where time is saved; step by step, small layers gain little or nothing. What the fused neuron cannot stand for stays
+    as it is, and the report says why.
 
     Args:
         model: Any module that holds such layers, or such a layer.
@@ -144,8 +145,5 @@ def _copy(model: Model) -> Model:
             f"accelerate: the model must be deep-copyable, got {type(error).__name__}: {error}; inplace=True changes the model itself"
         ) from error
     for module in target.modules():
-        for owner in type(module).__mro__:  # snnTorch resets hidden states through lists of all its layers, which a copy is not in
-            if owner.__module__.startswith("snntorch") and isinstance(vars(owner).get("instances"), list):
-                owner.instances.append(module)  # type: ignore[attr-defined]  # found just above
-                break
+        enlist(module)
     return target

@@ -75,9 +75,24 @@ def coefficient(value: Any, x: Tensor) -> Number:
     """A parameter of a layer as the op takes it: a number where that costs no synchronisation and no gradient, else a real tensor."""
     if not isinstance(value, Tensor):
         return float(value)
-    if value.numel() == 1 and not value.requires_grad and value.is_cpu and not torch.compiler.is_compiling():
+    if not value.requires_grad and value.is_cpu and value.numel() == 1 and not traced():
         return float(value.item())
     return value.to(x.device) if value.is_floating_point() else value.to(x)
+
+
+def traced() -> bool:
+    """Whether tensors have no values to look at: under ``torch.compile``, and inside of ``torch.func.vmap`` and its like."""
+    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+
+
+def enlist(module: nn.Module) -> None:
+    """Put a layer that was copied or read back where snnTorch resets and detaches hidden states from: its list of all layers ever made."""
+    for owner in type(module).__mro__:
+        instances = vars(owner).get("instances")
+        if owner.__module__.startswith("snntorch") and isinstance(instances, list):
+            if not any(one is module for one in instances):
+                instances.append(module)
+            return
 
 
 def check_sequence(where: str, x: object) -> None:

@@ -54,12 +54,15 @@ class _Fused(nn.Module):
     def _rule(self, x: Tensor) -> dict[str, Any]:
         """The arguments that both ops take."""
         share = _share(self.dt, self.p.tau_mem_inv, x)
-        rule, soft = self.convention, self.convention.reset == "soft"
+        rule, soft, level = self.convention, self.convention.reset == "soft", self.p.v_th
+        threshold = coefficient(level, x)
+        apart = isinstance(level, Tensor) and not rule.differentiable  # then v_th has the gradient of what a reset subtracts, or none
         return {
             "decay": 1 - share,
             "gain": share,
             "bias": share * coefficient(self.p.v_leak, x),
-            "threshold": coefficient(self.p.v_th, x),
+            "threshold": coefficient(level.detach(), x) if apart else threshold,
+            "reset_by": threshold if apart and soft else None,
             "v_reset": 0.0 if soft else coefficient(self.p.v_reset, x),
             "reset": rule.reset,
             "strict": True,
@@ -121,6 +124,7 @@ class FusedLIF(_WithCurrent, LIF):  # type: ignore[misc]  # norse's classes have
 
     def forward(self, input_tensor: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """A sequence ``(time, batch, *units)``, as in norse: spikes and the last state, or all states with ``record_states=True``."""
+        input_tensor = _of_some_type(input_tensor)
         if input_tensor.dim() == 0 or not self._fusable(input_tensor, input_tensor.shape[1:], state):
             result: tuple[Tensor, Any] = LIF.forward(self, input_tensor, state)
             return result
@@ -136,7 +140,10 @@ class _Cell(_Fused):
         if not self._fusable(input_tensor, input_tensor.shape, state):
             result: tuple[Tensor, Any] = super().forward(input_tensor, state)
             return result
-        out = self._run(input_tensor.unsqueeze(0), state, False)
+        return self._step(input_tensor, state)
+
+    def _step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        out = self._run(x.unsqueeze(0), state, False)
         return out.spikes.squeeze(0), out.state
 
     def sequence(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -157,6 +164,7 @@ class _Cell(_Fused):
         """
         where = f"{type(self).__name__}.sequence"
         check_sequence(where, x)
+        x = _of_some_type(x)
         if not self._fusable(x, x.shape[1:], state):
             shape = tuple(x.shape)
             raise ConfigError(
@@ -168,6 +176,14 @@ class _Cell(_Fused):
 
 class FusedLIFCell(_Cell, _WithCurrent, LIFCell):  # type: ignore[misc]  # norse's classes have no types
     """``norse.torch.LIFCell`` on the fused neuron; :func:`neurosim.accelerate` makes it of one."""
+
+    def _step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step needs no current filter: the current is its input and what there was."""
+        x = _at_least_float32(x)
+        x = (x if state is None else x + state.i).unsqueeze(0)
+        out = lif(x, self._rest(x) if state is None else _spread(state.v, x), **self._rule(x))
+        current = (1 - _share(self.dt, self.p.tau_syn_inv, x)) * x
+        return self._spikes(out.spikes).squeeze(0), LIFFeedForwardState(v=out.v, i=current.squeeze(0))
 
 
 class FusedLIFBoxCell(_Cell, LIFBoxCell):  # type: ignore[misc]  # norse's classes have no types
@@ -186,7 +202,13 @@ def _share(dt: float, rate: Any, x: Tensor) -> Number:
 
 def _spread(value: Tensor, x: Tensor) -> Tensor:
     """A state over one time step of x; norse starts cells from a single number."""
-    return value.to(x.dtype).expand(x.shape[1:])
+    shape = x.shape[1:]
+    return value if value.dtype == x.dtype and value.shape == shape else value.to(x.dtype).expand(shape)
+
+
+def _of_some_type(x: Tensor) -> Tensor:
+    """No steps have no values, so that their type does not matter; norse itself cannot stack nothing."""
+    return x.float() if x.dim() and not len(x) and not x.is_floating_point() else x
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ import snntorch as snn
 import torch
 from torch import Tensor
 
-from neurosim.convert.accelerate_rules import Convention, Number, check_sequence, coefficient, fits
-from neurosim.errors import ConfigError, ConversionError
+from neurosim.convert.accelerate_rules import Convention, Number, check_sequence, coefficient, enlist, fits, traced
+from neurosim.errors import ConfigError, ConversionError, RunError
 from neurosim.ops.cuba_lif import CubaLIFState, cuba_lif
 from neurosim.ops.lif import lif
 
 State = tuple[Tensor | None, ...]
+Rates = tuple[Tensor, ...]  #: beta, threshold and, with a current, alpha
 
 #: what decides the convention; it is read once, at conversion
 _FIXED: Final = frozenset(
@@ -43,10 +44,14 @@ class _Fused(snn.SpikingNeuron):  # type: ignore[misc]  # snnTorch has no types
         if self.init_hidden and any(value is not None for value in given):
             return super().forward(x, *given)  # raises what snnTorch raises
         self._hold(given)
-        spikes, state, _ = self._run(x.unsqueeze(0), self._held(x.shape), record=False)
-        self._hold(state)
-        one = spikes.squeeze(0)
-        return one if self.init_hidden and not self.output else (one, *state)
+        state, rates = self._held(x.shape), self._rates()
+        if self._fusable(x, x.shape, state, rates):
+            spikes, after, _ = self._run(x.unsqueeze(0), state, rates, record=False)
+            self._hold(after)
+            spikes = spikes.squeeze(0)
+        else:
+            spikes, after = self._step_of_snntorch(x, state)
+        return spikes if self.init_hidden and not self.output else (spikes, *after)
 
     def _sequence(self, x: Tensor, given: State, record: bool) -> tuple[Tensor, ...]:
         """All steps at once; only a layer with ``init_hidden`` starts from its hidden state, and keeps it."""
@@ -59,7 +64,7 @@ class _Fused(snn.SpikingNeuron):  # type: ignore[misc]  # snnTorch has no types
             raise ConfigError(f"{where}: {' and '.join(wrong)} must have the shape of one step, {tuple(x.shape[1:])}")
         before = tuple(self._buffers[name] for name in self.states)
         try:
-            spikes, state, recorded = self._run(x, self._held(x.shape[1:]) if self.init_hidden else given, record)
+            spikes, state, recorded = self._steps(x, self._held(x.shape[1:]) if self.init_hidden else given, record)
         finally:
             self._hold(before)
         if self.init_hidden:
@@ -77,65 +82,82 @@ class _Fused(snn.SpikingNeuron):  # type: ignore[misc]  # snnTorch has no types
             if value is not None:
                 self._buffers[name] = value
 
-    def _run(self, x: Tensor, state: State, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+    def _steps(self, x: Tensor, state: State, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         """Spikes of all steps, the state after the last, the membrane after each if wanted."""
+        rates = self._rates()
+        if not len(x) and not self._fusable(x, x.shape[1:], state, rates):
+            return _nothing(x, state, record)
         first: list[Tensor] = []
         membranes: list[Tensor] = []
-        while len(first) < len(x) and not self._fusable(x, state):
+        while len(first) < len(x) and not self._fusable(x, x.shape[1:], state, rates):
             spikes, state = self._step_of_snntorch(x[len(first)], state)
             first.append(spikes)
             membranes.append(self.mem)
         rest = x[len(first) :] if first else x
         if first and not len(rest):
             return torch.stack(first), tuple(getattr(self, name) for name in self.states), torch.stack(membranes) if record else None
-        spikes, after, recorded = self._fused(rest, state, record)
-        if not self.convention.differentiable:
-            spikes = spikes.detach()
-        spikes = self._graded(spikes.float())
+        spikes, after, recorded = self._run(rest, state, rates, record)
         if first:
             spikes = torch.cat([torch.stack(first), spikes])
             recorded = torch.cat([torch.stack(membranes), recorded]) if recorded is not None else None
         return spikes, after, recorded
 
-    def _fused(self, x: Tensor, state: State, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+    def _run(self, x: Tensor, state: State, rates: Rates, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        """The op, and what snnTorch does with its spikes."""
+        spikes, after, recorded = self._fused(x, state, rates, record)
+        if not self.convention.differentiable:
+            spikes = spikes.detach()
+        spikes = spikes.float()
+        factor = coefficient(self._parameter("graded_spikes_factor"), spikes)
+        return spikes if isinstance(factor, float) and factor == 1 else spikes * factor, after, recorded
+
+    def _fused(self, x: Tensor, state: State, rates: Rates, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         raise NotImplementedError(f"{type(self).__name__} must define _fused")
 
-    def _rates(self) -> tuple[Tensor, ...]:
-        return self.beta, self.threshold
+    def _rates(self) -> Rates:
+        return self._parameter("beta"), self._parameter("threshold")
 
-    def _rule(self, x: Tensor) -> dict[str, Any]:
+    def _parameter(self, name: str) -> Tensor:
+        """A parameter or buffer, without the search through all classes that precedes ``nn.Module``'s; parametrised ones need that."""
+        value: Tensor | None = self._parameters.get(name)
+        if value is None:
+            value = self._buffers.get(name)
+        return getattr(self, name) if value is None else value
+
+    def _rule(self, x: Tensor, rates: Rates) -> dict[str, Any]:
         """The arguments that both ops take."""
         rule = self.convention
         return {
-            "decay": _clamped(self.beta, x),
-            "threshold": coefficient(self.threshold, x),
+            "decay": _clamped(rates[0], x),
+            "threshold": coefficient(rates[1], x),
             "reset": rule.reset,
             "strict": True,
             "detach_reset": rule.detach_reset,
             "surrogate": rule.surrogate,
         }
 
-    def _graded(self, spikes: Tensor) -> Tensor:
-        factor = coefficient(self.graded_spikes_factor, spikes)
-        return spikes if isinstance(factor, float) and factor == 1 else spikes * factor
-
-    def _fusable(self, x: Tensor, state: State) -> bool:
-        """Whether the op computes the next step as snnTorch does."""
+    def _fusable(self, x: Tensor, shape: torch.Size, state: State, rates: Rates) -> bool:
+        """Whether the op computes the next step, of this shape, as snnTorch does."""
         if not x.is_floating_point() or x.layout != torch.strided:
             return False
         types = (x.dtype, torch.float32 if x.dtype.itemsize < 4 else x.dtype)
         if any(value is not None and value.dtype not in types for value in state):
             return False
-        if not all(fits(value, x.shape[1:], x.dtype) for value in self._rates()):
+        if not all(fits(value, shape, x.dtype) for value in rates):
             return False
         if self.convention.reset != "hard":
             return True
-        if torch.compiler.is_compiling() or bool((self.threshold < 0).any()):
+        threshold, membrane = rates[1], state[-1]
+        if traced() or bool((threshold < 0).any()):
             return False
-        membrane = state[-1]
-        return membrane is None or not bool((membrane > self.threshold).any())
+        return membrane is None or not bool((membrane > threshold).any())
 
     def _step_of_snntorch(self, x: Tensor, state: State) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if torch._C._are_functorch_transforms_active() and not self.surrogate_disable:
+            raise RunError(
+                f"{type(self).__name__}: inside of torch.func transforms the fused step must do, as snnTorch's own cannot run there: "
+                'no reset_mechanism="zero" with reset_delay=False, no types that differ, no parameters that enlarge the input'
+            )
         self._hold(tuple(torch.zeros_like(x) if value is None else value for value in state))
         result = super().forward(x)
         return (result if isinstance(result, Tensor) else result[0]), tuple(getattr(self, name) for name in self.states)
@@ -157,6 +179,7 @@ class _Fused(snn.SpikingNeuron):  # type: ignore[misc]  # snnTorch has no types
         if not self.surrogate_disable:
             name, arguments = state["spike_grad"]
             self.__dict__["spike_grad"] = getattr(snn.surrogate, name)(**arguments)
+        enlist(self)
 
 
 class FusedLeaky(_Fused, snn.Leaky):  # type: ignore[misc]  # snnTorch has no types
@@ -188,8 +211,8 @@ class FusedLeaky(_Fused, snn.Leaky):  # type: ignore[misc]  # snnTorch has no ty
         spikes, membrane = self._sequence(x, (mem,), record)
         return spikes, membrane
 
-    def _fused(self, x: Tensor, state: State, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
-        out = lif(x, state[0], record=record, **self._rule(x))
+    def _fused(self, x: Tensor, state: State, rates: Rates, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+        out = lif(x, state[0], record=record, **self._rule(x, rates))
         return out.spikes, (out.v,), out.record
 
 
@@ -224,15 +247,22 @@ class FusedSynaptic(_Fused, snn.Synaptic):  # type: ignore[misc]  # snnTorch has
         spikes, current, membrane = self._sequence(x, (syn, mem), record)
         return spikes, current, membrane
 
-    def _fused(self, x: Tensor, state: State, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+    def _fused(self, x: Tensor, state: State, rates: Rates, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
         both = None
         if any(value is not None for value in state):
             both = CubaLIFState(*(x.new_zeros(x.shape[1:]) if value is None else value for value in state))
-        out = cuba_lif(x, both, syn_decay=_clamped(self.alpha, x), record=record, **self._rule(x))
+        out = cuba_lif(x, both, syn_decay=_clamped(rates[2], x), record=record, **self._rule(x, rates))
         return out.spikes, tuple(out.state), out.record
 
-    def _rates(self) -> tuple[Tensor, ...]:
-        return self.alpha, self.beta, self.threshold
+    def _rates(self) -> Rates:
+        return *super()._rates(), self._parameter("alpha")
+
+
+def _nothing(x: Tensor, state: State, record: bool) -> tuple[Tensor, tuple[Tensor, ...], Tensor | None]:
+    """What no steps give, of whatever type: no spikes, and the state back."""
+    recorded = torch.zeros(x.shape, dtype=x.dtype if x.is_floating_point() else torch.float32, device=x.device)
+    rest = recorded.new_zeros(x.shape[1:], dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+    return recorded.float(), tuple(rest if value is None else value for value in state), recorded if record else None
 
 
 def _clamped(rate: Tensor, x: Tensor) -> Number:

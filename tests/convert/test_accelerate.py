@@ -14,6 +14,7 @@ import pytest
 import snntorch as snn
 import torch
 from snntorch import surrogate as peers
+from snntorch import utils
 from torch import nn
 
 import neurosim as ns
@@ -248,3 +249,90 @@ def test_a_sequence_without_steps_gives_no_spikes_and_the_state_back(delay: bool
     spikes, mem = layer.sequence(torch.zeros(0, 2, 3), torch.full((2, 3), 5.0))
     assert spikes.shape == (0, 2, 3)
     assert torch.equal(mem, torch.full((2, 3), 5.0))
+
+
+@pytest.mark.parametrize("kind", [lambda: snn.Leaky(beta=torch.rand(3).double()), lambda: snn.Synaptic(alpha=0.5, beta=0.9)])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.float64, torch.bfloat16])
+def test_no_steps_of_any_type_give_no_spikes_and_rest(kind: Any, dtype: torch.dtype) -> None:
+    layer = ns.accelerate(kind())
+    spikes, *state = layer.sequence(torch.zeros(0, 2, 3, dtype=dtype))
+    recorded = layer.sequence(torch.zeros(0, 2, 3, dtype=dtype), record=True)[-1]
+    assert (spikes.shape, spikes.dtype, recorded.shape) == ((0, 2, 3), torch.float32, (0, 2, 3))
+    for value in state:
+        assert torch.equal(value, torch.zeros(2, 3, dtype=torch.float64 if dtype == torch.float64 else torch.float32))
+
+
+@pytest.mark.parametrize("way", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net)), lambda net: _saved(net)])
+def test_the_reset_of_snntorch_reaches_what_was_read_back_or_copied(way: Any) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = way(ns.accelerate(network()[:2]))
+    with torch.no_grad():
+        net(torch.ones(2, 4))
+        assert net[1].mem.abs().sum() > 0
+        utils.reset(net)
+    assert net[1].mem.abs().sum() == 0
+
+
+def _saved(net: nn.Module) -> Any:
+    file = io.BytesIO()
+    torch.save(net, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+def test_a_copied_layer_is_in_the_list_of_snntorch_once() -> None:
+    layer = ns.accelerate(ns.accelerate(snn.Leaky(beta=0.9)), inplace=False)
+    assert sum(one is layer for one in snn.Leaky.instances) == 1
+
+
+def test_hooks_see_calls_but_no_sequences() -> None:
+    layer = ns.accelerate(snn.Leaky(beta=0.9, init_hidden=True))
+    seen: list[torch.Size] = []
+    layer.register_forward_hook(lambda module, inputs, spikes: seen.append(spikes.shape))
+    layer.sequence(torch.rand(5, 2, 3))
+    assert seen == []
+    layer(torch.rand(2, 3))
+    assert seen == [(2, 3)]
+
+
+@pytest.mark.parametrize(("mechanism", "delay"), [("subtract", True), ("subtract", False), ("zero", True), ("none", True)])
+@pytest.mark.parametrize("make", [snn.Leaky, lambda **rest: snn.Synaptic(alpha=0.5, **rest)])
+def test_parameters_can_be_mapped_over(make: Any, mechanism: str, delay: bool) -> None:
+    layer = ns.accelerate(make(beta=0.9, learn_beta=True, learn_threshold=True, reset_mechanism=mechanism, reset_delay=delay))
+    values = {"beta": torch.tensor([0.9, 0.3]), "threshold": torch.tensor([1.0, 0.4])}
+    x = 2 * torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
+    state = [torch.full((2, 3), 0.8) for _ in layer.states]
+
+    def membranes(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
+        after: torch.Tensor = torch.func.functional_call(layer, parameters, (x, *state))[-1]
+        return after.sum()
+
+    for function in (membranes, torch.func.grad(membranes)):
+        found = torch.func.vmap(function)(values)
+        expected = [function({name: value[index] for name, value in values.items()}) for index in range(2)]
+        for index, one in enumerate(expected):
+            pairs = [(found[name][index], one[name]) for name in one] if isinstance(one, dict) else [(found[index], one)]
+            assert all(torch.allclose(a, b) for a, b in pairs)
+
+
+def test_what_cannot_be_mapped_over_says_so() -> None:
+    layer = ns.accelerate(snn.Leaky(beta=0.9, learn_beta=True, reset_mechanism="zero", reset_delay=False))
+    call = torch.func.vmap(lambda beta: torch.func.functional_call(layer, {"beta": beta}, (torch.ones(2, 3), torch.zeros(2, 3)))[1])
+    with pytest.raises(ns.RunError, match=r'FusedLeaky: inside of torch.func transforms .*reset_mechanism="zero" with reset_delay=False'):
+        call(torch.tensor([0.9, 0.5]))
+
+
+def test_parametrised_rates_are_followed() -> None:
+    layer = ns.accelerate(snn.Leaky(beta=0.3, learn_beta=True))
+    x = torch.rand(5, 2, 3, generator=torch.Generator().manual_seed(0))
+    expected = ns.accelerate(snn.Leaky(beta=0.6)).sequence(x)[1]
+    nn.utils.parametrize.register_parametrization(layer, "beta", Twice())
+    assert torch.equal(layer.sequence(x)[1], expected)
+
+
+class Twice(nn.Module):
+    """A parametrisation."""
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        return 2 * value

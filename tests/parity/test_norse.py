@@ -176,6 +176,47 @@ def test_an_empty_sequence_leaves_the_state_where_it_was() -> None:
     assert torch.allclose(torch.stack([*after]), torch.stack([*state]))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.bfloat16])
+def test_no_steps_may_be_of_any_type(dtype: torch.dtype) -> None:
+    x = torch.zeros(0, *UNITS, dtype=dtype)
+    spikes, after = ns.accelerate(peer.LIF())(x)
+    assert (spikes.shape, spikes.dtype, after.v.shape) == ((0, *UNITS), torch.float32, UNITS)
+    assert ns.accelerate(peer.LIFCell()).sequence(x)[0].shape == (0, *UNITS)
+
+
+@pytest.mark.parametrize("make", [lambda: lif("heaviside"), lambda: heaviside_box(reset_value), lambda: heaviside_box(reset_subtract)])
+def test_a_threshold_that_norse_does_not_differentiate_has_no_gradient(make: Any) -> None:
+    """Without a surrogate only a reset that subtracts the threshold reaches it."""
+    grads = []
+    for layer in (make(), ns.accelerate(make())):
+        x = drive(T, *UNITS)
+        _, after = layer(x) if isinstance(layer, peer.LIF) else loop(layer, x, None)
+        grads.append(torch.autograd.grad(after.v.sum(), layer.p.v_th, allow_unused=True)[0])
+    assert (grads[0] is None) == (grads[1] is None) == (not hasattr(layer.p, "reset_method") or layer.p.reset_method is reset_value)
+    assert grads[0] is None or torch.allclose(grads[0], grads[1])
+
+
+def heaviside_box(reset_method: Any) -> Any:
+    layer = box(reset_method)
+    layer.p = layer.p._replace(method="heaviside")
+    return layer
+
+
+def test_parameters_can_be_mapped_over() -> None:
+    x = drive(*UNITS)
+    state = start(LIFFeedForwardState)
+    cell = ns.accelerate(peer.LIFCell(LIFParameters(method="tanh", alpha=torch.tensor(2.0))))
+
+    def membrane(threshold: Tensor) -> Tensor:
+        cell.p = cell.p._replace(v_th=threshold)
+        v: Tensor = cell(x, state)[1].v
+        return v.sum()
+
+    levels = torch.tensor([-0.2, 0.3], dtype=torch.float64)
+    for run in (membrane, torch.func.grad(membrane)):
+        assert torch.allclose(torch.func.vmap(run)(levels), torch.stack([run(level) for level in levels]))
+
+
 def test_sparse_inputs_run_on_norse() -> None:
     layer = peer.LIF(LIFParameters(v_th=torch.tensor(0.1)))
     x = (drive(T, *UNITS, double=False) > 5).float()
