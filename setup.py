@@ -19,6 +19,7 @@ PER_SET = ["cpu_random.cpp", "cpu_quantize.cpp", "cpu_neurons.cpp"]  #: compiled
 UNIX = [
     "-std=c++17",
     "-O3",
+    "-g0",
     "-ffp-contract=off",
     "-fno-math-errno",
     "-fno-trapping-math",

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError
-from neurosim.ops.philox import WORDS, Key, encode, philox4x32, philox_normal, philox_uniform
+from neurosim.ops.philox import DRAWS, Key, encode, philox4x32, philox_normal, philox_uniform
 
 __all__ = ["Stream", "permutation", "philox4x32", "stream"]
 
@@ -72,7 +72,7 @@ class Stream(NamedTuple):
         if not like.dtype.is_floating_point:
             raise ConfigError(f"random numbers: the result must be floating point, got {like.dtype}")
         count = math.prod(shape)
-        if offset < 0 or offset + count > WORDS << 32:
+        if offset < 0 or offset + count > DRAWS:
             raise ConfigError(f"random numbers: one stream holds elements 0 to 2^34 - 1, got {count} elements from {offset}")
         tensors: list[Tensor] = []
         words = encode(self.key, self[1:], tensors, like.device)

@@ -74,7 +74,7 @@ template <class T> static int32_t forward(const ForwardFields &f) {
                 limit_row(y, x, low.value, high.value, n);
                 x = y;
             }
-            if (f.mask)
+            if (s.plan.keep)
                 mask_row(f.mask + at, x, s, limit_low, limit_high, n);
             if (levels) {
                 if (s.plan.rounding == STOCHASTIC)

@@ -35,6 +35,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
 WORDS = 4  #: of a block
+DRAWS = WORDS << 32  #: elements of one source
 GAUSSIAN, UNIT = 1, 5  #: codes of ``Noise`` in csrc/philox.h
 STORAGE = {torch.float32: 0, torch.float64: 1, torch.float16: 2, torch.bfloat16: 3}  #: codes of csrc/storage.h
 _CHUNK_BLOCKS = 1 << 18  #: blocks a pass: bounds the working memory to a few tens of MiB
@@ -93,7 +94,7 @@ def encode(key: Key, counter: tuple[Word, Word, Word], tensors: list[Tensor], de
         if isinstance(word, Tensor):
             if word.dim():
                 raise ConfigError(f"random numbers: chip, draw and call must be single numbers, got shape {tuple(word.shape)}")
-            tensors.append(word.to(device, torch.int64))
+            tensors.append(word if word.dtype == torch.int64 and word.device == device else word.to(device, torch.int64))
             words.append(-len(tensors))
         elif compiling:
             tensors.append(torch.full((), word, dtype=torch.int64, device=device))
@@ -128,7 +129,10 @@ def drawn(
             w0, w1, w2, w3 = philox4x32((index, counter[0], counter[1], counter[2]), key)
             parts.append(torch.stack([*pairs(w0, w1, compute), *pairs(w2, w3, compute)], -1))
         flat = parts[0].flatten() if len(parts) == 1 else torch.cat(parts).flatten()
-        return flat[skip : skip + count].clone().reshape(tuple(shape)).to(dtype)
+        numbers = flat[skip : skip + count].clone().reshape(tuple(shape))
+        if not normal and dtype in _BELOW_ONE:
+            numbers.clamp_(2.0**-24, _BELOW_ONE[dtype])
+        return numbers.to(dtype)
 
 
 def _unit(word: Tensor, dtype: torch.dtype) -> Tensor:
@@ -147,6 +151,7 @@ def _normal_pairs(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Ten
 
 
 _FIELDS = "PqqqqqqqqqqPPP"  #: RandomFields of csrc/philox.h
+_BELOW_ONE = {torch.float16: 1 - 2.0**-11, torch.bfloat16: 1 - 2.0**-8}  #: the largest number there is below 1
 _THREADS = 128  #: of a block on CUDA; each draws a block of four numbers
 _fill = native.entry("random_fill", _FIELDS)
 _pack = native.packer(_FIELDS)
@@ -155,6 +160,8 @@ _pack = native.packer(_FIELDS)
 def _draw(
     noise: int, shape: list[int], words: list[int], tensors: list[Tensor], offset: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
+    if noise == UNIT and dtype in _BELOW_ONE:  # rounding must not leave the open interval
+        return _draw(noise, shape, words, tensors, offset, torch.float32, device).clamp_(2.0**-24, _BELOW_ONE[dtype]).to(dtype)
     on_cuda = cuda.available(device)
     if not on_cuda and not (device.type == "cpu" and native.wanted()):
         return drawn(shape, words, tensors, offset, noise == GAUSSIAN, dtype, device)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from neurosim.errors import ConfigError, nearest
 from neurosim.ops import quantize_plan as codes
-from neurosim.ops.philox import encode
+from neurosim.ops.philox import DRAWS, STORAGE, encode
 from neurosim.ops.quantize_op import quantize
 from neurosim.random import Stream
 
@@ -163,8 +163,10 @@ def convert(
     >>> convert(torch.tensor([-3.0, 0.3, 0.6]), limits=Limits(-1.0, 1.0), levels=Levels(2.0))
     tensor([-1.0000,  0.5000,  0.5000])
     """
-    if not x.dtype.is_floating_point:
-        raise ConfigError(f"convert: x must be floating point, got {x.dtype}")
+    if x.dtype not in STORAGE:
+        raise ConfigError(f"convert: x must be floating point of 16 bits or more, got {x.dtype}")
+    if x.layout is not torch.strided:
+        raise ConfigError(f"convert: x must be dense, got {x.layout}")
     if before is None and limits is None and levels is None and after is None:
         return x
     packed = _Packed(x, channel)
@@ -207,7 +209,7 @@ class _Packed:
         general = growth != "additive"
         if isinstance(scale, Tensor):
             self.tensors[4 + after] = self._operand(scale, f"{name}.scale")
-            general = general or scale.requires_grad
+            general = general or scale.requires_grad or torch._C._are_functorch_transforms_active()  # which may want its gradient unseen
         else:
             self.numbers[7 + after] = scale
         if isinstance(source, Tensor):
@@ -226,6 +228,8 @@ class _Packed:
             if isinstance(bound, Tensor):
                 self.tensors[at] = self._operand(bound, f"limits.{limits._fields[at]}")
                 learned = True
+            elif math.isnan(bound):
+                raise ConfigError(f"convert: limits.{limits._fields[at]} must be a number, got {bound}")
             else:
                 self.numbers[at] = bound
         if grad == "ste":
@@ -239,6 +243,10 @@ class _Packed:
             raise _unknown("levels", levels, rounding=codes.ROUNDINGS, clip=codes.CLIPS, grad=codes.LEVEL_GRADS[:3])
         if not p > 0:
             raise ConfigError(f"convert: levels.steps_per_unit must be > 0, got {p}")
+        if not (math.isfinite(p) and math.isfinite(origin)):
+            raise ConfigError(f"convert: levels.steps_per_unit and levels.origin must be finite, got {p} and {origin}")
+        if math.isnan(low) or math.isnan(high):
+            raise ConfigError(f"convert: levels.low and levels.high must be numbers, got {low} and {high}")
         self.numbers[2:7] = p, origin * p - math.ceil(origin * p - 0.5), 1.0 / p, low, high
         return codes.FIXED | self._rounding(flags, rounding, stream)
 
@@ -265,6 +273,8 @@ class _Packed:
         return flags
 
     def _source(self, stream: Stream) -> None:
+        if self.x.numel() > DRAWS:
+            raise ConfigError(f"convert: one stream holds elements 0 to 2^34 - 1, got a signal of {self.x.numel()}")
         self.plan += encode(stream.key, stream[1:], self.counters, self.x.device)
 
     def _operand(self, tensor: Tensor, name: str) -> Tensor:

@@ -7,7 +7,8 @@ row-major whatever the layout of ``x``, since random numbers are counted in that
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -24,28 +25,51 @@ _OPERANDS = "".join(
     for name in ("limit_low", "limit_high", "level_low", "level_high", "before_scale", "after_scale", "before_noise", "after_noise")
 )
 _SETTINGS = "Tensor[] counters, int[] plan, float[] numbers"
-_ZEROS = [[0] * count for count in range(19)]
-_NO_LAYOUT = [1, 1, 0, 1, 1, 1, 1]  #: of the fields inner … noise_count, where there are no operands
 _forward_kernel = native.entry("quantize_forward", quantize_cuda.FORWARD)
 _mask_kernel = native.entry("quantize_mask_backward", "PPPqqq")
 _general_kernel = native.entry("quantize_backward", quantize_cuda.BACKWARD)
 _AFTER_X = 11  #: arguments of ``quantize`` after the first
 
 
-def _forward(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
-    *operands, counters, plan, numbers = args
-    keep = plan[0] & KEEP
-    on_cuda = cuda.available(x.device)
-    if not x.numel() or not (on_cuda or (x.is_cpu and native.wanted())):
+def _forward(
+    x: Tensor,
+    limit_low: Tensor | None,
+    limit_high: Tensor | None,
+    level_low: Tensor | None,
+    level_high: Tensor | None,
+    before_scale: Tensor | None,
+    after_scale: Tensor | None,
+    before_noise: Tensor | None,
+    after_noise: Tensor | None,
+    counters: list[Tensor],
+    plan: list[int],
+    numbers: list[float],
+) -> tuple[Tensor, Tensor]:
+    operands = limit_low, limit_high, level_low, level_high, before_scale, after_scale, before_noise, after_noise
+    on_cpu = x.is_cpu
+    if not x.numel() or not (native.wanted() if on_cpu else cuda.available(x.device)):
         return reference.forward(x, operands, counters, plan, numbers)
     x = x.contiguous()
-    y, mask = torch.empty_like(x), torch.empty(x.shape if keep else 0, dtype=torch.bool, device=x.device)
-    fields, _kept = _fields(x, operands, counters, plan, numbers)
-    if on_cuda:
-        quantize_cuda.forward(x, y, mask, fields)
+    y = torch.empty_like(x)
+    mask = torch.empty_like(x, dtype=torch.bool) if plan[0] & KEEP else x.new_empty(0, dtype=torch.bool)
+    if on_cpu and limit_low is limit_high is level_low is level_high is before_scale is after_scale is before_noise is after_noise is None:
+        places = [counter.data_ptr() for counter in counters]
+        size = x.numel(), STORAGE[x.dtype], torch.get_num_threads()
+        _without_operands(len(places), len(plan))(x.data_ptr(), *places, *size, *plan, *numbers, y.data_ptr(), mask.data_ptr())
         return y, mask
-    _forward_kernel(*fields, y.data_ptr(), mask.data_ptr() if keep else 0)
+    fields, _kept = _fields(x, operands, counters, plan, numbers)
+    if on_cpu:
+        _forward_kernel(*fields, y.data_ptr(), mask.data_ptr())
+    else:
+        quantize_cuda.forward(x, y, mask, fields)
     return y, mask
+
+
+@cache
+def _without_operands(counters: int, plan: int) -> Callable[..., None]:
+    """The kernel for so many counters and integers, everything about operands being zero."""
+    layout = f"P{8 * 8}x{'P' * counters}{8 * (9 - counters)}xqqq{8 * 7}x{'q' * plan}{8 * (18 - plan)}x{'d' * 9}PP"
+    return native.entry("quantize_forward", layout)
 
 
 def _fields(
@@ -53,17 +77,10 @@ def _fields(
 ) -> tuple[list[float], list[Tensor]]:
     """``QuantizeFields`` of csrc/quantize_fields.h, and the tensors that must live until they have been used."""
     kept: list[Tensor] = []
-    fields: list[float] = [x.data_ptr()]
-    layout = _NO_LAYOUT
-    if any(operand is not None for operand in operands):
-        pointers, layout = _operand_fields(x, operands, plan[1], kept)
-        fields += pointers
-    else:
-        fields += _ZEROS[8]
-    fields += [counter.data_ptr() for counter in counters]
-    fields += _ZEROS[9 - len(counters)]
-    fields += (x.numel(), STORAGE[x.dtype], torch.get_num_threads(), *layout)
-    return fields + plan + _ZEROS[18 - len(plan)] + numbers, kept
+    pointers, layout = _operand_fields(x, operands, plan[1], kept)
+    fields = [x.data_ptr(), *pointers, *[counter.data_ptr() for counter in counters], *[0] * (9 - len(counters))]
+    fields += (x.numel(), STORAGE[x.dtype], torch.get_num_threads(), *layout, *plan)
+    return fields + [0] * (18 - len(plan)) + numbers, kept
 
 
 def _operand_fields(x: Tensor, operands: Sequence[Tensor | None], axis: int, kept: list[Tensor]) -> tuple[list[int], list[int]]:
@@ -137,17 +154,13 @@ def _general_fake(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
 def _setup(ctx: Any, args: tuple[Any, ...], result: tuple[Tensor, Tensor]) -> None:
     flags = args[10][0]
     ctx.flags = flags
-    ctx.mark_non_differentiable(result[1])
-    ctx.set_materialize_grads(False)
+    ctx.set_materialize_grads(False)  # the mask, of a type without derivatives, would get zeros
     if flags & KEEP:
         ctx.save_for_backward(result[1])
     elif flags & (MASKED | GENERAL):
         ctx.save_for_backward(*args[:9])
-        ctx.settings = (
-            [counter.clone() for counter in args[9]],
-            args[10],
-            args[11],
-        )  # counters are advanced in place before the next forward
+        # counters are advanced in place, perhaps before the backward pass comes
+        ctx.settings = [counter.clone() for counter in args[9]], args[10], args[11]
 
 
 def _backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:

@@ -240,3 +240,12 @@ def test_chips_may_be_mapped_over_within_and_without_a_compiled_function(impleme
     expected = torch.stack([one(chip) for chip in chips])
     assert torch.equal(torch.func.vmap(one)(chips), expected)
     assert torch.equal(torch.compile(torch.func.vmap(one), fullgraph=True, backend="aot_eager")(chips), expected)
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_numbers_of_16_bits_stay_within_the_open_interval(implementation: str, dtype: torch.dtype) -> None:
+    drawn = stream(0, "x").uniform((1 << 18,), like=torch.empty(0, dtype=dtype))
+    assert drawn.dtype == dtype
+    assert drawn.min().item() > 0
+    assert drawn.max().item() == 1 - torch.finfo(dtype).eps / 2, "1 itself would come up in one of 2^9 or 2^12 draws"

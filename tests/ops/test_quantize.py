@@ -282,6 +282,7 @@ def test_noise_is_that_of_the_forward_pass_although_its_counter_has_moved_on() -
     ("settings", "message"),
     [
         ({"limits": Limits(-1.0, 1.0, "stee")}, r"limits\.grad must be one of through, ste, got 'stee'; did you mean 'ste'\?"),  # type: ignore[arg-type]  # a slip
+        ({"limits": Limits(math.nan, 1.0)}, r"limits\.low must be a number, got nan"),
         ({"levels": Levels(0.0)}, r"levels\.steps_per_unit must be > 0, got 0\.0"),
         ({"levels": Levels(1.0, rounding="half-even")}, r"levels\.rounding must be one of .*, got 'half-even'; did you mean 'half_even'\?"),  # type: ignore[arg-type]  # a slip
         ({"levels": Levels(1.0, grad="lsq")}, r"levels\.grad must be one of through, ste, ste_masked, got 'lsq'"),  # type: ignore[arg-type]  # only learned levels have it
@@ -302,5 +303,24 @@ def test_what_does_not_hold_is_refused_in_one_line(settings: dict[str, Any], mes
 
 
 def test_a_signal_of_integers_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"convert: x must be floating point, got torch\.int64"):
+    with pytest.raises(ConfigError, match=r"convert: x must be floating point of 16 bits or more, got torch\.int64"):
         convert(torch.zeros(2, dtype=torch.int64), limits=Limits())
+
+
+def test_a_sparse_signal_and_levels_at_infinity_are_refused() -> None:
+    with pytest.raises(ConfigError, match="x must be dense"):
+        convert(torch.zeros(2).to_sparse(), limits=Limits())
+    with pytest.raises(ConfigError, match="must be finite"):
+        convert(torch.zeros(2), levels=Levels(1.0, math.inf))
+
+
+@pytest.mark.usefixtures("implementation")
+@pytest.mark.kernel
+def test_a_scale_that_is_mapped_over_has_its_gradient() -> None:
+    xs = torch.zeros(2, 3)
+
+    def loss(scales: Tensor) -> Tensor:
+        each = torch.func.vmap(lambda scale, x: convert(x, after=Error("gaussian", "additive", scale, torch.ones(3))))
+        return each(scales, xs).sum()
+
+    assert torch.func.grad(loss)(torch.ones(2)).tolist() == [3.0, 3.0]
