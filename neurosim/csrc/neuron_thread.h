@@ -1,6 +1,6 @@
 // What one CUDA thread is given: W neighbouring neurons, their parameters, state and noise. All that chooses code is fixed when it is compiled:
 // NS_STORED (type in memory), NS_WIDTH (W), NS_RESET, NS_STRICT, NS_SYNAPSE, NS_NOISE (1: on the input, 2: on the membrane),
-// NS_VARIED (bit k: parameter k is not the same for all neurons).
+// NS_VARIED (bit k: parameter k is not the same for all neurons), NS_NEUTRAL (bit k: it is a number that changes nothing).
 #pragma once
 
 #include "neuron.h"
@@ -46,6 +46,12 @@ NS_DEVICE void write_row(void *base, int64_t first, const T (&values)[W]) {
 
 // Parameter K of the thread's neurons.
 template <int K> NS_DEVICE void parameter(T (&out)[W], const Run &run, int64_t first) {
+    if constexpr ((NS_NEUTRAL >> K & 1) != 0) {
+#pragma unroll
+        for (int w = 0; w < W; ++w)
+            out[w] = K == BIAS ? T(-0.0) : T(1);
+        return;
+    }
     const T *values = static_cast<const T *>(run.values[K]);
     if constexpr ((NS_VARIED >> K & 1) != 0) {
         const int64_t inner = run.inner[K], channels = run.channels[K];

@@ -12,7 +12,7 @@ struct BackwardOnCuda {
     void *checkpoints; // (chunks - 1, 1 or 2, units): membrane, and current with a synapse, at the beginning of each chunk but the first
 };
 
-constexpr int STEPS = NS_STEPS;
+constexpr int STEPS = NS_STEPS, GROUPS = (NS_STEPS + NS_AHEAD - 1) / NS_AHEAD;
 constexpr bool ATTACHED = NS_ATTACHED, FROM_SPIKES = (NS_GRADS & 1) != 0, FROM_RECORD = (NS_GRADS & 2) != 0;
 constexpr bool SLOPE = FROM_SPIKES || (ATTACHED && resets_now(RESET));
 constexpr bool SLOPE_BEFORE = ATTACHED && looks_back(RESET) && RESET != RESET_SOFT_BOTH;
@@ -21,18 +21,34 @@ constexpr bool DRIVE = wanted(3) || (SLOPE_BEFORE && RESET == RESET_HARD_NEXT_ER
 constexpr bool INPUT = (DRIVE && !SYNAPSE) || wanted(8);              // read once more on the way back
 constexpr bool CURRENTS = SYNAPSE && (DRIVE || wanted(7)); // kept
 
-// The compiler is to forget what it knows of this number. Otherwise it keeps all that it has derived from it, and those registers cost more
-// than deriving it again.
-template <class Number> NS_DEVICE void settle(Number &value) {
+// The compiler is to forget what it knows of a number: else it keeps all that it has derived from it, and those registers cost more than
+// deriving it again. `nothing` is a zero that it does not know to be one.
+NS_DEVICE T forget(T value, uint32_t nothing) {
+    Pack<T, 1> pack = packed<T, 1>(&value);
+    pack.at[0] ^= nothing;
+    return element<T, 1>(pack, 0);
+}
+
+template <class Element> NS_DEVICE void settle(Element *&pointer) {
 #if defined(__CUDA_ARCH__)
-    if constexpr (Number(0.5) == 0)
-        asm volatile("" : "+l"(value));
-    else if constexpr (sizeof(Number) == 4)
-        asm volatile("" : "+f"(value));
-    else
-        asm volatile("" : "+d"(value));
+    asm volatile("" : "+l"(pointer));
 #endif
 }
+
+// A row of a sequence: it moves from step to step, and lies nowhere if it is not used.
+template <bool USED, class Element> struct Walk {
+    Element *at;
+    int64_t stride;
+
+    NS_METHOD Walk(Element *base, int64_t first, int64_t row) : at(USED ? base + first : nullptr), stride(row) {}
+    NS_METHOD void move(int direction) {
+        if constexpr (USED) {
+            at += direction * stride;
+            settle(at);
+        }
+    }
+    NS_METHOD Pack<S, W> read_here() const { return USED ? read<S, W>(at, 0) : Pack<S, W>{}; }
+};
 
 // A stretch of at most STEPS steps.
 struct Course {
@@ -58,7 +74,8 @@ struct Sums {
 class Backward {
   public:
     NS_METHOD Backward(const BackwardArgs &args, int64_t first)
-        : a(args), here(args.run, first), shape(shape_of<T>(NS_CODE, args.first, args.second)), n(first), units(args.run.units) {
+        : a(args), here(args.run, first), shape(shape_of<T>(NS_CODE, args.first, args.second)), n(first), units(args.run.units),
+          nothing(static_cast<uint32_t>(args.run.threads >> 62)) {
         read_row_or_zero(into_v, a.grad_v, n);
         read_row_or_zero(into_i, SYNAPSE ? a.grad_i : nullptr, n);
 #pragma unroll
@@ -92,12 +109,11 @@ class Backward {
     // The same steps, kept. Those from `count` on read the last row again, and nobody looks at what they give.
     NS_METHOD void record(Course &course, State state, int64_t from, int count) const {
         Pack<S, W> ahead[STEPS];
-        int64_t at = from * units + n;
+        Walk<true, const S> x_row(static_cast<const S *>(a.run.x), from * units + n, units);
 #pragma unroll
         for (int k = 0; k < STEPS; ++k) {
-            ahead[k] = read<S, W>(a.run.x, at);
-            at += NS_WHOLE || k + 1 < count ? units : 0;
-            settle(at);
+            ahead[k] = x_row.read_here();
+            x_row.move(NS_WHOLE || k + 1 < count ? 1 : 0);
         }
 #pragma unroll
         for (int w = 0; w < W; ++w) {
@@ -113,7 +129,7 @@ class Backward {
             here.advance(state, x, from + k, course.h[k], drive, before);
 #pragma unroll
             for (int w = 0; w < W; ++w) {
-                settle(course.h[k][w]);
+                course.h[k][w] = forget(course.h[k][w], nothing);
                 course.beyond[w] |= before[w] ? 1u << k : 0u;
                 if constexpr (CURRENTS)
                     course.currents[k][w] = drive[w];
@@ -124,45 +140,45 @@ class Backward {
     // Back through them.
     NS_METHOD void walk_back(const Course &course, int64_t from, int count) {
         const int64_t last = from + count - 1;
-        int64_t at = last * units + n, spikes_at = last * a.spikes_row + n, record_at = last * a.record_row + n, out_at = at;
+        Walk<FROM_SPIKES, const S> spikes_row(static_cast<const S *>(a.grad_spikes), last * a.spikes_row + n, a.spikes_row);
+        Walk<FROM_RECORD, const S> record_row(static_cast<const S *>(a.grad_record), last * a.record_row + n, a.record_row);
+        Walk<INPUT, const S> x_row(static_cast<const S *>(a.run.x), last * units + n, units);
+        Walk<true, S> out_row(static_cast<S *>(a.grad_x), last * units + n, units);
+        Pack<S, W> spikes[2][NS_AHEAD], record[2][NS_AHEAD], input[2][NS_AHEAD]; // of the group at hand and of the next one
 #pragma unroll
-        for (int end = STEPS; end > 0; end -= NS_AHEAD) {
-            Pack<S, W> spikes[NS_AHEAD], record[NS_AHEAD], input[NS_AHEAD];
+        for (int group = -1; group < GROUPS; ++group) {
 #pragma unroll
             for (int j = 0; j < NS_AHEAD; ++j) {
-                const int k = end - 1 - j;
+                const int k = STEPS - 1 - (group + 1) * NS_AHEAD - j, next = (group + 1) % 2;
                 if (k < 0)
                     break;
-                if constexpr (FROM_SPIKES)
-                    spikes[j] = read<S, W>(a.grad_spikes, spikes_at);
-                if constexpr (FROM_RECORD)
-                    record[j] = read<S, W>(a.grad_record, record_at);
-                if constexpr (INPUT)
-                    input[j] = read<S, W>(a.run.x, at);
-                if (k > 0 && (NS_WHOLE || k < count)) {
-                    at -= units;
-                    spikes_at -= a.spikes_row;
-                    record_at -= a.record_row;
-                }
-                settle(at);
-                settle(spikes_at);
-                settle(record_at);
+                spikes[next][j] = spikes_row.read_here();
+                record[next][j] = record_row.read_here();
+                input[next][j] = x_row.read_here();
+                const int direction = k > 0 && (NS_WHOLE || k < count) ? -1 : 0;
+                spikes_row.move(direction);
+                record_row.move(direction);
+                x_row.move(direction);
             }
+            // A condition that the compiler cannot know: else it writes everything at the very end, and keeps it in registers until then.
+            const int lowest = STEPS - (group + 1) * NS_AHEAD;
+            if (group < 0 || (lowest > 0 ? lowest : 0) >= count)
+                continue;
 #pragma unroll
             for (int j = 0; j < NS_AHEAD; ++j) {
-                const int k = end - 1 - j;
+                const int k = STEPS - 1 - group * NS_AHEAD - j;
                 if (k >= 0 && (NS_WHOLE || k < count)) {
-                    step_back(course, k, from + k, out_at, spikes[j], record[j], input[j]);
-                    out_at -= units;
-                    settle(out_at);
+                    step_back(course, k, from + k, out_row.at, spikes[group % 2][j], record[group % 2][j], input[group % 2][j]);
+                    out_row.move(-1);
                 }
             }
         }
     }
 
     NS_METHOD void finish() {
-        write_row(a.grad_v_before, n, into_v);
-        if constexpr (SYNAPSE)
+        if (a.grad_v_before)
+            write_row(a.grad_v_before, n, into_v);
+        if (SYNAPSE && a.grad_i_before)
             write_row(a.grad_i_before, n, into_i);
         int64_t row = 0;
 #pragma unroll
@@ -180,11 +196,19 @@ class Backward {
     const Thread here;
     const Shape<T> shape;
     const int64_t n, units;
+    const uint32_t nothing; // 0: nobody has that many threads
     T into_v[W], into_i[W], sums[PARAMETERS][W];
+
+    // The threshold may be what the reset subtracts.
+    template <int K> NS_METHOD void add(int w, T value) {
+        if constexpr (wanted(K) || (K == 2 && wanted(1))) {
+            sums[K][w] += value;
+        }
+    }
 
     NS_METHOD T slope(T v, const Neuron<T> &p) const { return p.sign * surrogate_gradient<NS_CODE>(p.sign * (v - p.threshold), shape); }
 
-    NS_METHOD void step_back(const Course &course, int k, int64_t t, int64_t at, const Pack<S, W> &spikes, const Pack<S, W> &record, const Pack<S, W> &input) {
+    NS_METHOD void step_back(const Course &course, int k, int64_t t, S *grad_x, const Pack<S, W> &spikes, const Pack<S, W> &record, const Pack<S, W> &input) {
         T x[W], out[W];
         if constexpr (INPUT)
             here.input(x, input, t);
@@ -205,24 +229,24 @@ class Backward {
             const Back<T> d = back<RESET, ATTACHED, T>(into_v[w], into_spike, SLOPE ? slope(h, p) : T(0), SLOPE_BEFORE ? slope(v, p) : T(0), h, v,
                                                        fired, beyond, drive, p);
             into_v[w] = d.before;
-            sums[0][w] += d.decay;
-            sums[1][w] += d.threshold;
-            sums[2][w] += d.reset_by;
-            sums[3][w] += d.gain;
-            sums[4][w] += d.bias;
-            sums[5][w] += d.v_reset;
+            add<0>(w, d.decay);
+            add<1>(w, d.threshold);
+            add<2>(w, d.reset_by);
+            add<3>(w, d.gain);
+            add<4>(w, d.bias);
+            add<5>(w, d.v_reset);
             out[w] = d.drive;
             if constexpr (SYNAPSE) {
                 const T total = into_i[w] + d.drive;
                 if constexpr (wanted(7))
-                    sums[7][w] += total * (k == 0 ? course.i[w] : course.currents[k == 0 ? 0 : k - 1][w]);
+                    add<7>(w, total * (k == 0 ? course.i[w] : course.currents[k == 0 ? 0 : k - 1][w]));
                 if constexpr (wanted(8))
-                    sums[8][w] += total * x[w];
+                    add<8>(w, total * x[w]);
                 out[w] = here.w_in[w] * total;
                 into_i[w] = here.syn_decay[w] * total;
             }
         }
-        write<S, W>(a.grad_x, at, packed<S, W>(out));
+        write<S, W>(grad_x, 0, packed<S, W>(out));
     }
 };
 
@@ -235,7 +259,7 @@ extern "C" __global__ void __launch_bounds__(NS_THREADS, NS_RESIDENT) neurons_ba
     Course course;
     if constexpr (NS_WHOLE) {
         work.record(course, work.start(), 0, STEPS);
-        work.walk_back(course, 0, STEPS);
+        work.walk_back(course, 0, static_cast<int>(steps));
     } else {
         constexpr int STATES = SYNAPSE ? 2 : 1;
         const int64_t chunks = (steps + STEPS - 1) / STEPS;

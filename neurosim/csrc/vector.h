@@ -60,8 +60,24 @@ template <class S, int W> NS_DEVICE Pack<S, W> read(const void *base, int64_t fi
     return read_words(reinterpret_cast<const Pack<S, W> *>(static_cast<const S *>(base) + first));
 }
 
+template <int BYTES> NS_DEVICE void write_words(Words<BYTES> *to, const Words<BYTES> &words) {
+#if defined(__CUDA_ARCH__)
+    if constexpr (BYTES == 2)
+        asm volatile("st.global.u16 [%0], %1;" ::"l"(to), "h"(words.at[0]) : "memory");
+    else if constexpr (BYTES == 4)
+        asm volatile("st.global.u32 [%0], %1;" ::"l"(to), "r"(words.at[0]) : "memory");
+    else if constexpr (BYTES == 8)
+        asm volatile("st.global.v2.u32 [%0], {%1, %2};" ::"l"(to), "r"(words.at[0]), "r"(words.at[1]) : "memory");
+    else
+        asm volatile("st.global.v4.u32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words.at[0]), "r"(words.at[1]), "r"(words.at[2]), "r"(words.at[3])
+                     : "memory");
+#else
+    *to = words;
+#endif
+}
+
 template <class S, int W> NS_DEVICE void write(void *base, int64_t first, const Pack<S, W> &pack) {
-    *reinterpret_cast<Pack<S, W> *>(static_cast<S *>(base) + first) = pack;
+    write_words(reinterpret_cast<Pack<S, W> *>(static_cast<S *>(base) + first), pack);
 }
 
 #if defined(__CUDACC__)

@@ -52,7 +52,7 @@ def forward(call: Call) -> Outputs:
     v = state_like(x)
     if units := v.numel():
         alive: list[Tensor] = []
-        start = neuron_cuda.forward(call) if cuda.available(x.device) else _FORWARD
+        start = neuron_cuda.forward(x.device) if cuda.available(x.device) else _FORWARD
         start(
             *_run(call, units, None if x.is_contiguous() else unit_order(x), alive),
             spikes.data_ptr() if call.settings[3] else 0,
@@ -82,7 +82,7 @@ def backward(
         record, record_row = _rows(grads[3], units, order, alive)
         into_current, into_v = (_state(grad, grad_v.dtype, order, alive) for grad in grads[1:3])
         first, second = (*call.numbers[_COUNT + 2 :], 0.0, 0.0)[:2]
-        start = neuron_cuda.backward(call, needs) if cuda.available(x.device) else _BACKWARD
+        start = neuron_cuda.backward(x.device) if cuda.available(x.device) else _BACKWARD
         start(
             *_run(call, units, order, alive),
             SURROGATES[call.surrogate].code or 0,

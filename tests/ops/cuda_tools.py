@@ -10,13 +10,14 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
-from neurosim.ops import cuda
+from neurosim.ops import cuda, native, neuron_cuda, neuron_kernel
 from neurosim.ops.cuda_cache import SOURCES, Kernel
 
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -95,9 +96,17 @@ def on_emulation(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
         started.append(kernel)
         launch(kernel, grid, block, args, device)
 
-    monkeypatch.setattr(cuda, "available", lambda device: True)
-    monkeypatch.setattr(cuda, "launch", noted)
+    pretend(monkeypatch, noted)
     return started
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, launch: Callable[..., None]) -> None:
+    """Ops on CPU tensors take the way of CUDA tensors, with this in place of :func:`neurosim.ops.cuda.launch`."""
+    monkeypatch.setattr(cuda, "available", lambda device: True)
+    monkeypatch.setattr(cuda, "launch", launch)
+    monkeypatch.setattr(native, "wanted", lambda: True)
+    monkeypatch.setattr(neuron_kernel, "_FORWARD", neuron_cuda.forward(torch.device("cpu")))
+    monkeypatch.setattr(neuron_kernel, "_BACKWARD", neuron_cuda.backward(torch.device("cpu")))
 
 
 def nvcc(kernel: Kernel, architecture: str, *options: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from neurosim.ops import cuda, neuron_cuda, philox, quantize_cuda
+from neurosim.ops import neuron_cuda, philox, quantize_cuda
 from neurosim.ops.cuba_lif import cuba_lif
 from neurosim.ops.cuda_cache import SOURCES, Kernel, machine_code, source_text
 from neurosim.ops.li import li
@@ -21,7 +21,7 @@ from neurosim.ops.quantize import Error, LearnedLevels, Levels, Limits, convert
 from neurosim.ops.quantize_plan import DISTRIBUTIONS, GROWTHS, ROUNDINGS
 from neurosim.random import stream
 from neurosim.surrogate import SURROGATES, surrogate
-from tests.ops.cuda_tools import needs_nvcc, needs_nvrtc, nvcc
+from tests.ops.cuda_tools import needs_nvcc, needs_nvrtc, nvcc, pretend
 
 ARCHITECTURES = ("sm_80", "sm_90")  #: nothing in the sources differs between them; before sm_80 there is no instruction for bfloat16
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
@@ -90,8 +90,7 @@ def _kernels() -> list[Kernel]:
     """What those calls would start on a GPU."""
     started: dict[Kernel, None] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "available", lambda device: True)
-        patch.setattr(cuda, "launch", lambda kernel, *rest: started.setdefault(kernel))
+        pretend(patch, lambda kernel, *rest: started.setdefault(kernel))
         patch.setattr(neuron_cuda, "ENOUGH", 1)
         for _ in _used():
             pass
@@ -156,16 +155,17 @@ def test_nvcc_compiles_without_a_warning(kernel: Kernel, architecture: str) -> N
 
 
 @needs_nvcc
+@pytest.mark.parametrize("learned", [(), ("decay", "threshold")], ids=["plain", "learned"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("steps", [4, 16, 32])
-def test_the_course_of_a_neuron_stays_in_registers(steps: int, dtype: torch.dtype) -> None:
-    """On the way back of a plain layer: spilled, it would go through memory once more."""
+def test_the_course_of_a_neuron_stays_in_registers(steps: int, dtype: torch.dtype, learned: tuple[str, ...]) -> None:
+    """On the way back: spilled, it would go through memory once more."""
     started: list[Kernel] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "available", lambda device: True)
-        patch.setattr(cuda, "launch", lambda kernel, *rest: started.append(kernel))
+        pretend(patch, lambda kernel, *rest: started.append(kernel))
         patch.setattr(neuron_cuda, "ENOUGH", 1)
-        _backward(lif(torch.zeros(steps, 64, dtype=dtype).requires_grad_(), decay=0.5).spikes)
+        settings: dict[str, Any] = {"decay": 0.5} | {name: torch.ones(64).requires_grad_() for name in learned}
+        _backward(lif(torch.zeros(steps, 64, dtype=dtype).requires_grad_(), **settings).spikes)
     done = nvcc(started[-1], "sm_90", "-Xptxas", "-v")
     assert re.search(r"\b0 bytes spill stores, 0 bytes spill loads", done.stderr), done.stderr
 
