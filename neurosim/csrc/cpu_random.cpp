@@ -98,7 +98,7 @@ template <int NOISE, int GROUP, class T> static void fill_group(T *NS_RESTRICT o
 
 // Elements first … first + count - 1 of a source.
 template <int NOISE, class T> static void fill(T *out, const Source &s, int64_t first, int64_t count) {
-    constexpr int LARGE = 64, SMALL = 16;
+    constexpr int SMALL = 16, LARGE = sizeof(T) == 4 ? 64 : SMALL; // in double precision libm takes the time
     if (const int64_t skip = first % 4; skip && count > 0) {
         T number[4];
         block_of<NOISE>(s, static_cast<uint32_t>(first / 4), number);
