@@ -66,8 +66,9 @@ template <bool SAME, class T> class Backward {
                 forward(k);
             backward(k);
         }
-        memcpy(static_cast<T *>(a.grad_v_before) + first, into_v, n * sizeof(T));
-        if (run.synapse)
+        if (a.grad_v_before)
+            memcpy(static_cast<T *>(a.grad_v_before) + first, into_v, n * sizeof(T));
+        if (a.grad_i_before)
             memcpy(static_cast<T *>(a.grad_i_before) + first, into_i, n * sizeof(T));
         if (run.follows && a.needs >> 1 & 1)
             add_row(n, sums.reset_by, sums.threshold);

@@ -11,7 +11,7 @@ from neurosim.ops import neuron_run
 from neurosim.ops.library import define
 from neurosim.ops.lif import ARCTAN
 from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_input, check_noise, check_state, check_surrogate, pack
-from neurosim.ops.neuron_call import Call
+from neurosim.ops.neuron_call import Call, Gradients
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
 
@@ -96,21 +96,21 @@ def cuba_lif(
     rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, shape, input_noise, membrane_noise, None, step)
     values = (decay, threshold, 0.0 if reset_by is None else reset_by, gain, bias, v_reset, sign, syn_decay, w_in)
     packed = pack("cuba_lif", x, values, rule, source)
-    spikes, current, v, recorded = _cuba_lif(x, current, v, *packed.tensors, *packed[1:])
-    return CubaLIFOutput(spikes, CubaLIFState(current, v), recorded if record else None)
+    op = _cuba_lif_recorded if record else _cuba_lif
+    spikes, current, v, *recorded = op(x, current, v, *packed.tensors, *packed[1:])
+    return CubaLIFOutput(spikes, CubaLIFState(current, v), recorded[0] if record else None)
 
 
 def _call(x: Tensor, current: Tensor | None, v: Tensor | None, *rest: Any) -> Call:
-    counter, numbers, settings, surrogate = rest[_PARAMETERS:]
-    return Call(x, current, v, rest[:_PARAMETERS], counter, numbers, settings, surrogate, synapse=True)
+    return Call(x, current, v, rest[:_PARAMETERS], *rest[_PARAMETERS:], True)  # type: ignore[call-arg]  # four: counter to surrogate
 
 
-def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return neuron_run.forward(_call(*args))
+def _forward(*args: Any) -> tuple[Tensor, ...]:
+    return tuple(part for part in neuron_run.forward(_call(*args)) if part is not None)
 
 
-def _fake(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return neuron_run.fake_forward(_call(*args))
+def _fake(*args: Any) -> tuple[Tensor, ...]:
+    return tuple(part for part in neuron_run.fake_forward(_call(*args)) if part is not None)
 
 
 def _save(ctx: Any, args: tuple[Any, ...], result: Any) -> None:
@@ -120,21 +120,20 @@ def _save(ctx: Any, args: tuple[Any, ...], result: Any) -> None:
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, spikes: Tensor | None, current: Tensor | None, v: Tensor | None, record: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, spikes: Tensor | None, current: Tensor | None, v: Tensor | None, record: Tensor | None = None) -> tuple[Any, ...]:
     saved = ctx.saved_tensors
     wanted: Sequence[bool] = ctx.needs_input_grad
-    needs = sum(1 << index for index, need in enumerate(wanted[3 : 3 + _PARAMETERS]) if need)
-    grad_x, grad_current, grad_v, sums = _cuba_lif_backward(spikes, current, v, record, *saved, *ctx.rest, needs)
+    needs = neuron_run.bits(wanted[3 : 3 + _PARAMETERS])
+    *states, sums = _cuba_lif_backward(spikes, current, v, record, *saved, *ctx.rest, needs)
     parameters = neuron_run.parameter_gradients(sums, saved[3 : 3 + _PARAMETERS], needs)
-    states = (grad if need else None for grad, need in zip((grad_x, grad_current, grad_v), wanted, strict=False))
-    return *states, *parameters, *(None,) * 4
+    return *(grad if need else None for grad, need in zip(states, wanted, strict=False)), *parameters, None, None, None, None
 
 
-def _gradients(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _gradients(*args: Any) -> Gradients:
     return neuron_run.backward(args[:4], _call(*args[4:-1]), args[-1])
 
 
-def _fake_gradients(*args: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _fake_gradients(*args: Any) -> Gradients:
     return neuron_run.fake_backward(_call(*args[4:-1]), args[-1])
 
 
@@ -142,10 +141,13 @@ _ARGUMENTS: Final = (
     "Tensor x, Tensor? i, Tensor? v, Tensor? decay, Tensor? threshold, Tensor? reset_by, Tensor? gain, Tensor? bias, Tensor? v_reset, "
     "Tensor? sign, Tensor? syn_decay, Tensor? w_in, Tensor? counter, float[] numbers, int[] settings, str surrogate"
 )
-_RESULTS: Final = "(Tensor, Tensor, Tensor, Tensor)"
 _cuba_lif_backward: Final = define(
-    f"cuba_lif_backward(Tensor? grad_spikes, Tensor? grad_i, Tensor? grad_v, Tensor? grad_record, {_ARGUMENTS}, int needs) -> {_RESULTS}",
+    f"cuba_lif_backward(Tensor? grad_spikes, Tensor? grad_i, Tensor? grad_v, Tensor? grad_record, {_ARGUMENTS}, int needs)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
     _gradients,
     _fake_gradients,
 )
-_cuba_lif: Final = define(f"cuba_lif({_ARGUMENTS}) -> {_RESULTS}", _forward, _fake, setup_context=_save, backward=_backward)
+_cuba_lif: Final = define(f"cuba_lif({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)", _forward, _fake, setup_context=_save, backward=_backward)
+_cuba_lif_recorded: Final = define(
+    f"cuba_lif_recorded({_ARGUMENTS}) -> (Tensor, Tensor, Tensor, Tensor)", _forward, _fake, setup_context=_save, backward=_backward
+)

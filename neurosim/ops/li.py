@@ -53,14 +53,14 @@ def _call(x: Tensor, v: Tensor | None, decay: Tensor | None, gain: Tensor | None
     return Call(x, None, v, (decay, None, None, gain, bias), None, numbers, settings, ARCTAN.name, synapse=False)
 
 
-def _forward(*args: Any) -> tuple[Tensor, Tensor]:
-    _, _, last, after = neuron_run.forward(_call(*args))
-    return after, last
+def _forward(*args: Any) -> tuple[Tensor | None, Tensor]:
+    out = neuron_run.forward(_call(*args))
+    return out.record, out.v
 
 
-def _fake(*args: Any) -> tuple[Tensor, Tensor]:
-    _, _, last, after = neuron_run.fake_forward(_call(*args))
-    return after, last
+def _fake(*args: Any) -> tuple[Tensor | None, Tensor]:
+    out = neuron_run.fake_forward(_call(*args))
+    return out.record, out.v
 
 
 def _save(ctx: Any, args: tuple[Any, ...], result: Any) -> None:
@@ -79,13 +79,13 @@ def _backward(ctx: Any, after: Tensor | None, last: Tensor | None) -> tuple[Any,
 
 
 def _gradients(after: Tensor | None, last: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    x, _, v, sums = neuron_run.backward((None, None, last, after), _call(*rest[:-1]), rest[-1])
-    return x, v, sums
+    found = neuron_run.backward((None, None, last, after), _call(*rest[:-1]), rest[-1])
+    return found.x, found.v, found.sums
 
 
 def _fake_gradients(after: Tensor | None, last: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    x, _, v, sums = neuron_run.fake_backward(_call(*rest[:-1]), rest[-1])
-    return x, v, sums
+    found = neuron_run.fake_backward(_call(*rest[:-1]), rest[-1])
+    return found.x, found.v, found.sums
 
 
 _ARGUMENTS: Final = "Tensor x, Tensor? v, Tensor? decay, Tensor? gain, Tensor? bias, float[] numbers, int[] settings"

@@ -10,7 +10,7 @@ from torch import Tensor
 from neurosim.ops import neuron_run
 from neurosim.ops.library import define
 from neurosim.ops.neuron_arguments import Reset, Rule, Value, check_input, check_noise, check_state, check_surrogate, pack
-from neurosim.ops.neuron_call import Call
+from neurosim.ops.neuron_call import Call, Outputs
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate, surrogate
 
@@ -120,23 +120,25 @@ def lif(
     rule = Rule(reset, strict, detach_reset, True, record, reset_by is None, shape, input_noise, membrane_noise, None, step)
     values = (decay, threshold, 0.0 if reset_by is None else reset_by, gain, bias, v_reset, sign)
     packed = pack("lif", x, values, rule, source)
-    spikes, after, recorded = _lif(x, v, *packed.tensors, *packed[1:])
-    return LIFOutput(spikes, after, recorded if record else None)
+    op = _lif_recorded if record else _lif
+    spikes, after, *recorded = op(x, v, *packed.tensors, *packed[1:])
+    return LIFOutput(spikes, after, recorded[0] if record else None)
 
 
 def _call(x: Tensor, v: Tensor | None, *rest: Any) -> Call:
-    counter, numbers, settings, surrogate = rest[_PARAMETERS:]
-    return Call(x, None, v, rest[:_PARAMETERS], counter, numbers, settings, surrogate, synapse=False)
+    return Call(x, None, v, rest[:_PARAMETERS], *rest[_PARAMETERS:], False)  # type: ignore[call-arg]  # four: counter to surrogate
 
 
-def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    spikes, _, v, record = neuron_run.forward(_call(*args))
-    return spikes, v, record
+def _results(out: Outputs) -> tuple[Tensor, ...]:
+    return tuple(part for part in (out.spikes, out.v, out.record) if part is not None)
 
 
-def _fake(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    spikes, _, v, record = neuron_run.fake_forward(_call(*args))
-    return spikes, v, record
+def _forward(*args: Any) -> tuple[Tensor, ...]:
+    return _results(neuron_run.forward(_call(*args)))
+
+
+def _fake(*args: Any) -> tuple[Tensor, ...]:
+    return _results(neuron_run.fake_forward(_call(*args)))
 
 
 def _save(ctx: Any, args: tuple[Any, ...], result: Any) -> None:
@@ -146,23 +148,23 @@ def _save(ctx: Any, args: tuple[Any, ...], result: Any) -> None:
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, spikes: Tensor | None, v: Tensor | None, record: Tensor | None) -> tuple[Any, ...]:
+def _backward(ctx: Any, spikes: Tensor | None, v: Tensor | None, record: Tensor | None = None) -> tuple[Any, ...]:
     saved = ctx.saved_tensors
     wanted: Sequence[bool] = ctx.needs_input_grad
-    needs = sum(1 << index for index, need in enumerate(wanted[2 : 1 + _PARAMETERS]) if need)
+    needs = neuron_run.bits(wanted[2 : 1 + _PARAMETERS])
     grad_x, grad_v, sums = _lif_backward(spikes, v, record, *saved, *ctx.rest, needs)
     parameters = neuron_run.parameter_gradients(sums, saved[2 : 2 + _PARAMETERS], needs)
-    return grad_x if wanted[0] else None, grad_v if wanted[1] else None, *parameters, *(None,) * 4
+    return grad_x if wanted[0] else None, grad_v if wanted[1] else None, *parameters, None, None, None, None
 
 
 def _gradients(spikes: Tensor | None, v: Tensor | None, record: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    x, _, before, sums = neuron_run.backward((spikes, None, v, record), _call(*rest[:-1]), rest[-1])
-    return x, before, sums
+    found = neuron_run.backward((spikes, None, v, record), _call(*rest[:-1]), rest[-1])
+    return found.x, found.v, found.sums
 
 
 def _fake_gradients(spikes: Tensor | None, v: Tensor | None, record: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-    x, _, before, sums = neuron_run.fake_backward(_call(*rest[:-1]), rest[-1])
-    return x, before, sums
+    found = neuron_run.fake_backward(_call(*rest[:-1]), rest[-1])
+    return found.x, found.v, found.sums
 
 
 _ARGUMENTS: Final = (
@@ -174,4 +176,7 @@ _lif_backward: Final = define(
     _gradients,
     _fake_gradients,
 )
-_lif: Final = define(f"lif({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)", _forward, _fake, setup_context=_save, backward=_backward)
+_lif: Final = define(f"lif({_ARGUMENTS}) -> (Tensor, Tensor)", _forward, _fake, setup_context=_save, backward=_backward)
+_lif_recorded: Final = define(
+    f"lif_recorded({_ARGUMENTS}) -> (Tensor, Tensor, Tensor)", _forward, _fake, setup_context=_save, backward=_backward
+)

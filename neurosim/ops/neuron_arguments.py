@@ -40,6 +40,11 @@ class Parameters(NamedTuple):
     w_in: Value = 1.0
 
 
+_COUNT: Final = len(Parameters._fields)
+_NO_SYNAPSE: Final = (0.0, 1.0)
+_INFINITE: Final = (math.inf, -math.inf)
+
+
 class Rule(NamedTuple):
     """Everything else that defines the step."""
 
@@ -79,32 +84,37 @@ def pack(where: str, x: Tensor, parameters: tuple[Value, ...], rule: Rule, strea
     Raises:
         ConfigError: Something does not fit.
     """
-    if rule.reset not in RESETS:
-        raise ConfigError(f"{where}: reset must be one of {', '.join(RESETS)}, got {rule.reset!r}{nearest(str(rule.reset), RESETS)}")
+    reset, strict, detach_reset, spikes, record, follows, shape, input_noise, membrane_noise, _, step = rule
+    if reset not in RESETS:
+        raise ConfigError(f"{where}: reset must be one of {', '.join(RESETS)}, got {reset!r}{nearest(str(reset), RESETS)}")
     tensors: list[Tensor | None] = []
     numbers: list[float] = []
-    for index, value in enumerate(parameters):
-        if isinstance(value, Tensor):
-            _check_tensor(where, Parameters._fields[index], value, x)
+    for value in parameters:
+        if type(value) is float:  # the quick way
+            tensors.append(None)
+            numbers.append(value)
+        elif isinstance(value, Tensor):
+            _check_tensor(where, Parameters._fields[len(tensors)], value, x)
             tensors.append(value)
             numbers.append(0.0)
         else:
+            numbers.append(_number(where, Parameters._fields[len(tensors)], value))
             tensors.append(None)
-            numbers.append(_number(where, Parameters._fields[index], value))
-    _check_threshold(where, rule, parameters[1])
-    if len(numbers) < len(Parameters._fields):
-        numbers += (0.0, 1.0)
-    numbers += (rule.input_noise, rule.membrane_noise, *rule.surrogate.parameters)
-    settings = [RESETS.index(rule.reset), rule.strict, rule.detach_reset, rule.spikes, rule.record, rule.follows]
+    if follows and numbers[1] in _INFINITE:
+        _check_threshold(where, rule, numbers[1])
+    if len(numbers) < _COUNT:
+        numbers += _NO_SYNAPSE
+    numbers += (input_noise, membrane_noise, *shape.parameters)
+    settings = [RESETS.index(reset), strict, detach_reset, spikes, record, follows]
     counter = None
     if stream is not None:
         settings += stream.key
-        place = (*stream[1:], rule.step)
+        place = (*stream[1:], step)
         if any(isinstance(word, Tensor) for word in place) or torch.compiler.is_compiling():
             counter = torch.stack([_word(word, x.device) for word in place])
         else:
             settings += [int(word) for word in place]
-    return Packed(tuple(tensors), counter, numbers, settings, rule.surrogate.name)
+    return Packed(tuple(tensors), counter, numbers, settings, shape.name)
 
 
 def unpack(
@@ -207,10 +217,10 @@ def _check_tensor(where: str, name: str, value: Tensor, x: Tensor) -> None:
         raise ConfigError(f"{where}: {name} must broadcast to one time step, {tuple(units)}, got shape {tuple(shape)}")
 
 
-def _check_threshold(where: str, rule: Rule, threshold: Value) -> None:
-    if not rule.follows or rule.reset not in _SOFT or isinstance(threshold, Tensor) or not math.isinf(threshold):
-        return
-    if threshold < 0 or not rule.detach_reset:  # inf · 0 is NaN: in the membrane, or in the gradient through the reset
+def _check_threshold(where: str, rule: Rule, threshold: float) -> None:
+    if rule.reset in _SOFT and (
+        threshold < 0 or not rule.detach_reset
+    ):  # inf · 0 is NaN: in the membrane, or in the gradient through the reset
         raise ConfigError(
             f"{where}: a threshold of {threshold} with reset={rule.reset!r} needs reset_by, which is the threshold by default"
         )

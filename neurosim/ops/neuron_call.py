@@ -25,12 +25,21 @@ class Call(NamedTuple):
 
 
 class Outputs(NamedTuple):
-    """What a sequence gives."""
+    """What a sequence gives; None is what is not wanted."""
 
-    spikes: Tensor  #: like the input; empty if there are none
-    current: Tensor  #: synaptic current after the last step; empty without a synapse
+    spikes: Tensor | None  #: like the input
+    current: Tensor | None  #: synaptic current after the last step
     v: Tensor  #: membrane after the last step
-    record: Tensor  #: membrane after every step, like the input; empty if it is not wanted
+    record: Tensor | None  #: membrane after every step, like the input
+
+
+class Gradients(NamedTuple):
+    """Derivatives with respect to the arguments; empty where there is no such argument, or no parameter needs its derivative."""
+
+    x: Tensor
+    current: Tensor
+    v: Tensor
+    sums: Tensor  #: ``(needed parameters, *units)``, summed over time, not yet over what a parameter broadcasts to
 
 
 def needed(needs: int) -> tuple[str, ...]:

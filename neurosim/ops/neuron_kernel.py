@@ -12,7 +12,7 @@ from torch import Tensor
 from neurosim.ops import cuda, native, neuron_cuda
 from neurosim.ops.native import large_pages
 from neurosim.ops.neuron_arguments import Parameters
-from neurosim.ops.neuron_call import Call, Outputs
+from neurosim.ops.neuron_call import Call, Gradients, Outputs
 from neurosim.ops.neuron_layout import Order, compute_dtype, memory_order, sequence_like, state_like, sums_like, unit_order
 from neurosim.random import Stream
 from neurosim.surrogate import SURROGATES
@@ -31,76 +31,76 @@ def usable(call: Call, backward: bool) -> bool:
 
     A surrogate of the user's own has its gradient in torch; with noise the forward run goes there too, for both must see the same numbers.
     """
-    if call.x.dtype not in _STORAGE:
+    x = call.x
+    if x.dtype not in _STORAGE or ((backward or len(call.settings) > _PLAIN) and SURROGATES[call.surrogate].code is None):
         return False
-    if (backward or len(call.settings) > _PLAIN) and SURROGATES[call.surrogate].code is None:
-        return False
-    return cuda.available(call.x.device) or (call.x.device.type == "cpu" and native.wanted())
+    return native.wanted() if x.is_cpu else cuda.available(x.device)
 
 
 def forward(call: Call) -> Outputs:
     """As :func:`neurosim.ops.neuron_reference.forward`."""
-    x = call.x
-    if len(call.settings) > _PLAIN and _reordered(x):
+    x, settings = call.x, call.settings
+    if len(settings) > _PLAIN and _reordered(x):
         out = forward(call._replace(x=x.contiguous()))
-        v, current = state_like(x).copy_(out.v), state_like(x).copy_(out.current) if call.synapse else out.current
-        spikes, record = (sequence_like(x).copy_(part) if part.dim() == x.dim() else part for part in (out.spikes, out.record))
-        return Outputs(spikes, current, v, record)
-    spikes = large_pages(sequence_like(x)) if call.settings[3] else x.new_empty(0)
-    record = large_pages(sequence_like(x)) if call.settings[4] else x.new_empty(0)
-    current = state_like(x) if call.synapse else x.new_empty(0)
+        spikes, record = (None if part is None else sequence_like(x).copy_(part) for part in (out.spikes, out.record))
+        return Outputs(spikes, None if out.current is None else state_like(x).copy_(out.current), state_like(x).copy_(out.v), record)
+    spikes = large_pages(sequence_like(x)) if settings[3] else None
+    record = large_pages(sequence_like(x)) if settings[4] else None
+    current = state_like(x) if call.synapse else None
     v = state_like(x)
     if units := v.numel():
         alive: list[Tensor] = []
-        start = neuron_cuda.forward(x.device) if cuda.available(x.device) else _FORWARD
+        start = _FORWARD if x.is_cpu else neuron_cuda.forward(x.device)
         start(
             *_run(call, units, None if x.is_contiguous() else unit_order(x), alive),
-            spikes.data_ptr() if call.settings[3] else 0,
-            record.data_ptr() if call.settings[4] else 0,
-            current.data_ptr() if call.synapse else 0,
+            0 if spikes is None else spikes.data_ptr(),
+            0 if record is None else record.data_ptr(),
+            0 if current is None else current.data_ptr(),
             v.data_ptr(),
         )
     return Outputs(spikes, current, v, record)
 
 
-def backward(
-    grads: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None], call: Call, needs: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def backward(grads: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None], call: Call, needs: int) -> Gradients:
     """As :func:`neurosim.ops.neuron_run.backward`."""
     x = call.x
     if len(call.settings) > _PLAIN and _reordered(x):
-        grad_x, grad_current, grad_v, sums = backward(grads, call._replace(x=x.contiguous()), needs)
-        ordered = state_like(x).copy_(grad_current) if call.synapse else grad_current
-        return sequence_like(x).copy_(grad_x), ordered, state_like(x).copy_(grad_v), sums_like(x, needs.bit_count()).copy_(sums)
-    grad_x, grad_v = large_pages(sequence_like(x)), state_like(x)
-    grad_current = state_like(x) if call.synapse else x.new_empty(0)
-    sums = sums_like(x, needs.bit_count())
-    if units := grad_v.numel():
+        found = backward(grads, call._replace(x=x.contiguous()), needs)
+        current, v = (
+            part if state is None else state_like(x).copy_(part) for state, part in ((call.current, found.current), (call.v, found.v))
+        )
+        return Gradients(sequence_like(x).copy_(found.x), current, v, sums_like(x, needs.bit_count()).copy_(found.sums))
+    grad_x = large_pages(sequence_like(x))
+    grad_v = x.new_empty(0) if call.v is None else state_like(x)
+    grad_current = x.new_empty(0) if call.current is None else state_like(x)
+    sums = sums_like(x, needs.bit_count()) if needs else x.new_empty(0)
+    if units := x.shape[1:].numel():
         order = None if x.is_contiguous() else unit_order(x)
         alive: list[Tensor] = []
+        compute = compute_dtype(x.dtype)
         spikes, spikes_row = _rows(grads[0], units, order, alive)
         record, record_row = _rows(grads[3], units, order, alive)
-        into_current, into_v = (_state(grad, grad_v.dtype, order, alive) for grad in grads[1:3])
+        formula = SURROGATES[call.surrogate]
         first, second = (*call.numbers[_COUNT + 2 :], 0.0, 0.0)[:2]
-        start = neuron_cuda.backward(x.device) if cuda.available(x.device) else _BACKWARD
+        start = _BACKWARD if x.is_cpu else neuron_cuda.backward(x.device)
         start(
             *_run(call, units, order, alive),
-            SURROGATES[call.surrogate].code or 0,
+            formula.code or 0,
             first,
             second,
             spikes,
             record,
-            into_current,
-            into_v,
+            _state(grads[1], compute, order, alive),
+            _state(grads[2], compute, order, alive),
             spikes_row,
             record_row,
             grad_x.data_ptr(),
-            grad_current.data_ptr() if call.synapse else 0,
+            grad_current.data_ptr(),
             grad_v.data_ptr(),
             sums.data_ptr(),
             needs,
         )
-    return grad_x, grad_current, grad_v, sums
+    return Gradients(grad_x, grad_current, grad_v, sums)
 
 
 def _reordered(x: Tensor) -> bool:
@@ -116,7 +116,7 @@ def _run(call: Call, units: int, order: Order, alive: list[Tensor]) -> tuple[Any
         alive.append(x)
     compute = compute_dtype(x.dtype)
     values = channels = inner = _ABSENT
-    if any(tensor is not None for tensor in tensors):
+    if tensors.count(None) != len(tensors):
         found = [_parameter(tensor, x.shape[1:], order, compute, alive) for tensor in tensors]
         found += [(0, 0, 0)] * (_COUNT - len(found))
         values, channels, inner = zip(*found, strict=True)
@@ -156,7 +156,8 @@ def _state(state: Tensor | None, compute: torch.dtype, order: Order, alive: list
         return 0
     if order is not None:
         state = state.permute([axis - 1 for axis in order])
-    state = state.to(compute).contiguous()
+    if state.dtype != compute or not state.is_contiguous():
+        state = state.to(compute).contiguous()
     alive.append(state)
     return state.data_ptr()
 

@@ -41,7 +41,9 @@ def unit_order(x: Tensor) -> tuple[int, ...] | None:
 
 def sequence_like(x: Tensor) -> Tensor:
     """Memory for a result of the shape and type of ``x``, in its order if it is dense and time is outermost, else contiguous."""
-    if x.is_contiguous() or (order := unit_order(x)) is None:
+    if x.is_contiguous():
+        return torch.empty_like(x)
+    if (order := unit_order(x)) is None:
         return torch.empty_like(x, memory_format=torch.contiguous_format)
     return x.new_empty([len(x), *memory_order(x.shape[1:], order)]).permute(_back(order))
 
@@ -50,7 +52,7 @@ def state_like(x: Tensor) -> Tensor:
     """Memory for the state of one step of ``x``, likewise, in the type that it is computed in."""
     dtype = compute_dtype(x.dtype)
     if x.is_contiguous() or (order := unit_order(x)) is None:
-        return x.new_empty(x.shape[1:], dtype=dtype)
+        return x.new_empty((*x.shape[1:],), dtype=dtype)
     return x.new_empty(memory_order(x.shape[1:], order), dtype=dtype).permute([axis - 1 for axis in _back(order)[1:]])
 
 

@@ -18,7 +18,7 @@ from neurosim.ops.neuron_layout import compute_dtype, sequence_like, state_like,
 _LOOKS_BACK: Final = ("soft_next", "soft_next_decayed", "hard_next", "hard_next_erasing", "soft_both")
 
 
-class Gradients(NamedTuple):
+class Found(NamedTuple):
     """Derivatives of a loss."""
 
     x: Tensor
@@ -49,15 +49,15 @@ def forward(x: Tensor, current: Tensor | None, v: Tensor | None, p: Parameters, 
         synapse: Whether a current filter lies before the membrane.
     """
     current, v = state_of(x, current), state_of(x, v)
-    spikes = sequence_like(x) if rule.spikes else x.new_empty(0)
-    record = sequence_like(x) if rule.record else x.new_empty(0)
+    spikes = sequence_like(x) if rule.spikes else None
+    record = sequence_like(x) if rule.record else None
     for t, step in enumerate(_steps(x, current, v, p, rule, synapse)):
         current, v = step.drive, step.after
-        if rule.spikes:
+        if spikes is not None:
             spikes[t].copy_(step.fired)
-        if rule.record:
+        if record is not None:
             record[t].copy_(v)
-    return Outputs(spikes, state_like(x).copy_(current) if synapse else x.new_empty(0), state_like(x).copy_(v), record)
+    return Outputs(spikes, state_like(x).copy_(current) if synapse else None, state_like(x).copy_(v), record)
 
 
 def backward(
@@ -71,7 +71,7 @@ def backward(
     p: Parameters,
     rule: Rule,
     synapse: bool,
-) -> Gradients:
+) -> Found:
     """The derivatives, from those of the outputs (None is zero) and the arguments of :func:`forward`."""
     steps = list(_steps(x, state_of(x, current), state_of(x, v), p, rule, synapse))
     compute = compute_dtype(x.dtype)
@@ -96,7 +96,7 @@ def backward(
         grad_x[t].copy_(into_drive)
     if rule.follows:
         sums["threshold"] = sums["threshold"] + sums["reset_by"]
-    return Gradients(grad_x, state_like(x).copy_(into_current), state_like(x).copy_(after), sums)
+    return Found(grad_x, state_like(x).copy_(into_current), state_like(x).copy_(after), sums)
 
 
 def _back_through_reset(step: _Step, after: Tensor, spikes: Tensor | None, p: Parameters, rule: Rule, sums: dict[str, Tensor]) -> Tensor:
