@@ -73,7 +73,7 @@ def model(
     spikes, record = [], []
 
     def spike(v: Tensor) -> Tensor:
-        return _Spike.apply(p["sign"] * (v - p["threshold"]), strict, shape)  # type: ignore[no-any-return,no-untyped-call]  # torch's
+        return _Spike.apply(p["sign"] * (v - p["threshold"]), strict, shape)  # type: ignore[no-any-return,no-untyped-call]  # torch does not type it
 
     for t, x_t in enumerate(x.unbind(0)):
         i = p["syn_decay"] * i + p["w_in"] * x_t if synapse else x_t

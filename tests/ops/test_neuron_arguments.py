@@ -51,7 +51,7 @@ def test_an_input_that_is_no_sequence_is_refused(x: Any) -> None:
 
 
 def test_a_surrogate_may_be_given_by_name_and_a_number_may_be_of_numpy() -> None:
-    assert torch.equal(lif(X, decay=np.float32(0.5), surrogate="triangle").spikes, lif(X, decay=0.5).spikes)  # type: ignore[arg-type]
+    assert torch.equal(lif(X, decay=np.float32(0.5), surrogate="triangle").spikes, lif(X, decay=0.5).spikes)  # type: ignore[arg-type]  # a number, but no float
 
 
 @pytest.mark.usefixtures("implementation")

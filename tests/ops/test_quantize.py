@@ -281,17 +281,17 @@ def test_noise_is_that_of_the_forward_pass_although_its_counter_has_moved_on() -
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"limits": Limits(-1.0, 1.0, "stee")}, r"limits\.grad must be one of through, ste, got 'stee'; did you mean 'ste'\?"),  # type: ignore[arg-type]  # a slip
+        ({"limits": Limits(-1.0, 1.0, "stee")}, r"limits\.grad must be one of through, ste, got 'stee'; did you mean 'ste'\?"),  # type: ignore[arg-type]  # what a user may mistype
         ({"limits": Limits(math.nan, 1.0)}, r"limits\.low must be a number, got nan"),
         ({"levels": Levels(0.0)}, r"levels\.steps_per_unit must be > 0, got 0\.0"),
-        ({"levels": Levels(1.0, rounding="half-even")}, r"levels\.rounding must be one of .*, got 'half-even'; did you mean 'half_even'\?"),  # type: ignore[arg-type]  # a slip
+        ({"levels": Levels(1.0, rounding="half-even")}, r"levels\.rounding must be one of .*, got 'half-even'; did you mean 'half_even'\?"),  # type: ignore[arg-type]  # what a user may mistype
         ({"levels": Levels(1.0, grad="lsq")}, r"levels\.grad must be one of through, ste, ste_masked, got 'lsq'"),  # type: ignore[arg-type]  # only learned levels have it
         ({"levels": LearnedLevels(1, torch.zeros(()), torch.ones(()))}, r"levels\.levels must be from 2 to 2\^24, got 1"),
         ({"levels": LearnedLevels(4, torch.zeros(3), torch.ones(()))}, r"levels\.low must have one element .*, got shape \(3,\)"),
         ({"levels": LearnedLevels(4, -1.0, torch.ones(()))}, r"levels\.low must be a tensor, got -1\.0; use Levels for numbers"),  # type: ignore[arg-type]  # a number
         ({"limits": Limits(torch.zeros(4), 1.0), "channel": 1}, r"limits\.low must have 3 elements, one per channel, got shape \(4,\)"),
         ({"limits": Limits(0.0, 1.0), "channel": 2}, r"channel must be an axis of a signal of shape \(2, 3\), got 2"),
-        ({"after": Error("normal", "additive", 1.0, SOURCE)}, r"after\.distribution must be one of gaussian, .*, got 'normal'"),  # type: ignore[arg-type]  # a slip
+        ({"after": Error("normal", "additive", 1.0, SOURCE)}, r"after\.distribution must be one of gaussian, .*, got 'normal'"),  # type: ignore[arg-type]  # what a user may mistype
         ({"before": Error("uniform", "shot", 1.0, torch.zeros(2))}, r"before\.source must broadcast to the shape \(2, 3\) .*, got \(2,\)"),
         ({"before": Error("uniform", "shot", 1.0, torch.zeros(3, requires_grad=True))}, r"before\.source is a chip's error .*: detach it"),
         ({"after": Error("uniform", "shot", 1.0, Stream((1, 2), -1))}, r"chip, draw and call must be from 0 to 2\^32 - 1, got -1"),
