@@ -19,6 +19,7 @@ from neurosim.ops import native
 from neurosim.ops.cuda_cache import Kernel, cache_folder, machine_code
 
 STORED: Final = {torch.float32: "float", torch.float64: "double", torch.float16: "Float16", torch.bfloat16: "BFloat16"}  #: in csrc/vector.h
+DTYPES: Final = tuple(STORED)  #: by their codes in csrc/storage.h
 PROBE: Final = Kernel("philox.cu", "random_fill", (("NS_STORED", "float"), ("NS_NOISE", "5")))
 
 

@@ -29,7 +29,6 @@ _POINTERS: Final = slice(9, 12)  #: x and the state
 _CHANNELS: Final = slice(12 + 2 * _COUNT, 12 + 3 * _COUNT)
 _NUMBERS: Final = slice(12 + _COUNT, 12 + 2 * _COUNT)
 _NOISE: Final = slice(12 + 4 * _COUNT, 14 + 4 * _COUNT)
-_DTYPES: Final = (torch.float32, torch.float64, torch.float16, torch.bfloat16)  #: by their code in the field ``storage``
 _NEUTRAL: Final = tuple({"gain": 1.0, "bias": 0.0, "sign": 1.0, "w_in": 1.0}.get(name) for name in Parameters._fields)
 
 _OF_INPUT: Final = 1 << Parameters._fields.index("gain") | 1 << Parameters._fields.index("w_in")  #: whose gradients need the input again
@@ -48,7 +47,7 @@ def forward(device: torch.device) -> Callable[..., None]:
 
     def start(*fields: Any) -> None:
         run, (spikes, record, *_) = _Run(*fields[:_FLAGS]), fields[_FIELDS:]
-        dtype = _DTYPES[run.storage]
+        dtype = cuda.DTYPES[run.storage]
         width = _width(run.units, (*fields[_POINTERS], *fields[_FIELDS:]), 16 // dtype.itemsize)
         threads = _threads(run.units, width)
         ahead = max(1, AHEAD // (width * dtype.itemsize))
@@ -65,7 +64,7 @@ def backward(device: torch.device) -> Callable[..., None]:
 
     def start(*fields: Any) -> None:
         run, rest = _Run(*fields[:_FLAGS]), fields[_FIELDS:]
-        dtype = _DTYPES[run.storage]
+        dtype = cuda.DTYPES[run.storage]
         compute = compute_dtype(dtype)
         code, grads, rows, results, needs = rest[0], rest[3:7], rest[7:9], rest[9:13], rest[13]
         chunk = min(max(run.steps, 1), LONGEST)
@@ -113,7 +112,7 @@ def _variant(run: _Run, fields: tuple[Any, ...], width: int, threads: int) -> tu
     input_noise, membrane_noise = fields[_NOISE]
     plain = zip(fields[_CHANNELS], fields[_NUMBERS], _NEUTRAL, strict=True)
     return (
-        ("NS_STORED", cuda.STORED[_DTYPES[run.storage]]),
+        ("NS_STORED", cuda.STORED[cuda.DTYPES[run.storage]]),
         ("NS_WIDTH", width),
         ("NS_THREADS", threads),
         ("NS_RESET", run.reset),

@@ -22,7 +22,7 @@ FORWARD: Final = FIELDS + "PP"  #: ForwardFields
 BACKWARD: Final = FIELDS + "PPPqq"  #: BackwardFields
 GRADIENTS: Final = 6  #: operands that can have a gradient
 _OPERANDS: Final = slice(1, 1 + GRADIENTS)  #: where fields are
-_COUNT, _INNER, _CHANNELS, _EACH, _FLAGS, _SHIFT = 18, 21, 22, 23, 28, 49
+_COUNT, _STORAGE, _INNER, _CHANNELS, _EACH, _FLAGS, _SHIFT = 18, 19, 21, 22, 23, 28, 49
 _KEEP: Final = 1  #: bit of the plan: the mask is kept
 _OF_PYTHON: Final = 6  #: bits of the plan that no kernel looks at
 _LEARNED: Final = 1 << 18
@@ -30,27 +30,31 @@ _THREADS: Final = 128  #: of a block
 _BLOCKS: Final = 1 << 11  #: at most; then each thread takes several groups of elements
 
 
-def forward(x: Tensor, y: Tensor, mask: Tensor, fields: Sequence[Any]) -> None:
-    """Fill ``y`` and, if the plan keeps it, ``mask``; ``fields`` are those of ``QuantizeFields``."""
-    kernel = _kernel("quantize_forward", _variant(x, fields, y.data_ptr(), fields[_FLAGS] & ~_OF_PYTHON))
-    block = packer(FORWARD)(*fields, y.data_ptr(), mask.data_ptr() if fields[_FLAGS] & _KEEP else 0)
-    cuda.launch(kernel, _blocks(x), _THREADS, block, x.device)
+def forward(device: torch.device, fields: Sequence[Any]) -> None:
+    """Start the kernel with the fields of ``ForwardFields``."""
+    kernel = _kernel("quantize_forward", _variant(fields, fields[-2], fields[_FLAGS] & ~_OF_PYTHON))
+    cuda.launch(kernel, _blocks(fields), _THREADS, packer(FORWARD)(*fields), device)
 
 
-def backward(x: Tensor, grad: Tensor, to_x: Tensor, sums: Tensor, needs: int, fields: Sequence[Any]) -> None:
-    """Fill the gradient to ``x`` if bit 0 of ``needs`` is set, and the rows of ``sums`` of the operands whose bits are."""
-    count, each = fields[_COUNT], fields[_EACH]
+def backward(device: torch.device, fields: Sequence[Any], sums: Tensor) -> None:
+    """Start the kernel with the fields of ``BackwardFields``, and fill ``sums``, which it does not do itself.
+
+    Args:
+        device: Where everything is.
+        fields: Those of the struct.
+        sums: A row for each operand, of which those are filled that are needed.
+    """
+    grad, to_x, needs, each = fields[-5], fields[-4], fields[-1], fields[_EACH]
     parts: list[Tensor | None] = [None] * GRADIENTS
     for operand, pointer in enumerate(fields[_OPERANDS]):
         if pointer and needs >> operand + 1 & 1:
             along = each >> operand & 1
-            size, dtype = (count, sums.dtype) if along else (_blocks(x) * _THREADS, torch.float64)
-            parts[operand] = x.new_empty(size, dtype=dtype)
-    variant = _variant(x, fields, grad.data_ptr() | to_x.data_ptr(), fields[_FLAGS] & ~(_OF_PYTHON | _KEEP))
+            size, dtype = (fields[_COUNT], sums.dtype) if along else (_blocks(fields) * _THREADS, torch.float64)
+            parts[operand] = torch.empty(size, dtype=dtype, device=device)
+    variant = _variant(fields, grad | to_x, fields[_FLAGS] & ~(_OF_PYTHON | _KEEP))
     kernel = _kernel("quantize_backward", (*variant, ("NS_NEEDS", str(needs))))
     pointers = [0 if part is None else part.data_ptr() for part in parts]
-    own = (grad.data_ptr(), to_x.data_ptr() if needs & 1 else 0, sums.data_ptr(), sums.shape[1], needs)
-    cuda.launch(kernel, _blocks(x), _THREADS, packer(BACKWARD + "P" * GRADIENTS)(*fields, *own, *pointers), x.device)
+    cuda.launch(kernel, _blocks(fields), _THREADS, packer(BACKWARD + "P" * GRADIENTS)(*fields, *pointers), device)
     sums.zero_()
     for row, part in enumerate(parts):
         if part is not None and each >> row & 1:
@@ -59,11 +63,11 @@ def backward(x: Tensor, grad: Tensor, to_x: Tensor, sums: Tensor, needs: int, fi
             sums[row, 0] = part.sum()
 
 
-def _variant(x: Tensor, fields: Sequence[Any], addresses: int, flags: int) -> tuple[tuple[str, str], ...]:
-    """What chooses code in both directions; ``addresses`` are those of the other large tensors, combined by or."""
+def _variant(fields: Sequence[Any], addresses: int, flags: int) -> tuple[tuple[str, str], ...]:
+    """What chooses code in both directions; ``addresses`` are those of the large tensors but ``x``, combined by or."""
     operands = sum(1 << index for index, pointer in enumerate(fields[_OPERANDS]) if pointer)
     return (
-        ("NS_STORED", cuda.STORED[x.dtype]),
+        ("NS_STORED", cuda.STORED[cuda.DTYPES[fields[_STORAGE]]]),
         ("NS_FLAGS", str(flags)),
         ("NS_OPERANDS", str(operands)),
         ("NS_EACH", str(fields[_EACH])),
@@ -77,6 +81,7 @@ def _kernel(entry: str, definitions: tuple[tuple[str, str], ...]) -> Kernel:
     return Kernel(f"{entry}.cu", entry, definitions)
 
 
-def _blocks(x: Tensor) -> int:
+def _blocks(fields: Sequence[Any]) -> int:
     """Blocks of threads, of which each takes at least four elements at a time, or 128 bits."""
-    return min(-(-x.numel() // (_THREADS * max(4, 16 // x.dtype.itemsize))), _BLOCKS)
+    elements = max(4, 16 // cuda.DTYPES[fields[_STORAGE]].itemsize)
+    return min(-(-int(fields[_COUNT]) // (_THREADS * elements)), _BLOCKS)

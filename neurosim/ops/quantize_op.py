@@ -61,7 +61,7 @@ def _forward(
     if on_cpu:
         _forward_kernel(*fields, y.data_ptr(), mask.data_ptr())
     else:
-        quantize_cuda.forward(x, y, mask, fields)
+        quantize_cuda.forward(x.device, [*fields, y.data_ptr(), mask.data_ptr()])
     return y, mask
 
 
@@ -139,10 +139,11 @@ def _general(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     x, grad = x.contiguous(), grad.contiguous()
     to_x, sums = _general_fake(grad, x, *args)
     fields, _kept = _fields(x, operands, counters, plan, numbers)
+    fields += (grad.data_ptr(), to_x.data_ptr() if needs & 1 else 0, sums.data_ptr(), sums.shape[1], needs)
     if on_cuda:
-        quantize_cuda.backward(x, grad, to_x, sums, needs, fields)
-        return to_x, sums
-    _general_kernel(*fields, grad.data_ptr(), to_x.data_ptr() if needs & 1 else 0, sums.data_ptr(), sums.shape[1], needs)
+        quantize_cuda.backward(x.device, fields, sums)
+    else:
+        _general_kernel(*fields)
     return to_x, sums
 
 

@@ -13,13 +13,15 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from neurosim.ops import cuda, native, neuron_cuda, neuron_kernel
+from neurosim.ops import cuda, native, neuron_cuda, neuron_kernel, quantize_cuda, quantize_op
 from neurosim.ops.cuda_cache import SOURCES, Kernel
 
+CPU = torch.device("cpu")
 COMPILER = shutil.which("g++") or shutil.which("clang++")
 NVCC = shutil.which("nvcc")
 HERE = Path(__file__).parent
@@ -105,8 +107,29 @@ def pretend(monkeypatch: pytest.MonkeyPatch, launch: Callable[..., None]) -> Non
     monkeypatch.setattr(cuda, "available", lambda device: True)
     monkeypatch.setattr(cuda, "launch", launch)
     monkeypatch.setattr(native, "wanted", lambda: True)
-    monkeypatch.setattr(neuron_kernel, "_FORWARD", neuron_cuda.forward(torch.device("cpu")))
-    monkeypatch.setattr(neuron_kernel, "_BACKWARD", neuron_cuda.backward(torch.device("cpu")))
+    monkeypatch.setattr(neuron_kernel, "_FORWARD", neuron_cuda.forward(CPU))
+    monkeypatch.setattr(neuron_kernel, "_BACKWARD", neuron_cuda.backward(CPU))
+    monkeypatch.setattr(quantize_op, "_forward_kernel", lambda *fields: quantize_cuda.forward(CPU, fields))
+    monkeypatch.setattr(quantize_op, "_without_operands", _without_operands)
+    monkeypatch.setattr(quantize_op, "_mask_kernel", _mask)
+
+
+def _without_operands(counters: int, plan: int) -> Callable[..., None]:
+    """Puts zeros where the packing of the CPU's kernel leaves a gap."""
+
+    def start(*fields: Any) -> None:
+        x, rest = fields[0], list(fields[1:])
+        sizes = counters + 3
+        given = [x, *[0] * 8, *rest[:counters], *[0] * (9 - counters), *rest[counters:sizes], *[0] * 7]
+        quantize_cuda.forward(CPU, [*given, *rest[sizes : sizes + plan], *[0] * (18 - plan), *rest[sizes + plan :]])
+
+    return start
+
+
+def _mask(grad: int, mask: int, out: int, count: int, size: int, threads: int) -> None:
+    number, bits = (torch.int64, torch.int32, torch.int16)[(8, 4, 2).index(size)], (ctypes.c_char * (count * size))
+    found = [torch.frombuffer(bits.from_address(place), dtype=number) for place in (grad, out)]
+    found[1].copy_(found[0] * torch.frombuffer((ctypes.c_char * count).from_address(mask), dtype=torch.uint8))
 
 
 def nvcc(kernel: Kernel, architecture: str, *options: str) -> subprocess.CompletedProcess[str]:
