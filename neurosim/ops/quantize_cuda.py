@@ -83,5 +83,5 @@ def _kernel(entry: str, definitions: tuple[tuple[str, str], ...]) -> Kernel:
 
 def _blocks(fields: Sequence[Any]) -> int:
     """Blocks of threads, of which each takes at least four elements at a time, or 128 bits."""
-    elements = max(4, 16 // cuda.DTYPES[fields[_STORAGE]].itemsize)
+    elements: int = max(4, 16 // cuda.DTYPES[fields[_STORAGE]].itemsize)
     return min(-(-int(fields[_COUNT]) // (_THREADS * elements)), _BLOCKS)
