@@ -208,7 +208,7 @@ def backward(
                 sums[row, 0] = part.sum()
             else:
                 axes = [axis for axis in range(-x.dim(), 0) if axis != settings.channel]
-                sums[row] = part.sum(axes) if axes else part
+                sums[row, : operand.numel()] = part.sum(axes) if axes else part
     return (g.to(x.dtype).contiguous() if needs & 1 else x.new_empty(0)), sums
 
 
