@@ -34,7 +34,8 @@ from neurosim.ops.lif import lif
 STEPS = (4, 16, 32)
 NEURONS = 4 << 20
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-PASSES = {"forward": 2, "backward": 3, "both": 5}  #: tensors as large as the input that are read or written at least
+PASSES = {"forward": 2, "backward": 3, "both": 5}  #: tensors as large as the input that have to be read or written
+STATES = {"forward": 1, "backward": 0, "both": 1}  #: float32 states of one step that have to be written
 
 Run = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
@@ -192,9 +193,9 @@ def main() -> None:
     for name, dtype in DTYPES.items():
         for steps in tqdm(args.steps, desc=name, unit="length"):
             times = measure(clock, runs, steps, args.neurons, dtype, args.rounds)
-            size = steps * args.neurons * dtype.itemsize
             for library, row in times.items():
-                share = {part: PASSES[part] * size / (getattr(row, part) * 1e-3) / bandwidth for part in PASSES}
+                moved = {part: args.neurons * (PASSES[part] * steps * dtype.itemsize + STATES[part] * 4) for part in PASSES}
+                share = {part: moved[part] / (getattr(row, part) * 1e-3) / bandwidth for part in PASSES}
                 entry = {"library": library, "dtype": name, "steps": steps, "neurons": args.neurons, "ms": row._asdict(), "share": share}
                 found["lif"].append(entry)
     print(table(found["lif"]))
