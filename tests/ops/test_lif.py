@@ -114,7 +114,7 @@ def test_a_parameter_broadcasts_as_torch_broadcasts_it(shape: tuple[int, ...]) -
 def test_a_number_and_a_tensor_of_it_give_the_same() -> None:
     x = normal("x", (6, 40))
     one = lif(x, decay=0.9, threshold=0.3, gain=1.7, bias=-0.1)
-    other = lif(x, **{k: torch.tensor(v) for k, v in {"decay": 0.9, "threshold": 0.3, "gain": 1.7, "bias": -0.1}.items()})  # type: ignore[arg-type]
+    other = lif(x, **{k: torch.tensor(v) for k, v in {"decay": 0.9, "threshold": 0.3, "gain": 1.7, "bias": -0.1}.items()})  # type: ignore[arg-type]  # mypy takes each for any of them
     assert torch.equal(one.spikes, other.spikes)
     assert torch.equal(one.v, other.v)
 
