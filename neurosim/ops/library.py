@@ -32,7 +32,6 @@ OPS: Registry[str] = Registry("op")
 _DEVICES: Final = ("cpu", "cuda")
 _PLAIN: Final = frozenset((type(None), bool, int, float, str, list, tuple, torch.Size, torch.dtype))
 
-_wrapped: Final = torch._C._functorch.is_functorch_wrapped_tensor  # one may outlive its transform: in the function that vjp returns
 
 SetUp = Callable[[Any, tuple[Any, ...], Any], None]
 
