@@ -36,7 +36,7 @@ template <bool SAME, class T> bool forward_blocks(const ForwardArgs &a, const Pa
                 drive = i = next;
             }
             T *next = last ? v_after : v_row, *spikes = a.spikes ? row_out(a.spikes, at, run.storage, out_row) : out_row;
-            step({n, layer.p, v, drive, SAME ? rest : feed.membrane(t, first, n), next, spikes, run.strict != 0, true});
+            step({n, layer.p, v, drive, SAME ? rest : feed.membrane(t, first, n), next, spikes, run.strict != 0});
             v = next;
             if (a.spikes)
                 row_done(a.spikes, at, run.storage, spikes, n);

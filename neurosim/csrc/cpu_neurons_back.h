@@ -110,7 +110,7 @@ template <bool SAME, class T> class Backward {
             synapse_row<SAME>(n, layer.syn_decay, layer.w_in, drive, i, i_next);
             drive = i = i_next;
         }
-        step({n, layer.p, v, drive, SAME ? zero : feed.membrane(t, first, n), v_next, h_out, run.strict != 0, false});
+        step({n, layer.p, v, drive, SAME ? zero : feed.membrane(t, first, n), v_next, h_out, run.strict != 0});
         v = v_next;
         return drive;
     }

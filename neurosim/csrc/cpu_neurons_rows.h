@@ -22,7 +22,7 @@ template <class T> struct StepRow {
     Neurons<T> p;
     const T *v, *drive, *noise;
     T *after, *out;
-    bool strict, spikes;
+    bool strict;
 };
 
 template <int RESET, bool STRICT, bool SPIKES, class T> void step_row_same(const StepRow<T> &r) {
@@ -40,21 +40,26 @@ template <int RESET, bool STRICT, bool SPIKES, class T> void step_row_same(const
     }
 }
 
-// One loop for all settings, which keeps the library small.
-template <int RESET, class T> void step_row_varied(const StepRow<T> &r) {
+// 1 where v fires, else 0: `at_zero` is what a membrane on the threshold does. One loop for both comparisons keeps the library small.
+template <class T> NS_FN T fired_at(T v, T at_zero, const Neuron<T> &p) {
+    const T z = p.sign * (v - p.threshold);
+    return z > 0 ? T(1) : z == 0 ? at_zero : T(0);
+}
+
+template <int RESET, bool SPIKES, class T> void step_row_varied(const StepRow<T> &r) {
     const Neurons<T> p = r.p;
     const T *v = r.v, *drive = r.drive, *noise = r.noise;
     T *after = r.after, *out = r.out;
     const int64_t n = r.n;
-    const bool lax = !r.strict, spikes = r.spikes;
+    const T at_zero = r.strict ? T(0) : T(1);
     NS_INDEPENDENT
     for (int64_t j = 0; j < n; ++j) {
         const Neuron<T> q = p[j];
-        const bool before = looks_back(RESET) && (fires<true>(v[j], q) | (fires<false>(v[j], q) & lax));
+        const bool before = looks_back(RESET) && fired_at(v[j], at_zero, q) != 0;
         const T h = before_spike<RESET>(v[j], drive[j], before, q) + noise[j];
-        const bool fired = fires<true>(h, q) | (fires<false>(h, q) & lax);
-        after[j] = after_spike<RESET>(h, fired, before, q);
-        out[j] = spikes ? (fired ? T(1) : T(0)) : h;
+        const T fired = fired_at(h, at_zero, q);
+        after[j] = after_spike<RESET>(h, fired != 0, before, q);
+        out[j] = SPIKES ? fired : h;
     }
 }
 
@@ -62,7 +67,7 @@ template <class T> using Stepper = void (*)(const StepRow<T> &);
 
 template <int RESET, bool SAME, class T> Stepper<T> stepper_of(bool strict, bool spikes) {
     if constexpr (!SAME)
-        return step_row_varied<RESET, T>;
+        return spikes ? step_row_varied<RESET, true, T> : step_row_varied<RESET, false, T>;
     else if (strict)
         return spikes ? step_row_same<RESET, true, true, T> : step_row_same<RESET, true, false, T>;
     else
@@ -111,13 +116,11 @@ template <bool SAME, class T> Sloper<T> sloper(int64_t code) {
 
 // 1 where v fires, else 0
 template <bool SAME, class T> void fires_row(int64_t n, const Neurons<T> &p, const T *v, bool strict, T *out) {
-    const T *thresholds = p.threshold, *signs = p.sign;
-    const T one_threshold = *thresholds, one_sign = *signs, at_zero = strict ? T(0) : T(1);
+    const Neuron<T> one = p[0];
+    const T at_zero = strict ? T(0) : T(1);
     NS_INDEPENDENT
-    for (int64_t j = 0; j < n; ++j) {
-        const T z = (SAME ? one_sign : signs[j]) * (v[j] - (SAME ? one_threshold : thresholds[j]));
-        out[j] = z > 0 ? T(1) : z == 0 ? at_zero : T(0);
-    }
+    for (int64_t j = 0; j < n; ++j)
+        out[j] = fired_at(v[j], at_zero, SAME ? one : p[j]);
 }
 
 // What a step backward reads and writes: into_after is replaced by the derivative with respect to the membrane one step before.

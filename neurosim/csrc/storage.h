@@ -3,10 +3,6 @@
 
 #include "bits.h"
 
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
-
 #if defined(__clang__)
 #define NS_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #elif defined(__GNUC__)
@@ -45,39 +41,9 @@ NS_FN uint16_t to_float16(float value) {
     return static_cast<uint16_t>((magnitude > 0x7F800000u ? 0x7E00u : finite) | sign);
 }
 
-inline void load_row(float *out, const void *row, int64_t storage, int64_t n) {
-    const uint16_t *in = static_cast<const uint16_t *>(row);
-    if (storage == BFLOAT16) {
-        NS_INDEPENDENT
-        for (int64_t j = 0; j < n; ++j)
-            out[j] = from_bfloat16(in[j]);
-        return;
-    }
-    int64_t j = 0;
-#if defined(__F16C__)
-    for (; j + 8 <= n; j += 8)
-        _mm256_storeu_ps(out + j, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i *>(in + j))));
-#endif
-    for (; j < n; ++j)
-        out[j] = from_float16(in[j]);
-}
-
-inline void store_row(void *row, const float *in, int64_t storage, int64_t n) {
-    uint16_t *out = static_cast<uint16_t *>(row);
-    if (storage == BFLOAT16) {
-        NS_INDEPENDENT
-        for (int64_t j = 0; j < n; ++j)
-            out[j] = to_bfloat16(in[j]);
-        return;
-    }
-    int64_t j = 0;
-#if defined(__F16C__)
-    for (; j + 8 <= n; j += 8)
-        _mm_storeu_si128(reinterpret_cast<__m128i *>(out + j), _mm256_cvtps_ph(_mm256_loadu_ps(in + j), _MM_FROUND_TO_NEAREST_INT));
-#endif
-    for (; j < n; ++j)
-        out[j] = to_float16(in[j]);
-}
+// Rows of 16-bit numbers, converted; in cpu_storage.cpp.
+void load_row(float *out, const void *row, int64_t storage, int64_t n);
+void store_row(void *row, const float *in, int64_t storage, int64_t n);
 
 // A row as numbers of the type that it is computed in: itself, or converted into the buffer.
 inline const float *row_in(const void *base, int64_t first, int64_t storage, float *buffer, int64_t n) {

@@ -35,8 +35,9 @@ NS_FN float exp_negative(float y) {
     const float shifted = z * 1.44269504f + shift;
     const float n = shifted - shift;
     const float r = (z - n * 0.693359375f) - n * -2.12194440e-4f;
-    const float series =
-        ((((1.3888889e-3f * r + 8.3333333e-3f) * r + 4.1666667e-2f) * r + 1.6666667e-1f) * r + 0.5f) * (r * r) + r + 1.0f;
+    const float r2 = r * r; // two halves, which do not wait for each other
+    const float tail = (4.1666667e-2f + 8.3333333e-3f * r) + r2 * 1.3888889e-3f;
+    const float series = (1.0f + r) + r2 * ((0.5f + 1.6666667e-1f * r) + r2 * tail);
     const float power = from_bits((to_bits(shifted) + (127u - 0x4B400000u)) << 23);
     return y < -87.0f ? 0.0f : series * power;
 }

@@ -106,7 +106,8 @@ def _examined(index: int) -> Status:
         return Status(False, f"NVIDIA's cuda-core is missing ({error}): pip install 'neurosim-torch[{extra}]'")
     except Exception as error:  # of the compiler, the driver or the packages around them: each has its own classes
         return Status(False, f"kernels for {name} cannot be made: {str(error).strip().partition(chr(10))[0]}")
-    return Status(True, f"compiled for {name} ({_architecture(index)}), kept in {cache_folder()}")
+    kept = f"kept in {folder}" if (folder := cache_folder()) else "by each process, since there is no home folder to keep them in"
+    return Status(True, f"compiled for {name} ({_architecture(index)}), {kept}")
 
 
 class _Loaded(NamedTuple):

@@ -48,7 +48,10 @@ def machine_code(kernel: Kernel, architecture: str) -> bytes:
     """
     text = source_text(kernel.file)
     key = _key(text, kernel.definitions, architecture)
-    path = cache_folder() / f"{key}.cubin"
+    folder = cache_folder()
+    if folder is None:
+        return compiled(text, kernel, architecture)
+    path = folder / f"{key}.cubin"
     found = _read(path, key)
     if found is None:
         found = compiled(text, kernel, architecture)
@@ -92,8 +95,18 @@ def source_text(name: str, folder: Path = SOURCES) -> str:
     return whole(name)
 
 
-def cache_folder() -> Path:
-    """Where compiled kernels are: ``cuda`` in the folder that ``NEUROSIM_CACHE`` names, or in ``neurosim`` in the user's cache folder."""
+def cache_folder() -> Path | None:
+    """Where compiled kernels are: ``cuda`` in the folder that ``NEUROSIM_CACHE`` names, or in ``neurosim`` in the user's cache folder.
+
+    ``None`` for a user without a home: every process compiles for itself, since a folder that others can write to is not to be trusted.
+    """
+    try:
+        return _folder()
+    except RuntimeError:  # what pathlib raises where there is no home
+        return None
+
+
+def _folder() -> Path:
     if given := os.environ.get(VARIABLE):
         return Path(given).expanduser() / "cuda"
     if sys.platform == "win32":

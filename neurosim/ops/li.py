@@ -78,12 +78,12 @@ def _backward(ctx: Any, after: Tensor | None, last: Tensor | None) -> tuple[Any,
     return grad_x if wanted[0] else None, grad_v if wanted[1] else None, decay, gain, bias, None, None
 
 
-def _gradients(after: Tensor | None, last: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _gradients(after: Tensor | None, last: Tensor | None, *rest: Any) -> tuple[Tensor | None, ...]:
     found = neuron_run.backward((None, None, last, after), _call(*rest[:-1]), rest[-1])
     return found.x, found.v, found.sums
 
 
-def _fake_gradients(after: Tensor | None, last: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_gradients(after: Tensor | None, last: Tensor | None, *rest: Any) -> tuple[Tensor | None, ...]:
     found = neuron_run.fake_backward(_call(*rest[:-1]), rest[-1])
     return found.x, found.v, found.sums
 

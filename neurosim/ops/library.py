@@ -49,8 +49,9 @@ def define(
 
     Args:
         schema: ``name(Tensor x, …) -> Tensor``, functional, without defaults.
-        implementation: Computes it on any device; chooses between kernel and reference itself.
-        fake: Shapes and dtypes of the results, for tracing.
+        implementation: Computes it on any device; chooses between kernel and reference itself. A result may be None where the schema
+            has a tensor: through the dispatcher it is an empty tensor without derivatives, which nobody looks at, and it costs nothing otherwise.
+        fake: Shapes and dtypes of the results, for tracing, with None likewise.
         setup_context, backward: As in ``torch.autograd.Function``; without them, differentiating the result is an error, which is
             how an op that computes a gradient refuses a second derivative.
         vmap: As for ``torch.library.register_vmap``: ``(info, in_dims, *args) -> (result, out_dims)``; :func:`in_turn` where there is none.
@@ -61,13 +62,26 @@ def define(
     _LIBRARY.define(schema)
     name = schema.partition("(")[0]
     OPS.add(name, schema)
-    _LIBRARY.impl(name, implementation, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=_LIBRARY)
+    _LIBRARY.impl(name, _whole(implementation), "CompositeExplicitAutograd")
+    torch.library.register_fake(f"{NAMESPACE}::{name}", _whole(fake), lib=_LIBRARY)
     op: Callable[..., Any] = getattr(torch.ops.neurosim, name).default
     rules = setup_context or _no_context, backward or _refusing(name)
     _LIBRARY.impl(name, _differentiable(name, op, *rules), "Autograd")
     torch.library.register_vmap(f"{NAMESPACE}::{name}", vmap or in_turn(op), lib=_LIBRARY)
     return _direct(name, op, implementation, *rules)
+
+
+def _whole(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """The same with an empty tensor for each result that is None."""
+
+    def call(*args: Any) -> Any:
+        results = compute(*args)
+        if isinstance(results, Tensor) or all(result is not None for result in results):
+            return results
+        like: Tensor = next(result for result in results if result is not None)
+        return tuple(like.new_empty(0, dtype=torch.bool) if result is None else result for result in results)
+
+    return call
 
 
 def _direct(

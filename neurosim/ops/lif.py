@@ -74,7 +74,7 @@ def lif(
         v: Membrane before the first step; None is 0.
         decay: :math:`a`, what is left of the membrane after a step.
         threshold: :math:`\theta`; inf never fires, −inf always does.
-        reset_by: :math:`\rho`, what a soft reset subtracts; None is the threshold.
+        reset_by: :math:`\rho`, what a soft reset subtracts; None is the threshold, of which a negative one pushes the membrane up.
         gain, bias: :math:`g` and :math:`b`.
         v_reset: Where a hard reset goes to.
         sign: :math:`\sigma`, 1 or −1: which side of the threshold fires. It has no gradient.
@@ -129,15 +129,15 @@ def _call(x: Tensor, v: Tensor | None, *rest: Any) -> Call:
     return Call(x, None, v, rest[:_PARAMETERS], *rest[_PARAMETERS:], False)  # type: ignore[call-arg]  # four: counter to surrogate
 
 
-def _results(out: Outputs) -> tuple[Tensor, ...]:
-    return tuple(part for part in (out.spikes, out.v, out.record) if part is not None)
+def _results(out: Outputs) -> tuple[Tensor | None, ...]:
+    return (out.spikes, out.v) if out.record is None else (out.spikes, out.v, out.record)
 
 
-def _forward(*args: Any) -> tuple[Tensor, ...]:
+def _forward(*args: Any) -> tuple[Tensor | None, ...]:
     return _results(neuron_run.forward(_call(*args)))
 
 
-def _fake(*args: Any) -> tuple[Tensor, ...]:
+def _fake(*args: Any) -> tuple[Tensor | None, ...]:
     return _results(neuron_run.fake_forward(_call(*args)))
 
 
@@ -157,12 +157,12 @@ def _backward(ctx: Any, spikes: Tensor | None, v: Tensor | None, record: Tensor 
     return grad_x if wanted[0] else None, grad_v if wanted[1] else None, *parameters, None, None, None, None
 
 
-def _gradients(spikes: Tensor | None, v: Tensor | None, record: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _gradients(spikes: Tensor | None, v: Tensor | None, record: Tensor | None, *rest: Any) -> tuple[Tensor | None, ...]:
     found = neuron_run.backward((spikes, None, v, record), _call(*rest[:-1]), rest[-1])
     return found.x, found.v, found.sums
 
 
-def _fake_gradients(spikes: Tensor | None, v: Tensor | None, record: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _fake_gradients(spikes: Tensor | None, v: Tensor | None, record: Tensor | None, *rest: Any) -> tuple[Tensor | None, ...]:
     found = neuron_run.fake_backward(_call(*rest[:-1]), rest[-1])
     return found.x, found.v, found.sums
 

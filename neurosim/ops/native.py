@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 VARIABLE = "NEUROSIM_NATIVE"
 MODES = ("auto", "off", "require")
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+_NO_MEMORY = 1  #: what a kernel returns then
 _LARGE = 8 << 20  #: bytes from which memory usually comes from the system anew
 _PACKAGE = Path(__file__).parent.parent
 
@@ -117,12 +118,14 @@ def entry(name: str, layout: str) -> Callable[..., None]:
         layout: One letter per field, all 8 bytes: ``P`` pointer (0 for none), ``q`` integer, ``Q`` unsigned integer, ``d`` double.
 
     Returns:
-        A function that raises ``RunError`` if the kernel refuses its arguments.
+        A function that raises ``RunError`` if the kernel has no memory or refuses its arguments.
     """
     pack = packer(layout)
 
     def call(*fields: float) -> None:
         code = _function(name)(pack(*fields))
+        if code == _NO_MEMORY:
+            raise RunError(f"kernel {name}: there is no memory left for its scratch")
         if code:
             raise RunError(f"kernel {name}: it refused its arguments (code {code}); this is an error of neurosim's own, please report it")
 

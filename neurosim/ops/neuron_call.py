@@ -34,12 +34,12 @@ class Outputs(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Derivatives with respect to the arguments; empty where there is no such argument, or no parameter needs its derivative."""
+    """Derivatives with respect to the arguments; None where there is no such argument, or no parameter needs its derivative."""
 
     x: Tensor
-    current: Tensor
-    v: Tensor
-    sums: Tensor  #: ``(needed parameters, *units)``, summed over time, not yet over what a parameter broadcasts to
+    current: Tensor | None
+    v: Tensor | None
+    sums: Tensor | None  #: ``(needed parameters, *units)``, summed over time, not yet over what a parameter broadcasts to
 
 
 def needed(needs: int) -> tuple[str, ...]:

@@ -53,9 +53,9 @@ def forward(call: Call) -> Outputs:
         start = _FORWARD if x.is_cpu else neuron_cuda.forward(x.device)
         start(
             *_run(call, units, None if x.is_contiguous() else unit_order(x), alive),
-            0 if spikes is None else spikes.data_ptr(),
-            0 if record is None else record.data_ptr(),
-            0 if current is None else current.data_ptr(),
+            _pointer(spikes),
+            _pointer(record),
+            _pointer(current),
             v.data_ptr(),
         )
     return Outputs(spikes, current, v, record)
@@ -66,14 +66,13 @@ def backward(grads: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | 
     x = call.x
     if len(call.settings) > _PLAIN and _reordered(x):
         found = backward(grads, call._replace(x=x.contiguous()), needs)
-        current, v = (
-            part if state is None else state_like(x).copy_(part) for state, part in ((call.current, found.current), (call.v, found.v))
-        )
-        return Gradients(sequence_like(x).copy_(found.x), current, v, sums_like(x, needs.bit_count()).copy_(found.sums))
+        current, v = (None if part is None else state_like(x).copy_(part) for part in (found.current, found.v))
+        sums = sums_like(x, needs.bit_count())
+        return Gradients(sequence_like(x).copy_(found.x), current, v, None if sums is None or found.sums is None else sums.copy_(found.sums))
     grad_x = large_pages(sequence_like(x))
-    grad_v = x.new_empty(0) if call.v is None else state_like(x)
-    grad_current = x.new_empty(0) if call.current is None else state_like(x)
-    sums = sums_like(x, needs.bit_count()) if needs else x.new_empty(0)
+    grad_v = None if call.v is None else state_like(x)
+    grad_current = None if call.current is None else state_like(x)
+    sums = sums_like(x, needs.bit_count())
     if units := x.shape[1:].numel():
         order = None if x.is_contiguous() else unit_order(x)
         alive: list[Tensor] = []
@@ -95,12 +94,16 @@ def backward(grads: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | 
             spikes_row,
             record_row,
             grad_x.data_ptr(),
-            grad_current.data_ptr(),
-            grad_v.data_ptr(),
-            sums.data_ptr(),
+            _pointer(grad_current),
+            _pointer(grad_v),
+            _pointer(sums),
             needs,
         )
     return Gradients(grad_x, grad_current, grad_v, sums)
+
+
+def _pointer(memory: Tensor | None) -> int:
+    return 0 if memory is None else memory.data_ptr()
 
 
 def _reordered(x: Tensor) -> bool:

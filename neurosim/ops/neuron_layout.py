@@ -52,18 +52,18 @@ def state_like(x: Tensor) -> Tensor:
     """Memory for the state of one step of ``x``, likewise, in the type that it is computed in."""
     dtype = compute_dtype(x.dtype)
     if x.is_contiguous() or (order := unit_order(x)) is None:
-        return x.new_empty((*x.shape[1:],), dtype=dtype)
+        return x.new_empty(x.shape[1:]) if dtype == x.dtype else x.new_empty(x.shape[1:], dtype=dtype)
     return x.new_empty(memory_order(x.shape[1:], order), dtype=dtype).permute([axis - 1 for axis in _back(order)[1:]])
 
 
-def sums_like(x: Tensor, count: int) -> Tensor:
-    """Memory for ``count`` numbers for every unit of ``x``, likewise."""
+def sums_like(x: Tensor, count: int) -> Tensor | None:
+    """Memory for ``count`` numbers for every unit of ``x``, likewise; None for none."""
+    if not count:
+        return None
     dtype = compute_dtype(x.dtype)
     if x.is_contiguous() or (order := unit_order(x)) is None:
-        return x.new_empty((count, *x.shape[1:]) if count else 0, dtype=dtype)
-    return (
-        x.new_empty((count, *memory_order(x.shape[1:], order)), dtype=dtype).permute(_back(order)) if count else x.new_empty(0, dtype=dtype)
-    )
+        return x.new_empty((count, *x.shape[1:]), dtype=dtype)
+    return x.new_empty((count, *memory_order(x.shape[1:], order)), dtype=dtype).permute(_back(order))
 
 
 def memory_order(units: Sequence[int], order: tuple[int, ...]) -> list[int]:

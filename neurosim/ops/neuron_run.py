@@ -42,17 +42,17 @@ def backward(grads: Grads, call: Call, needs: int) -> Gradients:
         return kernel.backward(grads, call, needs)
     p, rule = unpack(call.x.dtype, call.tensors, call.counter, call.numbers, call.settings, call.surrogate)
     found = reference.backward(*grads, call.x, call.current, call.v, p, rule, call.synapse)
-    out = fake_backward(call, needs)
-    for row, name in zip(out.sums, needed(needs), strict=True):
+    sums = sums_like(call.x, needs.bit_count())
+    for row, name in zip(() if sums is None else sums, needed(needs), strict=True):
         row.copy_(found.sums[name])
-    return Gradients(found.x, out.current if call.current is None else found.current, out.v if call.v is None else found.v, out.sums)
+    return Gradients(found.x, None if call.current is None else found.current, None if call.v is None else found.v, sums)
 
 
 def fake_backward(call: Call, needs: int) -> Gradients:
     """Memory for the results of :func:`backward`."""
     x = call.x
-    current, v = (x.new_empty(0) if state is None else state_like(x) for state in (call.current, call.v))
-    return Gradients(sequence_like(x), current, v, sums_like(x, needs.bit_count()) if needs else x.new_empty(0))
+    current, v = (None if state is None else state_like(x) for state in (call.current, call.v))
+    return Gradients(sequence_like(x), current, v, sums_like(x, needs.bit_count()))
 
 
 def bits(wanted: Sequence[bool]) -> int:
@@ -60,11 +60,11 @@ def bits(wanted: Sequence[bool]) -> int:
     return sum(1 << index for index, need in enumerate(wanted) if need) if True in wanted else 0
 
 
-def parameter_gradients(sums: Tensor, tensors: Sequence[Tensor | None], needs: int) -> list[Tensor | None]:
+def parameter_gradients(sums: Tensor | None, tensors: Sequence[Tensor | None], needs: int) -> list[Tensor | None]:
     """Sums over time, summed further over what each parameter broadcasts to, in its own type; None where it is not needed."""
     found: list[Tensor | None] = [None] * len(tensors)
     row = 0
-    if not needs:
+    if not needs or sums is None:
         return found
     for index, tensor in enumerate(tensors):
         if tensor is not None and needs >> index & 1:

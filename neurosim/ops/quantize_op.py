@@ -44,24 +44,25 @@ def _forward(
     counters: list[Tensor],
     plan: list[int],
     numbers: list[float],
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     operands = limit_low, limit_high, level_low, level_high, before_scale, after_scale, before_noise, after_noise
     on_cpu = x.is_cpu
     if not x.numel() or not (native.wanted() if on_cpu else cuda.available(x.device)):
         return reference.forward(x, operands, counters, plan, numbers)
     x = x.contiguous()
     y = torch.empty_like(x)
-    mask = torch.empty_like(x, dtype=torch.bool) if plan[0] & KEEP else x.new_empty(0, dtype=torch.bool)
+    mask = torch.empty_like(x, dtype=torch.bool) if plan[0] & KEEP else None
+    place = 0 if mask is None else mask.data_ptr()
     if on_cpu and limit_low is limit_high is level_low is level_high is before_scale is after_scale is before_noise is after_noise is None:
         places = [counter.data_ptr() for counter in counters]
         size = x.numel(), STORAGE[x.dtype], torch.get_num_threads()
-        _without_operands(len(places), len(plan))(x.data_ptr(), *places, *size, *plan, *numbers, y.data_ptr(), mask.data_ptr())
+        _without_operands(len(places), len(plan))(x.data_ptr(), *places, *size, *plan, *numbers, y.data_ptr(), place)
         return y, mask
     fields, _kept = _fields(x, operands, counters, plan, numbers)
     if on_cpu:
-        _forward_kernel(*fields, y.data_ptr(), mask.data_ptr())
+        _forward_kernel(*fields, y.data_ptr(), place)
     else:
-        quantize_cuda.forward(x.device, [*fields, y.data_ptr(), mask.data_ptr()])
+        quantize_cuda.forward(x.device, [*fields, y.data_ptr(), place])
     return y, mask
 
 
@@ -110,8 +111,8 @@ def _periodic(noise: Tensor, x: Tensor) -> tuple[Tensor, int, int]:
     return noise.expand(x.shape), 1, x.numel()
 
 
-def _forward_fake(x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
-    return _like(x), x.new_empty(x.shape if args[9][0] & KEEP else (0,), dtype=torch.bool)
+def _forward_fake(x: Tensor, *args: Any) -> tuple[Tensor, Tensor | None]:
+    return _like(x), x.new_empty(x.shape, dtype=torch.bool) if args[9][0] & KEEP else None
 
 
 def _like(x: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ def _masked_fake(grad: Tensor, mask: Tensor) -> Tensor:
     return _like(grad)
 
 
-def _general(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+def _general(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor | None, Tensor]:
     *operands, counters, plan, numbers, needs = args
     on_cuda = cuda.available(x.device)
     if not x.numel() or not (on_cuda or (x.is_cpu and native.wanted())):
@@ -139,7 +140,7 @@ def _general(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     x, grad = x.contiguous(), grad.contiguous()
     to_x, sums = _general_fake(grad, x, *args)
     fields, _kept = _fields(x, operands, counters, plan, numbers)
-    fields += (grad.data_ptr(), to_x.data_ptr() if needs & 1 else 0, sums.data_ptr(), sums.shape[1], needs)
+    fields += (grad.data_ptr(), 0 if to_x is None else to_x.data_ptr(), sums.data_ptr(), sums.shape[1], needs)
     if on_cuda:
         quantize_cuda.backward(x.device, fields, sums)
     else:
@@ -147,12 +148,12 @@ def _general(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
     return to_x, sums
 
 
-def _general_fake(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor, Tensor]:
+def _general_fake(grad: Tensor, x: Tensor, *args: Any) -> tuple[Tensor | None, Tensor]:
     sums = x.new_empty((reference.GRADIENTS, reference.columns(args[:8])), dtype=reference.compute_dtype(x.dtype))
-    return (_like(x) if args[11] & 1 else x.new_empty(0)), sums
+    return (_like(x) if args[11] & 1 else None), sums
 
 
-def _setup(ctx: Any, args: tuple[Any, ...], result: tuple[Tensor, Tensor]) -> None:
+def _setup(ctx: Any, args: tuple[Any, ...], result: tuple[Tensor, Tensor | None]) -> None:
     flags = args[10][0]
     ctx.flags = flags
     ctx.set_materialize_grads(False)  # the mask, of a type without derivatives, would get zeros
@@ -190,8 +191,8 @@ def _batched(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
     """One call for all instances where only the signal differs and no number is drawn by its index; else one call each."""
     if all(dim is None for dim in in_dims[1:9]) and len(args[10]) == 3:
         y, mask = quantize(args[0].movedim(in_dims[0], 0), *args[1:])
-        return (y, mask if mask.numel() else mask.new_empty(info.batch_size, 0)), (0, 0)
-    return in_turn(quantize)(info, in_dims, *args)
+        return (y, y.new_empty((info.batch_size, 0), dtype=torch.bool) if mask is None or not mask.numel() else mask), (0, 0)
+    return in_turn(torch.ops.neurosim.quantize.default)(info, in_dims, *args)
 
 
 quantize = define(

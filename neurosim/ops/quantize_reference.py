@@ -70,11 +70,11 @@ def standard_noise(kind: int, shape: Sequence[int], words: Sequence[int], counte
 
 def forward(
     x: Tensor, operands: Operands, counters: Sequence[Tensor], plan: Sequence[int], numbers: Sequence[float]
-) -> tuple[Tensor, Tensor]:
-    """The result in the type of ``x``, and the mask (empty if it is not to be kept)."""
+) -> tuple[Tensor, Tensor | None]:
+    """The result in the type of ``x``, and the mask if it is to be kept."""
     settings = decode(plan)
     steps = _run(x, operands, counters, settings, Numbers(*numbers))
-    mask = torch.empty(0, dtype=torch.bool, device=x.device)
+    mask = None
     if settings.keep:
         mask = torch.ones(x.shape, dtype=torch.bool, device=x.device)
         if settings.limits and not settings.limits_ste:
@@ -176,14 +176,14 @@ def _round(v: Tensor, x: Tensor, rounding: str, shifted: bool, words: Sequence[i
 
 def backward(
     grad: Tensor, x: Tensor, operands: Operands, counters: Sequence[Tensor], plan: Sequence[int], numbers: Sequence[float], needs: int
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor | None, Tensor]:
     """The gradient to ``x``, and those to the first operands.
 
     Args:
         needs: Bit 0: the gradient to ``x``; bit 1 + i: that to operand i.
 
     Returns:
-        The first (empty if it is not needed) in the type of ``x``. The second: one row per operand, one column per channel (only the first
+        The first (None if it is not needed) in the type of ``x``. The second: one row per operand, one column per channel (only the first
         is used by an operand of one element), in the compute type.
     """
     settings, values = decode(plan), Numbers(*numbers)
@@ -209,7 +209,7 @@ def backward(
             else:
                 axes = [axis for axis in range(-x.dim(), 0) if axis != settings.channel]
                 sums[row, : operand.numel()] = part.sum(axes) if axes else part
-    return (g.to(x.dtype).contiguous() if needs & 1 else x.new_empty(0)), sums
+    return (g.to(x.dtype).contiguous() if needs & 1 else None), sums
 
 
 def columns(operands: Operands) -> int:

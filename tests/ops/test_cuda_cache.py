@@ -40,7 +40,9 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def entries() -> list[Path]:
-    return sorted(cache_folder().glob("*.cubin"))
+    folder = cache_folder()
+    assert folder is not None
+    return sorted(folder.glob("*.cubin"))
 
 
 @pytest.fixture
@@ -159,7 +161,9 @@ def test_several_processes_at_once_agree(sources: Path) -> None:
     for worker in workers:
         worker.join()
     assert found == {machine_code(KERNEL, "sm_80")}
-    assert [path.suffix for path in cache_folder().iterdir()] == [".cubin"]
+    folder = cache_folder()
+    assert folder is not None
+    assert [path.suffix for path in folder.iterdir()] == [".cubin"]
 
 
 @needs_nvrtc
@@ -195,4 +199,18 @@ def test_kernels_are_kept_in_the_users_cache_folder(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
-    assert cache_folder().as_posix() == folder
+    found = cache_folder()
+    assert found is not None
+    assert found.as_posix() == folder
+
+
+def test_a_user_without_a_home_keeps_no_kernels_and_has_them_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("NEUROSIM_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    monkeypatch.setattr("neurosim.ops.cuda_cache.compiled", lambda text, kernel, architecture: b"code")
+    assert cache_folder() is None
+    assert machine_code(Kernel("philox.cu", "philox"), "sm_90") == b"code"

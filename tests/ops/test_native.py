@@ -61,6 +61,9 @@ def test_an_entry_point_that_refuses_is_an_error_with_its_name(monkeypatch: pyte
     monkeypatch.setattr(native, "_function", lambda name: lambda block: 3)
     with pytest.raises(RunError, match=r"kernel example: it refused its arguments \(code 3\)"):
         native.entry("example", "Pqd")(0, 1, 2.0)
+    monkeypatch.setattr(native, "_function", lambda name: lambda block: 1)
+    with pytest.raises(RunError, match=r"kernel example: there is no memory left"):
+        native.entry("example", "Pqd")(0, 1, 2.0)
 
 
 def test_a_library_of_older_sources_is_told_apart() -> None:
