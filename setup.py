@@ -15,7 +15,7 @@ from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("neurosim/csrc")
 ONCE = ["pages.cpp", "parallel.cpp"]  #: compiled once
-PER_SET = ["cpu_neurons.cpp", "cpu_quantize.cpp", "cpu_random.cpp", "cpu_storage.cpp"]  #: compiled for every instruction set, those that take longest first
+PER_SET = ["cpu_neurons.cpp", "cpu_quantize.cpp", "cpu_random.cpp", "cpu_storage.cpp"]  #: for every instruction set; slow ones first
 
 UNIX = [
     "-std=c++17",

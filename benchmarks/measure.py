@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import statistics
 import sys
@@ -32,6 +33,17 @@ def interleaved(variants: Mapping[str, Callable[[], object]], *, seconds: float,
             if at >= 2:
                 times[name].append(taken)
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def recycle_memory() -> bool:
+    """Let the C library give freed memory to the next tensor instead of the system; whether it can be told (the GNU one can).
+
+    Otherwise it depends on the sizes at hand whether a tensor of some megabytes gets memory that the system has just filled with zeros, and
+    that takes as long as computing it. Torch's own tensors are concerned as much as ours.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform.startswith("linux") else None
+    trim_threshold, mmap_max, never = -1, -4, 2**31 - 1  # as malloc.h has them
+    return mallopt is not None and bool(mallopt(trim_threshold, never)) and bool(mallopt(mmap_max, 0))
 
 
 def memory(field: str) -> int:

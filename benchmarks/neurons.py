@@ -4,7 +4,8 @@
     python benchmarks/neurons.py --quick    # small sizes and few rounds: checks that everything runs
 
 Forward and backward with the gradient of the input, float32, two threads, medians of interleaved rounds. Every pair that is timed is first
-checked to compute the same: spikes and gradients, in float64 and float32. Rows named *accelerated layer* have the speed-up of
+checked to compute the same: spikes and gradients, in float64 and float32. Freed memory is used again, for all alike: with
+``--fresh-memory`` large tensors may get memory from the system each time, which first fills it with zeros. Rows named *accelerated layer* have the speed-up of
 ``neurosim.accelerate`` over the original layer as their ratio. ``.venv/bin/python -m pip install -c constraints.txt -e
 '.[interop,peers]'`` brings the other libraries; what is not there is left out, with a line that says so.
 
@@ -30,7 +31,7 @@ from typing import Any
 
 import neuron_network
 import torch
-from measure import forget_peak, interleaved, machine, memory
+from measure import forget_peak, interleaved, machine, memory, recycle_memory
 from neuron_peers import Contest, check_equal, contests, cotangent, drive, forward_backward, ours_plain, plain_loop
 
 from neurosim.atomicfile import write_text
@@ -237,6 +238,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small sizes, few rounds; ratios mean little")
     parser.add_argument("--only", nargs="+", choices=["compete", "sweep", "stream", "overhead", "memory", "network"])
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--fresh-memory", action="store_true", help="leave it to the C library which tensors get memory from the system")
     parser.add_argument("--seconds", type=float, default=20.0, help="for each row of the table")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/benchmarks/neurons"), help="files of this name with .json and .md are written"
@@ -254,7 +256,8 @@ def main() -> None:
     found, missing = contests()
     for line in missing:
         print(line, file=sys.stderr)
-    about = machine() | {"kernels": native.library().reason, "mode": native.mode(), "command": " ".join(sys.argv)}
+    recycled = not args.fresh_memory and recycle_memory()
+    about = machine() | {"freed memory": "used again" if recycled else "as the C library decides"} | {"kernels": native.library().reason, "mode": native.mode(), "command": " ".join(sys.argv)}
     print("\n".join(f"{key}: {value}" for key, value in about.items()) + "\n")
     effort = Effort(args.quick, args.seconds)
     parts: dict[str, Callable[[], list[Row]]] = {

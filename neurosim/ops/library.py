@@ -50,7 +50,7 @@ def define(
     Args:
         schema: ``name(Tensor x, …) -> Tensor``, functional, without defaults.
         implementation: Computes it on any device; chooses between kernel and reference itself. A result may be None where the schema
-            has a tensor: through the dispatcher it is an empty tensor without derivatives, which nobody looks at, and it costs nothing otherwise.
+            has a tensor: through the dispatcher it is an empty tensor without derivatives, and it costs nothing otherwise.
         fake: Shapes and dtypes of the results, for tracing, with None likewise.
         setup_context, backward: As in ``torch.autograd.Function``; without them, differentiating the result is an error, which is
             how an op that computes a gradient refuses a second derivative.

@@ -68,7 +68,9 @@ def backward(grads: tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | 
         found = backward(grads, call._replace(x=x.contiguous()), needs)
         current, v = (None if part is None else state_like(x).copy_(part) for part in (found.current, found.v))
         sums = sums_like(x, needs.bit_count())
-        return Gradients(sequence_like(x).copy_(found.x), current, v, None if sums is None or found.sums is None else sums.copy_(found.sums))
+        if sums is not None and found.sums is not None:
+            sums.copy_(found.sums)
+        return Gradients(sequence_like(x).copy_(found.x), current, v, sums)
     grad_x = large_pages(sequence_like(x))
     grad_v = None if call.v is None else state_like(x)
     grad_current = None if call.current is None else state_like(x)
