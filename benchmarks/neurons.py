@@ -4,9 +4,9 @@
     python benchmarks/neurons.py --quick    # small sizes and few rounds: checks that everything runs
 
 Forward and backward with the gradient of the input, float32, two threads, medians of interleaved rounds. Every pair that is timed is first
-checked to compute the same: spikes and gradients, in float64 and float32. Freed memory is used again, for all alike: with
-``--fresh-memory`` large tensors may get memory from the system each time, which first fills it with zeros. Rows named *accelerated layer* have the speed-up of
-``neurosim.accelerate`` over the original layer as their ratio. ``.venv/bin/python -m pip install -c constraints.txt -e
+checked to compute the same: spikes and gradients, in float64 and float32. Rows named *accelerated layer* have the speed-up of
+``neurosim.accelerate`` over the original layer as their ratio. Freed memory is used again, for all alike: with ``--fresh-memory`` large
+tensors may get memory from the system each time, which first fills it with zeros. ``.venv/bin/python -m pip install -c constraints.txt -e
 '.[interop,peers]'`` brings the other libraries; what is not there is left out, with a line that says so.
 
 Peak memory is that of a process of its own, read from Linux (``VmHWM``, set back before the measurement), so that every allocation counts:
@@ -257,7 +257,12 @@ def main() -> None:
     for line in missing:
         print(line, file=sys.stderr)
     recycled = not args.fresh_memory and recycle_memory()
-    about = machine() | {"freed memory": "used again" if recycled else "as the C library decides"} | {"kernels": native.library().reason, "mode": native.mode(), "command": " ".join(sys.argv)}
+    about = machine() | {
+        "freed memory": "used again" if recycled else "as the C library decides",
+        "kernels": native.library().reason,
+        "mode": native.mode(),
+        "command": " ".join(sys.argv),
+    }
     print("\n".join(f"{key}: {value}" for key, value in about.items()) + "\n")
     effort = Effort(args.quick, args.seconds)
     parts: dict[str, Callable[[], list[Row]]] = {
