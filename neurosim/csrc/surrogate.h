@@ -28,7 +28,7 @@ NS_FN double exp_negative(double y) { return exp(y); }
 #ifdef __CUDACC__
 NS_FN float exp_negative(float y) { return expf(y); }
 #else
-// To 2e-7, in operations that compilers turn into vectors: y = n ln 2 + r, exp(r) by its series, 2^n by its bits. Below -87 it is 0.
+// To 2e-7, in operations that compilers turn into vectors: y = n ln 2 + r, exp(r) by its series, 2^n by its bits. Below -87 it is exp(-87), 2e-38.
 NS_FN float exp_negative(float y) {
     const float shift = 12582912.0f; // 3 * 2^22: the bits of y / ln 2 + shift end in the integer next to y / ln 2
     const float z = y < -87.0f ? -87.0f : y;
@@ -39,7 +39,7 @@ NS_FN float exp_negative(float y) {
     const float tail = (4.1666667e-2f + 8.3333333e-3f * r) + r2 * 1.3888889e-3f;
     const float series = (1.0f + r) + r2 * ((0.5f + 1.6666667e-1f * r) + r2 * tail);
     const float power = from_bits((to_bits(shifted) + (127u - 0x4B400000u)) << 23);
-    return y < -87.0f ? 0.0f : series * power;
+    return series * power;
 }
 #endif
 
