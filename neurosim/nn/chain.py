@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from neurosim.errors import RunError
 from neurosim.hardware.chain import ChainSpec, slots
-from neurosim.hardware.fuse import Piece, run
+from neurosim.hardware.fuse import Piece, prepared, run
 from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage
+from neurosim.ops.quantize import Prepared
 from neurosim.random import Stream, stream
 
 
@@ -25,6 +26,16 @@ class _Step(NamedTuple):
     spec: Spec
     scope: Scope
     stream: Stream | None  #: None if it draws no random numbers
+
+
+_Passes = list[tuple[Prepared, list[tuple[_Step, Stream]]]]  #: each with the steps that it draws random numbers for, and their streams
+
+
+class _Ready(NamedTuple):
+    """A path as passes that are packed already."""
+
+    state: tuple[Any, ...]  #: what they depend on and what may change between two uses
+    passes: _Passes | None  #: None if it cannot be packed
 
 
 Shapes = dict[str, Sequence[int]]  #: by path: ``input``, ``weight``, ``bias``, ``output``
@@ -83,6 +94,7 @@ class AnalogChain(nn.Module):
     def program(self, seed: int) -> None:
         """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
         self.seed = seed
+        self.ready: dict[str, _Ready] = {}
         self.steps: dict[str, list[_Step]] = {path: [] for path in ("input", "weight", "bias", "output")}
         self.frozen: dict[str, list[tuple[str, str]]] = {
             slot: [] for slot in self.slots
@@ -137,10 +149,48 @@ class AnalogChain(nn.Module):
         return self._run("output", y, call)
 
     def _run(self, path: str, x: Tensor, call: int) -> Tensor:
-        y = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        y = x.float() if x.dtype in _HALVES else x
+        passes = None if torch.compiler.is_compiling() else self._passes(path, call)
+        if passes is None:
+            y = self._stage_by_stage(path, y, call)
+        else:
+            for one, steps in passes:
+                y = one(y, [self._stream(step, named, call) for step, named in steps])
+        return y if y.dtype == x.dtype else y.to(x.dtype)
+
+    def _passes(self, path: str, call: int) -> _Passes | None:
+        """The stages of a path, packed; packed anew when something that they depend on has changed."""
+        state = (self.strength, self.seconds, *[self.modes[step.slot] for step in self.steps[path]])
+        ready = self.ready.get(path)
+        if ready is None or ready.state != state:
+            ready = self.ready[path] = _Ready(state, self._prepare(path, call))
+        return ready.passes
+
+    def _prepare(self, path: str, call: int) -> _Passes | None:
+        pieces: list[Piece] = []
+        owners: dict[int, tuple[_Step, Stream]] = {}
+        contexts = []  # keeps the streams alive by whose identity they are found
+        for step in self.steps[path]:
+            if self.modes[step.slot] == "ideal":
+                continue
+            if self.trained[step.slot] or self.frozen[step.slot]:
+                return None
+            contexts.append(self._context(step, call))
+            found = STAGES[step.spec.kind].pieces(step.spec, {}, None, contexts[-1])
+            if found is None:
+                return None
+            pieces += found
+            if step.stream is not None:
+                owners[id(contexts[-1].stream)] = step, step.stream
+        passes = prepared(pieces)
+        if passes is None or any(id(source) not in owners for _, streams in passes for source in streams):
+            return None
+        return [(one, [owners[id(source)] for source in streams]) for one, streams in passes]
+
+    def _stage_by_stage(self, path: str, y: Tensor, call: int) -> Tensor:
         with (
-            torch.autocast(x.device.type, enabled=False)
-            if x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+            torch.autocast(y.device.type, enabled=False)
+            if y.device.type != "meta" and torch.is_autocast_enabled(y.device.type)
             else nullcontext()
         ):
             pieces: list[Piece] = []
@@ -154,22 +204,23 @@ class AnalogChain(nn.Module):
                     y, pieces = stage.apply(run(y, pieces), step.spec, params, device, context), []
                 else:
                     pieces += found
-            y = run(y, pieces)
-        return y.to(x.dtype)
+            return run(y, pieces)
 
     def _context(self, step: _Step, call: int) -> Context:
         mode = self.modes[step.slot]
-        source: Stream | None = None
-        if step.stream is not None and mode != "off":
-            draw: int | Tensor = self.held if mode == "fixed" else self.draw
-            if step.scope == "device":
-                draw, call = 0, 0
-            elif step.scope == "hold":
-                draw, call = _moment(self.seconds, self.spec.kelvin), 0
-            elif step.scope == "batch":
-                call = 0
-            source = Stream(step.stream.key, step.stream.chip, draw, call)
+        source = self._stream(step, step.stream, call) if step.stream is not None and mode != "off" else None
         return Context(source, self.seconds, self.spec.kelvin, mode, self.strength)
+
+    def _stream(self, step: _Step, named: Stream, call: int) -> Stream:
+        """Where a step takes its random numbers from now."""
+        draw: int | Tensor = self.held if self.modes[step.slot] == "fixed" else self.draw
+        if step.scope == "device":
+            draw, call = 0, 0
+        elif step.scope == "hold":
+            draw, call = _moment(self.seconds, self.spec.kelvin), 0
+        elif step.scope == "batch":
+            call = 0
+        return Stream(named.key, named.chip, draw, call)
 
     def _params(self, slot: str) -> dict[str, Tensor]:
         return {short: getattr(self, full) for short, full in self.trained[slot]}
@@ -189,6 +240,9 @@ class AnalogChain(nn.Module):
     def extra_repr(self) -> str:
         """Seed and stages, for ``print(model)``."""
         return f"seed={self.seed}, {', '.join(self.slots) or 'no stages'}"
+
+
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 def _name(slot: str, name: str) -> str:

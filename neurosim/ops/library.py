@@ -30,7 +30,7 @@ OPS: Registry[str] = Registry("op")
 """The schema of every op that has been declared, by name."""
 
 _DEVICES: Final = ("cpu", "cuda")
-_PLAIN: Final = frozenset((type(None), bool, int, float, str, list, tuple, torch.Size, torch.dtype))
+_PLAIN: Final = frozenset((bool, int, float, str, list, tuple, torch.Size, torch.dtype))
 
 
 SetUp = Callable[[Any, tuple[Any, ...], Any], None]
@@ -98,17 +98,20 @@ def _direct(
     function: Any = type(name, (_SingleLevelFunction,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
 
     def call(*args: Any) -> Any:
-        if torch.compiler.is_compiling() or not _ordinary(args):
+        if torch.compiler.is_compiling() or (differentiable := _ordinary(args)) is None:
             return op(*args)
-        if torch.is_grad_enabled() and torch._C._any_requires_grad(*args):
+        if differentiable and torch.is_grad_enabled():
             return function.apply(*args)
         return implementation(*args)
 
     return call
 
 
-def _ordinary(args: tuple[Any, ...]) -> bool:
-    """Whether nothing but the implementation has to see a call: nobody traces, transforms or watches it; tensors are plain memory."""
+def _ordinary(args: tuple[Any, ...]) -> bool | None:
+    """Whether a gradient is wanted of an argument, if nothing but the implementation has to see the call; else None.
+
+    That is so where nobody traces, transforms or watches it, and tensors are plain memory.
+    """
     if (
         torch._C._len_torch_dispatch_stack()
         or torch._C._len_torch_function_stack()
@@ -117,26 +120,28 @@ def _ordinary(args: tuple[Any, ...]) -> bool:
         or torch._C._autograd._profiler_enabled()
         or forward_ad._current_level >= 0
     ):
-        return False
-    found = False
+        return None
+    found = differentiable = False
     for arg in args:
+        if arg is None:
+            continue
         kind = type(arg)
         if kind is Tensor or kind is Parameter:
-            found = arg.is_cpu or arg.is_cuda
-            if not found or torch._C._dispatch_keys(arg).raw_repr() != _plain_keys(arg.is_cpu):
-                return False
+            if torch._C._dispatch_keys(arg).raw_repr() != _plain_keys(arg.is_cuda):
+                return None
+            found, differentiable = True, differentiable or arg.requires_grad
         elif kind is torch.device:
             found = arg.type in _DEVICES
         elif kind not in _PLAIN:
-            return False
-    return found
+            return None
+    return differentiable if found else None
 
 
 @cache
-def _plain_keys(on_cpu: bool) -> int:
+def _plain_keys(cuda: bool) -> int:
     """What the dispatcher knows of a tensor that is its memory: no negative view, no zero without memory, not sparse, not batched."""
     with torch.inference_mode(False):
-        return torch._C._dispatch_keys(torch.empty(0, device="cpu" if on_cpu else "cuda")).raw_repr()
+        return torch._C._dispatch_keys(torch.empty(0, device="cuda" if cuda else "cpu")).raw_repr()
 
 
 def _differentiable(name: str, op: Callable[..., Any], setup_context: SetUp, backward: Callable[..., Any]) -> Callable[..., Any]:

@@ -76,7 +76,7 @@ def _high(product: Word) -> Word:
     return (product >> 32) & _MASK
 
 
-def encode(key: Key, counter: tuple[Word, Word, Word], tensors: list[Tensor], device: torch.device) -> list[int]:
+def encode(key: Key, counter: Sequence[Word], tensors: list[Tensor], device: torch.device) -> list[int]:
     """The five words that name a source of numbers; counter words that are tensors are appended to ``tensors``.
 
     Args:

@@ -44,6 +44,7 @@ _LEVELS = {
     for rule, grad in enumerate(codes.LEVEL_GRADS)
 }
 _OF_ROUNDING = 7 << codes.ROUNDING
+_NO_TENSORS: tuple[None, ...] = (None,) * 8
 
 
 def convert(
@@ -80,42 +81,88 @@ def convert(
     >>> convert(torch.tensor([-3.0, 0.3, 0.6]), limits=Limits(-1.0, 1.0), levels=Levels(2.0))
     tensor([-1.0000,  0.5000,  0.5000])
     """
+    _check_signal(x)
+    if before is None and limits is None and levels is None and after is None:
+        return x
+    packed = _Packed(x, channel)
+    flags = packed.steps(before, limits, levels, after)
+    return _run(x, packed.tensors, (flags, *packed.layout), packed.numbers, packed.streams)
+
+
+class Prepared(NamedTuple):
+    """The steps of a pass, checked and packed once for any number of signals."""
+
+    plan: tuple[int, int, int]
+    numbers: list[float]
+    draws: int  #: streams that it needs
+
+    def __call__(self, x: Tensor, streams: Sequence[Stream]) -> Tensor:
+        """The pass over ``x`` as :func:`convert` makes it, with other streams in the place of those that it was prepared with."""
+        _check_signal(x)
+        if len(streams) != self.draws:
+            raise ConfigError(f"convert: {self.draws} streams are needed, got {len(streams)}")
+        return _run(x, _NO_TENSORS, self.plan, self.numbers, streams)
+
+
+def prepare(
+    *, before: Error | None = None, limits: Limits | None = None, levels: Levels | None = None, after: Error | None = None
+) -> tuple[Prepared, list[Stream]]:
+    """Check and pack the steps of :func:`convert`, none of which may hold a tensor but in a stream.
+
+    Returns:
+        The pass, and the streams that it draws from, in the order in which it takes them.
+
+    Raises:
+        ConfigError: As ``convert``.
+    """
+    packed = _Packed(None, None)
+    flags = packed.steps(before, limits, levels, after)
+    return Prepared((flags, 0, 0), packed.numbers, len(packed.streams)), packed.streams
+
+
+def _check_signal(x: Tensor) -> None:
     if x.dtype not in STORAGE:
         raise ConfigError(f"convert: x must be floating point of 16 bits or more, got {x.dtype}")
     if x.layout is not torch.strided:
         raise ConfigError(f"convert: x must be dense, got {x.layout}")
-    if before is None and limits is None and levels is None and after is None:
-        return x
-    packed = _Packed(x, channel)
-    flags = packed.error(before, "before", codes.BEFORE) if before is not None else 0
-    if limits is not None:
-        flags |= packed.limits(limits)
-    if levels is not None:
-        flags |= packed.learned(levels) if isinstance(levels, LearnedLevels) else packed.levels(levels)
-    if after is not None:
-        flags |= packed.error(after, "after", codes.AFTER)
-    if flags & (codes.MASKED | codes.GENERAL) == codes.MASKED and x.requires_grad and torch.is_grad_enabled():
-        flags |= codes.KEEP
-    packed.plan[0] = flags
-    result: Tensor = quantize(x, *packed.tensors, packed.counters, packed.plan, packed.numbers)[0]
+
+
+def _run(x: Tensor, tensors: Sequence[Tensor | None], settings: Sequence[int], numbers: list[float], streams: Sequence[Stream]) -> Tensor:
+    plan = list(settings)
+    counters: list[Tensor] = []
+    if plan[0] & (codes.MASKED | codes.GENERAL) == codes.MASKED and x.requires_grad and torch.is_grad_enabled():
+        plan[0] |= codes.KEEP
+    if streams and x.numel() > DRAWS:
+        raise ConfigError(f"convert: one stream holds elements 0 to 2^34 - 1, got a signal of {x.numel()}")
+    for key, *place in streams:
+        plan += encode(key, place, counters, x.device)
+    result: Tensor = quantize(x, *tensors, counters, plan, numbers)[0]
     return result
 
 
 class _Packed:
-    """The arguments of the op, while they are being gathered; each method returns the flags of its step."""
+    """The arguments of the op, while they are being gathered; a method returns the flags of its step."""
 
-    __slots__ = ("channel", "counters", "numbers", "plan", "tensors", "x")
+    __slots__ = ("layout", "numbers", "streams", "tensors", "x")
 
-    def __init__(self, x: Tensor, channel: int | None) -> None:
+    def __init__(self, x: Tensor | None, channel: int | None) -> None:
         self.x = x
-        self.plan = [0, 0, 0]
+        self.layout = [0, 0]  #: ``plan[1:3]``
         self.numbers = [0.0] * 9
         self.tensors: list[Tensor | None] = [None] * 8
-        self.counters: list[Tensor] = []
-        if channel is not None:
+        self.streams: list[Stream] = []
+        if x is not None and channel is not None:
             if not -x.dim() <= channel < x.dim():
                 raise ConfigError(f"convert: channel must be an axis of a signal of shape {tuple(x.shape)}, got {channel}")
-            self.plan[1] = channel - x.dim() if channel >= 0 else channel
+            self.layout[0] = channel - x.dim() if channel >= 0 else channel
+
+    def steps(self, before: Error | None, limits: Limits | None, levels: Levels | LearnedLevels | None, after: Error | None) -> int:
+        flags = self.error(before, "before", codes.BEFORE) if before is not None else 0
+        if limits is not None:
+            flags |= self.limits(limits)
+        if levels is not None:
+            flags |= self.learned(levels) if isinstance(levels, LearnedLevels) else self.levels(levels)
+        return flags | self.error(after, "after", codes.AFTER) if after is not None else flags
 
     def error(self, error: Error, name: str, first: int) -> int:
         distribution, growth, scale, source, grad = error
@@ -133,7 +180,7 @@ class _Packed:
             self.tensors[6 + after] = self._noise(source, f"{name}.source")
             code = code & ~7 | codes.GIVEN
         else:
-            self._source(source)
+            self.streams.append(source)
         return code << first | (codes.GENERAL if general and grad == "through" else 0)
 
     def limits(self, limits: Limits) -> int:
@@ -178,7 +225,7 @@ class _Packed:
             if not isinstance(bound, Tensor):
                 raise ConfigError(f"convert: levels.{levels._fields[at - 1]} must be a tensor, got {bound!r}; use Levels for numbers")
             self.tensors[at] = self._operand(bound, f"levels.{levels._fields[at - 1]}")
-        self.plan[2] = count
+        self.layout[1] = count
         return codes.LEARNED | self._rounding(flags, rounding, stream) | (codes.GENERAL if grad == "ste_masked" else 0)
 
     def _rounding(self, flags: int, rounding: str, stream: Stream | None) -> int:
@@ -186,23 +233,23 @@ class _Packed:
             return flags
         if stream is None:
             return flags & ~_OF_ROUNDING
-        self._source(stream)
+        self.streams.append(stream)
         return flags
 
-    def _source(self, stream: Stream) -> None:
-        if self.x.numel() > DRAWS:
-            raise ConfigError(f"convert: one stream holds elements 0 to 2^34 - 1, got a signal of {self.x.numel()}")
-        self.plan += encode(stream.key, stream[1:], self.counters, self.x.device)
+    def _signal(self, name: str) -> Tensor:
+        if self.x is None:
+            raise ConfigError(f"convert: {name} must be a number where a pass is prepared, got a tensor")
+        return self.x
 
     def _operand(self, tensor: Tensor, name: str) -> Tensor:
-        channel = self.plan[1]
-        if tensor.numel() != 1 and (tensor.dim() != 1 or not channel or tensor.shape[0] != self.x.shape[channel]):
-            where = f"{self.x.shape[channel]} elements, one per channel" if channel else "one element where no channel axis is given"
+        channel, shape = self.layout[0], self._signal(name).shape
+        if tensor.numel() != 1 and (tensor.dim() != 1 or not channel or tensor.shape[0] != shape[channel]):
+            where = f"{shape[channel]} elements, one per channel" if channel else "one element where no channel axis is given"
             raise ConfigError(f"convert: {name} must have {where}, got shape {tuple(tensor.shape)}")
         return self._fitting(tensor, name)
 
     def _noise(self, tensor: Tensor, name: str) -> Tensor:
-        shape, own = self.x.shape, tensor.shape
+        shape, own = self._signal(name).shape, tensor.shape
         if own != shape and (len(own) > len(shape) or any(a not in (1, b) for a, b in zip(reversed(own), reversed(shape), strict=False))):
             raise ConfigError(f"convert: {name} must broadcast to the shape {tuple(shape)} of the signal, got {tuple(own)}")
         if tensor.requires_grad:
@@ -210,9 +257,10 @@ class _Packed:
         return self._fitting(tensor, name)
 
     def _fitting(self, tensor: Tensor, name: str) -> Tensor:
-        if tensor.device != self.x.device:
-            raise ConfigError(f"convert: {name} must be on the device of the signal, {self.x.device}, got {tensor.device}")
-        return tensor.to(torch.float64 if self.x.dtype == torch.float64 else torch.float32)
+        x = self._signal(name)
+        if tensor.device != x.device:
+            raise ConfigError(f"convert: {name} must be on the device of the signal, {x.device}, got {tensor.device}")
+        return tensor.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
 
 
 def _unknown(where: str, settings: NamedTuple, **valid: Sequence[str]) -> ConfigError:

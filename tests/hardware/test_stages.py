@@ -22,6 +22,8 @@ from neurosim.hardware.stages import Clamp, LpNorm, Noise, Quantize, add_noise, 
 from neurosim.hardware.stages.noise import poisson_quantile, standard_noise
 from neurosim.random import Stream, stream
 
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("implementation")]
+
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "clamp": [{}, {"low": -0.5, "high": 2.0}, {"learned": True}, {"grad": "ste"}],
     "lp_norm": [{}, {"p": 1.0, "over": "whole"}, {"max_one": True}, {"grad": "ste"}],

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError
-from neurosim.ops.quantize import Error, LearnedLevels, Levels, Limits, convert
+from neurosim.ops.quantize import Error, LearnedLevels, Levels, Limits, convert, prepare
 from neurosim.random import Stream, stream
 from tests.ops.quantize_cases import equal_bits
 
@@ -324,3 +324,34 @@ def test_a_scale_that_is_mapped_over_has_its_gradient() -> None:
         return each(scales, xs).sum()
 
     assert torch.func.grad(loss)(torch.ones(2)).tolist() == [3.0, 3.0]
+
+
+def test_a_prepared_pass_is_the_pass_with_the_streams_that_it_is_given() -> None:
+    steps: dict[str, Any] = {
+        "before": Error("laplacian", "shot", 0.1, SOURCE),
+        "limits": Limits(-1.0, 1.0),
+        "levels": Levels(8.0, low=-1.0, high=1.0, rounding="stochastic", stream=SOURCE.child("levels")),
+        "after": Error("gaussian", "proportional", 0.2, SOURCE.child("after")),
+    }
+    one, streams = prepare(**steps)
+    assert streams == [SOURCE, SOURCE.child("levels"), SOURCE.child("after")]
+    x = SOURCE.normal((40, 3), like=X).requires_grad_()
+    later = [source._replace(draw=torch.tensor(7), call=2) for source in streams]
+    moved = {
+        "before": steps["before"]._replace(source=later[0]),
+        "limits": steps["limits"],
+        "levels": steps["levels"]._replace(stream=later[1]),
+        "after": steps["after"]._replace(source=later[2]),
+    }
+    for given, expected in ((streams, convert(x, **steps)), (later, convert(x, **moved))):
+        found = one(x, given)
+        assert torch.equal(found, expected)
+        assert gradients(found, x) == gradients(expected, x)
+
+
+def test_a_prepared_pass_says_what_it_needs() -> None:
+    one, _ = prepare(before=Error("gaussian", "additive", 0.1, SOURCE))
+    with pytest.raises(ConfigError, match="convert: 1 streams are needed, got 0"):
+        one(X, [])
+    with pytest.raises(ConfigError, match=r"limits\.low must be a number where a pass is prepared, got a tensor"):
+        prepare(limits=Limits(torch.zeros(1), 1.0))
