@@ -6,6 +6,7 @@ decided when it is loaded. Without a compiler the installation succeeds all the 
 
 import hashlib
 import os
+import subprocess
 import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +21,6 @@ PER_SET = ["cpu_neurons.cpp", "cpu_quantize.cpp", "cpu_random.cpp", "cpu_storage
 UNIX = [
     "-std=c++17",
     "-O3",
-    "-fno-unswitch-loops",  # gains nothing in these loops and takes a quarter of the time to compile
     "-g0",
     "-ffp-contract=off",
     "-fno-math-errno",
@@ -29,8 +29,10 @@ UNIX = [
     "-fno-rtti",
     "-fvisibility=hidden",
 ]
-#: what simple loops need of -O3, in two thirds of the time to compile; the neurons run as fast
-LIGHT = [
+#: of GCC alone: it gains nothing in these loops, and takes a quarter of the time to compile
+GNU = ["-fno-unswitch-loops"]
+#: of GCC alone: what simple loops need of -O3, in two thirds of the time to compile; the neurons run as fast
+GNU_LIGHT = [
     "-O1",
     "-fstrict-aliasing",
     "-ftree-vectorize",
@@ -40,8 +42,8 @@ LIGHT = [
     "-ftree-pre",
     "-fschedule-insns2",
 ]
-UNIX_SETS = {
-    "baseline": LIGHT,  # of x86: for processors from before 2013
+UNIX_SETS: dict[str, list[str]] = {
+    "baseline": [],
     "avx2": ["-mavx2", "-mf16c"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mf16c", "-mprefer-vector-width=512"],
 }
@@ -61,14 +63,28 @@ def source_number() -> int:
 class BuildKernels(build_ext):
     """Compiles the kernels for every instruction set, in parallel."""
 
+    def _is_gnu(self) -> bool:
+        """Whether the compiler is GCC; clang takes most of its options, and fails at the others."""
+        asked = subprocess.run([self.compiler.compiler_cxx[0], "--version"], capture_output=True, text=True, check=False)
+        return "Free Software Foundation" in asked.stdout
+
     def build_extension(self, ext: Extension) -> None:
         """Compile and link one library."""
         msvc = self.compiler.compiler_type == "msvc"
         common, sets = (MSVC, MSVC_SETS) if msvc else (UNIX, UNIX_SETS)
         variants = sets if sysconfig.get_platform().endswith(("x86_64", "amd64")) else {"baseline": []}
+        gnu = not msvc and self._is_gnu()
         built = [("NEUROSIM_SETS", str(len(variants))), ("NEUROSIM_SOURCES", str(source_number()))]
-        light = {} if msvc else {"cpu_neurons.cpp": LIGHT}
-        jobs = [([source], name, flags + light.get(source, [])) for source in PER_SET for name, flags in variants.items()]
+
+        def quick(source: str, variant: str) -> bool:
+            """Whether a part needs no more; the baseline of x86 is for processors from before 2013."""
+            return source == "cpu_neurons.cpp" or (variant == "baseline" and len(variants) > 1)
+
+        jobs = [
+            ([source], name, flags + (GNU_LIGHT if quick(source, name) else GNU) * gnu)
+            for source in PER_SET
+            for name, flags in variants.items()
+        ]
 
         def compile_one(job: tuple[list[str], str, list[str]]) -> list[str]:
             names, variant, flags = job

@@ -111,7 +111,6 @@ def _folded(make: Callable[[], Run]) -> Callable[[int], nn.Module]:
 
 KINDS: dict[str, Callable[[int], nn.Module]] = {
     "ReLU": lambda steps: nn.ReLU(),
-    "nothing": lambda steps: nn.Identity(),
     "ours": _folded(lambda: ours),
     "SpikingJelly": _folded(spikingjelly),
     "snnTorch": _folded(snntorch),
@@ -134,6 +133,28 @@ def check_equal(a: str, b: str, dtype: torch.dtype) -> None:
     for found, expected in zip((other, *other_grads), (y, *grads), strict=True):
         if not torch.allclose(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())):
             raise SystemExit(f"VGG-8: {a} and {b} differ; times would compare different work")
+
+
+def neurons_alone(kind: str, steps: int, batch: int) -> Callable[[], None]:
+    """Forward and backward of the neurons of a training step, without the layers between them."""
+    shapes: list[tuple[int, ...]] = []
+    side = 32
+    for width in WIDTHS:
+        if width is None:
+            side //= 2
+        else:
+            shapes.append((width, side, side))
+    shapes.append((512,))
+    layers = [KINDS[kind](steps) for _ in shapes]
+    inputs = [torch.randn(steps * batch, *shape, generator=torch.Generator().manual_seed(0)).requires_grad_() for shape in shapes]
+    grads = [torch.randn(x.shape, generator=torch.Generator().manual_seed(1)) for x in inputs]
+
+    def run() -> None:
+        for layer, x, grad in zip(layers, inputs, grads, strict=True):
+            x.grad = None
+            layer(x).backward(grad)  # type: ignore[no-untyped-call]  # torch does not type backward
+
+    return run
 
 
 def train_step(kind: str, steps: int, batch: int) -> Callable[[], None]:

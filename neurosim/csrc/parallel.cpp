@@ -8,6 +8,9 @@
 #define NS_EXPORT extern "C" __declspec(dllexport)
 #else
 #include <dlfcn.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #define NS_EXPORT extern "C" __attribute__((visibility("default")))
 #endif
 
@@ -64,10 +67,12 @@ NS_EXPORT int64_t neurosim_sources() { return NEUROSIM_SOURCES; }
 static int32_t of_processor() {
 #if (defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__)))
     __builtin_cpu_init();
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    const bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1); // clang 14 cannot be asked for it by name
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("f16c"))
+        __builtin_cpu_supports("avx512vl") && f16c)
         return 2;
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c") ? 1 : 0;
+    return __builtin_cpu_supports("avx2") && f16c ? 1 : 0;
 #elif defined(_M_X64)
     int leaf[4];
     __cpuidex(leaf, 7, 0);
