@@ -34,7 +34,8 @@ _Passes = list[tuple[Prepared, list[tuple[_Step, Stream]]]]  #: each with the st
 class _Ready(NamedTuple):
     """A path as passes that are packed already."""
 
-    state: tuple[Any, ...]  #: what they depend on and what may change between two uses
+    modes: dict[str, Mode]  #: of all stages, as they were
+    effects: tuple[float, float]  #: strength and time, as they were
     passes: _Passes | None  #: None if it cannot be packed
 
 
@@ -160,10 +161,9 @@ class AnalogChain(nn.Module):
 
     def _passes(self, path: str, call: int) -> _Passes | None:
         """The stages of a path, packed; packed anew when something that they depend on has changed."""
-        state = (self.strength, self.seconds, *[self.modes[step.slot] for step in self.steps[path]])
-        ready = self.ready.get(path)
-        if ready is None or ready.state != state:
-            ready = self.ready[path] = _Ready(state, self._prepare(path, call))
+        ready, effects = self.ready.get(path), (self.strength, self.seconds)
+        if ready is None or ready.effects != effects or ready.modes != self.modes:
+            ready = self.ready[path] = _Ready(dict(self.modes), effects, self._prepare(path, call))
         return ready.passes
 
     def _prepare(self, path: str, call: int) -> _Passes | None:

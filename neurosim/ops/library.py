@@ -33,6 +33,13 @@ _DEVICES: Final = ("cpu", "cuda")
 _PLAIN: Final = frozenset((bool, int, float, str, list, tuple, torch.Size, torch.dtype))
 
 
+_modes = torch._C._len_torch_dispatch_stack  # names of this module, which are found more quickly at every call
+_functions = torch._C._len_torch_function_stack
+_transforms = torch._C._are_functorch_transforms_active
+_tracing = torch._C._get_tracing_state
+_profiling = torch._C._autograd._profiler_enabled
+_keys = torch._C._dispatch_keys
+
 SetUp = Callable[[Any, tuple[Any, ...], Any], None]
 
 
@@ -112,14 +119,7 @@ def _ordinary(args: tuple[Any, ...]) -> bool | None:
 
     That is so where nobody traces, transforms or watches it, and tensors are plain memory.
     """
-    if (
-        torch._C._len_torch_dispatch_stack()
-        or torch._C._len_torch_function_stack()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._get_tracing_state() is not None
-        or torch._C._autograd._profiler_enabled()
-        or forward_ad._current_level >= 0
-    ):
+    if _modes() or _functions() or _transforms() or _tracing() is not None or _profiling() or forward_ad._current_level >= 0:
         return None
     found = differentiable = False
     for arg in args:
@@ -127,9 +127,11 @@ def _ordinary(args: tuple[Any, ...]) -> bool | None:
             continue
         kind = type(arg)
         if kind is Tensor or kind is Parameter:
-            if torch._C._dispatch_keys(arg).raw_repr() != _plain_keys(arg.is_cuda):
+            if _keys(arg).raw_repr() != _plain_keys(arg.is_cuda):
                 return None
-            found, differentiable = True, differentiable or arg.requires_grad
+            found = True
+            if arg.requires_grad:
+                differentiable = True
         elif kind is torch.device:
             found = arg.type in _DEVICES
         elif kind not in _PLAIN:

@@ -91,7 +91,9 @@ def encode(key: Key, counter: Sequence[Word], tensors: list[Tensor], device: tor
     words = [key[0], key[1]]
     compiling = torch.compiler.is_compiling()  # then a number must not become a constant of the code
     for word in counter:
-        if isinstance(word, Tensor):
+        if type(word) is int and not compiling and 0 <= word <= _MASK:  # the quick way
+            words.append(word)
+        elif isinstance(word, Tensor):
             if word.dim():
                 raise ConfigError(f"random numbers: chip, draw and call must be single numbers, got shape {tuple(word.shape)}")
             tensors.append(word if word.dtype == torch.int64 and word.device == device else word.to(device, torch.int64))
@@ -99,8 +101,6 @@ def encode(key: Key, counter: Sequence[Word], tensors: list[Tensor], device: tor
         elif compiling:
             tensors.append(torch.full((), word, dtype=torch.int64, device=device))
             words.append(-len(tensors))
-        elif 0 <= word <= _MASK:
-            words.append(word)
         else:
             raise ConfigError(f"random numbers: chip, draw and call must be from 0 to 2^32 - 1, got {word}")
     return words
