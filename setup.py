@@ -65,7 +65,10 @@ class BuildKernels(build_ext):
 
     def _is_gnu(self) -> bool:
         """Whether the compiler is GCC; clang takes most of its options, and fails at the others."""
-        asked = subprocess.run([self.compiler.compiler_cxx[0], "--version"], capture_output=True, text=True, check=False)
+        try:
+            asked = subprocess.run([self.compiler.compiler_cxx[0], "--version"], capture_output=True, text=True, check=False)
+        except OSError:  # there is none, as the compilation will say
+            return False
         return "Free Software Foundation" in asked.stdout
 
     def build_extension(self, ext: Extension) -> None:

@@ -28,17 +28,18 @@ NS_FN double exp_negative(double y) { return exp(y); }
 #ifdef __CUDACC__
 NS_FN float exp_negative(float y) { return expf(y); }
 #else
-// To 2e-7, in operations that compilers turn into vectors: y = n ln 2 + r, exp(r) by its series, 2^n by its bits. Below -87 it is exp(-87), 2e-38.
+// To 2e-7, in operations that compilers turn into vectors: y = n ln 2 + r, exp(r) by its series, 2^n by its bits. Where 2^n has no bits it is 0.
 NS_FN float exp_negative(float y) {
     const float shift = 12582912.0f; // 3 * 2^22: the bits of y / ln 2 + shift end in the integer next to y / ln 2
-    const float z = y < -87.0f ? -87.0f : y;
+    const float z = y < -104.0f ? -104.0f : y;
     const float shifted = z * 1.44269504f + shift;
     const float n = shifted - shift;
     const float r = (z - n * 0.693359375f) - n * -2.12194440e-4f;
     const float r2 = r * r; // two halves, which do not wait for each other
     const float tail = (4.1666667e-2f + 8.3333333e-3f * r) + r2 * 1.3888889e-3f;
     const float series = (1.0f + r) + r2 * ((0.5f + 1.6666667e-1f * r) + r2 * tail);
-    const float power = from_bits((to_bits(shifted) + (127u - 0x4B400000u)) << 23);
+    const int32_t exponent = static_cast<int32_t>(to_bits(shifted) + (127u - 0x4B400000u));
+    const float power = from_bits(static_cast<uint32_t>(exponent < 0 ? 0 : exponent) << 23);
     return series * power;
 }
 #endif
