@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -186,3 +188,16 @@ def test_integer_results_and_elements_beyond_the_counter_are_refused() -> None:
         stream(1, "x").normal((3,), like=torch.zeros(1, dtype=torch.int64))
     with pytest.raises(ConfigError, match=r"elements 0 to 2\^34 - 1, got 2 elements from 17179869183"):
         stream(1, "x").normal((2,), like=LIKE, offset=(1 << 34) - 1)
+
+
+def test_words_may_be_integers_of_numpy() -> None:
+    like = torch.empty(0)
+    three: Any = np.int64(3)
+    expected = stream(0, "a", chip=3, draw=3, call=3).normal((5,), like=like)
+    assert torch.equal(stream(0, "a", chip=three, draw=three, call=three).normal((5,), like=like), expected)
+
+
+def test_words_that_are_no_integers_are_refused() -> None:
+    half: Any = 0.5
+    with pytest.raises(ConfigError, match=r"chip, draw and call must be integers from 0 to 2\^32 - 1, got 0\.5"):
+        stream(0, "a", draw=half).normal((5,), like=torch.empty(0))

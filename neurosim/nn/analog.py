@@ -28,14 +28,14 @@ class AnalogLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Inputs and outputs as in the digital layer."""
-        chain, digital_bias = self.chain, self.bias
+        chain = self.chain
         if chain.bypassed:
-            return self.mvm(x, self.weight, digital_bias)
+            return self.mvm(x, self.weight, self.bias)
         call = chain.begin()
-        weight, bias = chain.weights(self.weight, digital_bias, call)
+        weight, bias = chain.weights(self.weight, self.bias, call)
         y = chain.decode(self.mvm(chain.encode(x, call), weight, bias), call)
-        if digital_bias is not None and chain.digital_bias:
-            y = y + digital_bias.to(y.dtype).reshape(chain.shapes["output"])
+        if self.bias is not None and chain.digital_bias:
+            y = y + self.bias.to(y.dtype).reshape(chain.shapes["output"])
         return y
 
 

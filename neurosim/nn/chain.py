@@ -18,6 +18,8 @@ from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage
 from neurosim.ops.quantize import Prepared
 from neurosim.random import Stream, stream
 
+_HALVES = (torch.float16, torch.bfloat16)
+
 
 class _Step(NamedTuple):
     """One stage in its slot, with what every use of it needs."""
@@ -240,9 +242,6 @@ class AnalogChain(nn.Module):
     def extra_repr(self) -> str:
         """Seed and stages, for ``print(model)``."""
         return f"seed={self.seed}, {', '.join(self.slots) or 'no stages'}"
-
-
-_HALVES = (torch.float16, torch.bfloat16)
 
 
 def _name(slot: str, name: str) -> str:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -91,9 +92,7 @@ def encode(key: Key, counter: Sequence[Word], tensors: list[Tensor], device: tor
     words = [key[0], key[1]]
     compiling = torch.compiler.is_compiling()  # then a number must not become a constant of the code
     for word in counter:
-        if type(word) is int and not compiling and 0 <= word <= _MASK:  # the quick way
-            words.append(word)
-        elif isinstance(word, Tensor):
+        if isinstance(word, Tensor):
             if word.dim():
                 raise ConfigError(f"random numbers: chip, draw and call must be single numbers, got shape {tuple(word.shape)}")
             tensors.append(word if word.dtype == torch.int64 and word.device == device else word.to(device, torch.int64))
@@ -101,8 +100,10 @@ def encode(key: Key, counter: Sequence[Word], tensors: list[Tensor], device: tor
         elif compiling:
             tensors.append(torch.full((), word, dtype=torch.int64, device=device))
             words.append(-len(tensors))
+        elif isinstance(word, Integral) and 0 <= word <= _MASK:  # numpy's are too short for the products
+            words.append(int(word))
         else:
-            raise ConfigError(f"random numbers: chip, draw and call must be from 0 to 2^32 - 1, got {word}")
+            raise ConfigError(f"random numbers: chip, draw and call must be integers from 0 to 2^32 - 1, got {word}")
     return words
 
 

@@ -111,6 +111,9 @@ def test_a_layer_gives_the_same_packed_and_stage_by_stage_whatever_changes_betwe
     ns.program(model, seed=9)
     check()
     assert len({tuple(y.flatten().tolist()) for y in seen}) == len(seen)
+    if not overrides:
+        layers = [layer for layer in model if isinstance(layer, AnalogLayer)]
+        assert [ready.passes is not None for layer in layers for ready in layer.chain.ready.values()] == [True] * 8
 
 
 def test_a_layer_with_trained_stages_is_not_packed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def instruction_set(request: pytest.FixtureRequest, kernels: None, monkeypatch: 
     assert found.handle is not None
     chosen = request.param
     if native.INSTRUCTION_SETS.index(chosen) > native.INSTRUCTION_SETS.index(found.instruction_set):
-        pytest.skip(f"this processor has no {chosen}")
+        pytest.skip(f"{chosen} instructions cannot run: this processor has, or the library was built for, {found.instruction_set} at most")
     other = found._replace(instruction_set=chosen)
     monkeypatch.setattr(native, "library", lambda: other)
     monkeypatch.setattr(native, "_function", native._function.__wrapped__)
@@ -189,7 +189,7 @@ def test_every_laplace_number_inverts_the_distribution_function(sweep: Sweep) ->
 
 def test_words_that_are_no_counter_are_refused() -> None:
     for word in (-1, 2**32):
-        with pytest.raises(ConfigError, match=rf"chip, draw and call must be from 0 to 2\^32 - 1, got {word}"):
+        with pytest.raises(ConfigError, match=rf"chip, draw and call must be integers from 0 to 2\^32 - 1, got {word}"):
             encode((1, 2), (0, word, 0), [], CPU)
     with pytest.raises(ConfigError, match=r"must be single numbers, got shape \(2,\)"):
         encode((1, 2), (0, torch.zeros(2, dtype=torch.int64), 0), [], CPU)

@@ -294,7 +294,7 @@ def test_noise_is_that_of_the_forward_pass_although_its_counter_has_moved_on() -
         ({"after": Error("normal", "additive", 1.0, SOURCE)}, r"after\.distribution must be one of gaussian, .*, got 'normal'"),  # type: ignore[arg-type]  # what a user may mistype
         ({"before": Error("uniform", "shot", 1.0, torch.zeros(2))}, r"before\.source must broadcast to the shape \(2, 3\) .*, got \(2,\)"),
         ({"before": Error("uniform", "shot", 1.0, torch.zeros(3, requires_grad=True))}, r"before\.source is a chip's error .*: detach it"),
-        ({"after": Error("uniform", "shot", 1.0, Stream((1, 2), -1))}, r"chip, draw and call must be from 0 to 2\^32 - 1, got -1"),
+        ({"after": Error("uniform", "shot", 1.0, Stream((1, 2), -1))}, r"chip, draw and call must be integers from 0 to 2\^32 - 1, got -1"),
     ],
 )
 def test_what_does_not_hold_is_refused_in_one_line(settings: dict[str, Any], message: str) -> None:

@@ -124,6 +124,26 @@ def test_without_a_compiler_the_wheel_is_built_all_the_same_and_has_no_kernels(s
     assert not [name for name in found if _is_kernels(name)]
 
 
+@pytest.mark.parametrize("other", [True, False])
+def test_options_of_gcc_are_given_to_gcc_alone(other: bool, source: Path, tmp_path: Path) -> None:
+    macros = "#define __GNUC__ 4\n" + "#define __clang__ 1\n" * other
+    compiler = tmp_path / "compiler"  # says what it is, writes down how it is called, and compiles nothing
+    compiler.write_text(
+        f"#!{sys.executable}\n"
+        "import sys\n"
+        f"open({str(tmp_path / 'calls')!r}, 'a').write(' '.join(sys.argv) + '\\n')\n"
+        f"print({macros!r}) if '-dM' in sys.argv else sys.exit(1)\n"
+    )
+    compiler.chmod(0o755)
+    copy = tmp_path / "source"
+    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    found = _contents(_build(copy, tmp_path, CC=str(compiler), CXX=f"{compiler} --launched"))
+    assert not [name for name in found if _is_kernels(name)]
+    compiled = [line for line in (tmp_path / "calls").read_text().splitlines() if " -c " in line]
+    assert any("cpu_" in line for line in compiled)
+    assert all(("-fvect-cost-model" in line or "-fno-unswitch-loops" in line) != other for line in compiled if "cpu_" in line)
+
+
 def test_the_package_that_is_used_is_the_one_of_the_wheel(call: Call) -> None:
     done = call("python", "-c", "import neurosim; from neurosim import assets; print(neurosim.__file__); print(assets.asset('configs'))")
     assert done.returncode == 0, done.stderr
