@@ -1,0 +1,175 @@
+"""Stateless layers over time, and networks of them with neurons."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import neurosim as ns
+from neurosim.nn.time import over_time
+
+DT = 1e-3
+
+
+def images(time: int = 6, batch: int = 2) -> Tensor:
+    like = torch.empty(0)
+    return ns.random.stream(3, "images").uniform((time, batch, 1, 6, 6), like=like) * 2
+
+
+def network() -> ns.nn.SpikingSequential:
+    torch.manual_seed(0)
+    block = ns.nn.SpikingSequential(nn.Conv2d(4, 4, 3, padding=1), ns.LIF(2e-3, DT))
+    return ns.nn.SpikingSequential(
+        nn.Conv2d(1, 4, 3), ns.LIF(4e-3, DT), ns.nn.SpikingResidual(block), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16, 3), ns.LI(4e-3, DT)
+    )
+
+
+def test_folding_gives_what_every_step_alone_gives() -> None:
+    x, conv = images(), nn.Conv2d(1, 4, 3)
+    expected = torch.stack([conv(step) for step in x.unbind(0)])
+    torch.testing.assert_close(ns.nn.TimeFold(conv)(x), expected)
+    torch.testing.assert_close(ns.nn.SpikingSequential(conv)(x), expected)
+
+
+def test_a_folded_batch_norm_takes_its_statistics_over_time_and_batch() -> None:
+    x = images()
+    y = ns.nn.TimeFold(nn.BatchNorm2d(1, affine=False))(x)
+    torch.testing.assert_close(y, (x - x.mean()) / (x.var(correction=0) + 1e-5).sqrt())
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 3), (4, 0, 3), (1, 1, 3)])
+def test_no_steps_and_no_samples_have_a_result(shape: tuple[int, ...]) -> None:
+    assert ns.nn.TimeFold(nn.Linear(3, 5))(torch.zeros(shape)).shape == (*shape[:2], 5)
+
+
+def test_a_chain_is_its_modules_one_after_the_other() -> None:
+    x, net = images(), network()
+    first, fired, block, pool, flatten, head, out = net
+    assert isinstance(block, ns.nn.SpikingResidual)
+    y = torch.stack([first(step) for step in x.unbind(0)])
+    y = fired(y)
+    body: Any = block.body
+    conv, neuron = body
+    y = y + neuron(torch.stack([conv(step) for step in y.unbind(0)]))
+    y = torch.stack([head(flatten(pool(step))) for step in y.unbind(0)])
+    torch.testing.assert_close(net(x), out(y))
+    assert net(x).abs().sum() > 0
+
+
+def test_a_sequence_can_be_cut_in_time_without_change() -> None:
+    x, net = images(), network()
+    whole, after = net.run(x)
+    first, between = net.run(x[:2])
+    second, end = net.run(x[2:], between)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    assert len(between) == len(net)
+    assert [one is None for one in end] == [one is None for one in after] == [True, False, False, True, True, True, False]
+    torch.testing.assert_close(end[1].v, after[1].v)
+
+
+def test_nothing_is_remembered_between_calls() -> None:
+    x, net = images(), network()
+    first = net(x)
+    assert torch.equal(net(x), first)
+
+
+def test_copies_pickles_and_state_dicts_compute_the_same() -> None:
+    x, net = images(), network()
+    fresh = network()
+    for value in fresh.parameters():
+        nn.init.zeros_(value)
+    fresh.load_state_dict(net.state_dict())
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), fresh):
+        assert torch.equal(twin(x), net(x))
+
+
+def test_compiled_without_a_break_it_computes_the_same() -> None:
+    x, net = images(), network()
+    torch.compiler.reset()
+    torch.testing.assert_close(torch.compile(net, fullgraph=True, backend="aot_eager")(x), net(x))
+
+
+def test_names_are_those_of_a_mapping() -> None:
+    net = ns.nn.SpikingSequential(OrderedDict(fc=nn.Linear(3, 4), fire=ns.LIF(2e-3, DT)))
+    assert [name for name, _ in net.named_children()] == ["fc", "fire"]
+    assert isinstance(net[-1], ns.LIF)
+    assert "fc.weight" in net.state_dict()
+
+
+def test_noise_comes_from_one_stream_and_differs_between_neurons() -> None:
+    def noisy() -> ns.LIF:
+        return ns.LIF(2e-3, DT, membrane_noise=0.5)
+
+    x, net = torch.full((20, 4, 8), 0.4), ns.nn.SpikingSequential(noisy(), nn.Identity(), noisy())
+    a, b = ns.random.stream(1, "a"), ns.random.stream(1, "b")
+    assert torch.equal(net(x, stream=a), net(x, stream=a))
+    assert not torch.equal(net(x, stream=a), net(x, stream=b))
+    alone, _ = net[0].run(x, stream=a.child("0"))
+    expected, _ = net[2].run(alone, stream=a.child("2"))
+    assert torch.equal(net(x, stream=a), expected)
+    with pytest.raises(ns.ConfigError, match="noise needs a stream"):
+        net(x)
+
+
+@pytest.mark.parametrize("build", [ns.nn.TimeFold, ns.nn.SpikingSequential, ns.nn.SpikingResidual])
+def test_neurons_are_not_hidden_in_a_folded_module(build: Any) -> None:
+    with pytest.raises(ns.ConfigError, match=r"holds LIF at '1'; chain modules with neurons by SpikingSequential"):
+        build(nn.Sequential(nn.Linear(3, 3), ns.LIF(2e-3, DT)))
+
+
+def test_messages_say_which_module_and_what_it_got() -> None:
+    wrong: Any = 5
+    with pytest.raises(ns.ConfigError, match=r"SpikingSequential: 1 must be a torch.nn.Module, got int"):
+        ns.nn.SpikingSequential(nn.Linear(3, 3), wrong)
+    with pytest.raises(ns.ConfigError, match=r"x must be a tensor \(time, batch, \*\), got shape \(3,\)"):
+        ns.nn.TimeFold(nn.Linear(3, 3))(torch.zeros(3))
+    with pytest.raises(ns.ConfigError, match=r"one result for each of the 8 samples, time × batch, got shape \(24,\)"):
+        over_time(torch.ravel, torch.zeros(4, 2, 3))
+    with pytest.raises(ns.ConfigError, match=r"state must be what run returned, a tuple of 7, got a tuple of 1"):
+        network().run(images(), (None,))
+    with pytest.raises(ns.ConfigError, match=r"same shape, got \(4, 2, 5\) and \(4, 2, 3\)"):
+        ns.nn.SpikingResidual(nn.Linear(3, 5))(torch.zeros(4, 2, 3))
+
+
+# --- the network behind the interface of a classifier ------------------------------------------------------------------------------------
+
+
+def test_a_network_gives_the_mean_over_time_of_its_body() -> None:
+    x, body = images(1)[0], network()
+    net = ns.nn.SpikingNetwork(body, time_steps=5)
+    torch.testing.assert_close(net(x), body(x.expand(5, *x.shape)).mean(0))
+    net.time_steps = 9
+    torch.testing.assert_close(net(x), body(x.expand(9, *x.shape)).mean(0))
+    assert net(x).shape == (2, 3)
+
+
+def test_an_encoder_makes_the_sequence() -> None:
+    x, body = images(1)[0], network()
+    net = ns.nn.SpikingNetwork(body, 4, lambda x, steps: torch.stack([x * step for step in range(steps)]))
+    torch.testing.assert_close(net(x), body(torch.stack([0 * x, x, 2 * x, 3 * x])).mean(0))
+
+
+def test_a_network_streams_sequences() -> None:
+    x, net = images(), ns.nn.SpikingNetwork(network(), 4)
+    first, state = net.run(x[:3])
+    second, _ = net.run(x[3:], state)
+    torch.testing.assert_close(torch.cat([first, second]), net.run(x)[0])
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.5, True, "4"])
+def test_a_number_of_steps_is_a_positive_integer(steps: Any) -> None:
+    with pytest.raises(ns.ConfigError, match=r"SpikingNetwork.time_steps: must be an integer > 0"):
+        ns.nn.SpikingNetwork(network(), steps)
+
+
+def test_a_body_must_take_time() -> None:
+    with pytest.raises(
+        ns.ConfigError, match=r"body must have run\(x, state\) on \(time, batch, \*\), as SpikingSequential has, got Linear"
+    ):
+        ns.nn.SpikingNetwork(nn.Linear(3, 3), 4)
