@@ -6,6 +6,7 @@ from neurosim.nn.analog import AnalogConv3d as AnalogConv3d
 from neurosim.nn.analog import AnalogLayer as AnalogLayer
 from neurosim.nn.analog import AnalogLinear as AnalogLinear
 from neurosim.nn.chain import AnalogChain as AnalogChain
+from neurosim.nn.graph import SpikingGraph as SpikingGraph
 from neurosim.nn.spiking import SpikingNetwork as SpikingNetwork
 from neurosim.nn.time import SpikingModule as SpikingModule
 from neurosim.nn.time import SpikingResidual as SpikingResidual

@@ -77,7 +77,7 @@ class TimeFold(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        _refuse_time(module, "TimeFold")
+        refuse_time(module, "TimeFold")
         self.module = module
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class SpikingSequential(SpikingModule):
             if not isinstance(module, nn.Module):
                 raise ConfigError(f"SpikingSequential: {name} must be a torch.nn.Module, got {type(module).__name__}")
             if not takes_time(module):
-                _refuse_time(module, f"SpikingSequential: {name}")
+                refuse_time(module, f"SpikingSequential: {name}")
             self.add_module(str(name), module)
 
     def __len__(self) -> int:
@@ -177,7 +177,7 @@ class SpikingResidual(SpikingModule):
         super().__init__()
         for name, module in (("body", body), ("shortcut", shortcut)):
             if module is not None and not takes_time(module):
-                _refuse_time(module, f"SpikingResidual: {name}")
+                refuse_time(module, f"SpikingResidual: {name}")
         self.body, self.shortcut = body, shortcut
 
     def run(self, x: Tensor, state: State | None = None, *, stream: Stream | None = None) -> tuple[Tensor, State]:
@@ -214,7 +214,7 @@ def check_states(where: str, state: object, count: int) -> State:
     return state
 
 
-def _refuse_time(module: nn.Module, where: str) -> None:
+def refuse_time(module: nn.Module, where: str) -> None:
     """Raise if folding would hide the time axis from something that needs it."""
     for path, part in module.named_modules():
         if takes_time(part):
