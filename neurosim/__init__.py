@@ -24,8 +24,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what people, editors and type checkers read; the table below is what Python runs, and a test holds the two equal
     from neurosim import datasets as datasets
+    from neurosim import encoding as encoding
     from neurosim import errors as errors
     from neurosim import hardware as hardware
+    from neurosim import losses as losses
     from neurosim import models as models
     from neurosim import neurons as neurons
     from neurosim import nn as nn
@@ -54,6 +56,8 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.datasets import Dataset as Dataset
     from neurosim.datasets import Split as Split
     from neurosim.datasets import load_dataset as load_dataset
+    from neurosim.encoding import ENCODERS as ENCODERS
+    from neurosim.encoding import Encoder as Encoder
     from neurosim.errors import CheckpointError as CheckpointError
     from neurosim.errors import ConfigError as ConfigError
     from neurosim.errors import ConversionError as ConversionError
@@ -69,6 +73,8 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.hardware.stage import Spec as Spec
     from neurosim.hardware.stage import Stage as Stage
     from neurosim.hardware.stage import Unit as Unit
+    from neurosim.losses import LOSSES as LOSSES
+    from neurosim.losses import REGULARIZERS as REGULARIZERS
     from neurosim.models import MODELS as MODELS
     from neurosim.neurons import LI as LI
     from neurosim.neurons import LIF as LIF
@@ -89,7 +95,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.training import train as train
     from neurosim.training.evaluate import evaluate as evaluate
 
-_MODULES = ("datasets", "errors", "hardware", "models", "neurons", "nn", "plot", "random", "surrogate")
+_MODULES = ("datasets", "encoding", "errors", "hardware", "losses", "models", "neurons", "nn", "plot", "random", "surrogate")
 _NAMES = {
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
@@ -99,10 +105,12 @@ _NAMES = {
     ),
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
     "neurosim.datasets": ("DATASETS", "Dataset", "Split", "load_dataset"),
+    "neurosim.encoding": ("ENCODERS", "Encoder"),
     "neurosim.errors": ("CheckpointError", "ConfigError", "ConversionError", "DataError", "NeurosimError", "RunError"),
     "neurosim.hardware.chain": ("ChainSpec",),
     "neurosim.hardware.profile": ("Profile", "list_profiles", "load_profile"),
     "neurosim.hardware.stage": ("STAGES", "Context", "Spec", "Stage", "Unit"),
+    "neurosim.losses": ("LOSSES", "REGULARIZERS"),
     "neurosim.models": ("MODELS",),
     "neurosim.neurons": ("LI", "LIF", "NEURONS", "CubaLIF", "Neuron"),
     "neurosim.registry": ("Registry",),

@@ -25,11 +25,11 @@ ROOT = PACKAGE.parent
 
 #: lowest first; a module imports from its own layer and from those below
 LAYERS = (
-    ("errors", "registry", "atomicfile", "assets", "citations", "yamltext", "yamlfile", "yamldump", "wording"),
+    ("errors", "registry", "checks", "atomicfile", "assets", "citations", "yamltext", "yamlfile", "yamldump", "wording"),
     ("surrogate",),
     ("random", "ops"),
     ("encoding", "quantizers"),
-    ("neurons", "norms", "activations"),
+    ("neurons", "norms", "activations", "losses"),
     ("hardware",),
     ("nn",),
     ("convert",),
@@ -157,7 +157,9 @@ def test_no_file_is_long_without_a_reason() -> None:
     assert all(lengths.get(name, 0) > 300 for name in LONG_FILES), "a file of LONG_FILES has become short: take it out"
 
 
-@pytest.mark.parametrize("registry", ["STAGES", "MODELS", "DATASETS", "METRICS", "NEURONS", "SURROGATES"])
+@pytest.mark.parametrize(
+    "registry", ["STAGES", "MODELS", "DATASETS", "METRICS", "NEURONS", "SURROGATES", "ENCODERS", "LOSSES", "REGULARIZERS"]
+)
 def test_no_registry_is_empty_even_when_it_is_the_first_thing_asked_for(registry: str) -> None:
     assert int(_run(f"import neurosim; print(len(neurosim.{registry}))")) > 0
 
