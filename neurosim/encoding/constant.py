@@ -29,7 +29,7 @@ def constant(x: Tensor, steps: int) -> Tensor:
 
     Source:
         B. Rueckauer et al., "Conversion of continuous-valued deep networks to efficient event-driven networks for image classification",
-        Front. Neurosci. 11:682 (2017), section 2.
+        Front. Neurosci. 11:682 (2017).
 
     >>> import torch
     >>> constant(torch.tensor([[0.2, 0.7]]), steps=3).shape

@@ -33,7 +33,7 @@ def phase(x: Tensor, bits: int, *, periods: int = 1, weighted: bool = True) -> T
         ConfigError: An argument is not as above.
 
     Source:
-        J. Kim, H. Kim, S. Huh, J. Lee, K. Choi, "Deep neural networks with weighted spikes", Neurocomputing 311 (2018) 373-386, section 3.
+        J. Kim, H. Kim, S. Huh, J. Lee, K. Choi, "Deep neural networks with weighted spikes", Neurocomputing 311 (2018) 373-386.
 
     >>> phase(torch.tensor([[0.625]]), bits=4, weighted=False).flatten()  # 0.1010 in binary
     tensor([1., 0., 1., 0.])

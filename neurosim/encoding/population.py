@@ -41,7 +41,7 @@ def receptive_fields(x: Tensor, cells: int, *, low: float = 0.0, high: float = 1
 
     Source:
         S. M. Bohte, J. N. Kok, H. La Poutré, "Error-backpropagation in temporally encoded networks of spiking neurons", Neurocomputing 48
-        (2002) 17-37, section 4.
+        (2002) 17-37, where inputs are encoded so.
 
     >>> receptive_fields(torch.tensor([[0.5]]), cells=3).round(decimals=3)
     tensor([[[0.3250, 1.0000, 0.3250]]])

@@ -35,7 +35,7 @@ def rate(x: Tensor, steps: int, *, gain: float = 1.0, stream: Stream | None) -> 
         ConfigError: An argument is not as above, or there is no stream.
 
     Source:
-        Equality in distribution with ``spikegen.rate`` of snnTorch (J. K. Eshraghian et al., Proc. IEEE 111 (2023) 1016-1054, section III),
+        Equality in distribution with ``spikegen.rate`` of snnTorch (J. K. Eshraghian et al., Proc. IEEE 111 (2023) 1016-1054),
         which draws from torch's global generator and returns float32 whatever it was given.
 
     >>> from neurosim.random import stream

@@ -75,8 +75,8 @@ def count_cross_entropy(
         ConfigError: An argument is not as above.
 
     Source:
-        J. K. Eshraghian et al., "Training spiking neural networks using lessons from deep learning", Proc. IEEE 111 (2023) 1016-1054,
-        section IV. Equals ``ce_count_loss`` of snnTorch for float32; with class weights that is a plain mean of weighted losses, and with
+        J. K. Eshraghian et al., "Training spiking neural networks using lessons from deep learning", Proc. IEEE 111 (2023) 1016-1054.
+        Equals ``ce_count_loss`` of snnTorch for float32; with class weights that is a plain mean of weighted losses, and with
         ``population_code=True`` it counts in float32 whatever the input.
     """
     where = "count_cross_entropy"

@@ -40,8 +40,8 @@ def step_cross_entropy(
         ConfigError: An argument is not as above.
 
     Source:
-        S. Deng, Y. Li, S. Zhang, S. Gu, "Temporal efficient training of spiking neural network via gradient re-weighting", ICLR 2022,
-        section 4. On spikes it is the ``ce_rate_loss`` of snnTorch, which loops over time, adds up in float32 whatever the input, returns
+        S. Deng, Y. Li, S. Zhang, S. Gu, "Temporal efficient training of spiking neural network via gradient re-weighting", ICLR 2022.
+        On spikes it is the ``ce_rate_loss`` of snnTorch, which loops over time, adds up in float32 whatever the input, returns
         shape ``(1,)``, and with ``population_code=True`` needs class weights, of which it uses two.
 
     >>> import torch

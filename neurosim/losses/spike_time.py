@@ -42,7 +42,7 @@ def first_spike_time(spikes: Tensor, *, gradient: TimeGradient = "flip", silent:
 
     Source:
         ``"flip"``: expectation from the survival function. ``"sign"`` with ``"last"`` is ``SpikeTime`` of snnTorch (J. K. Eshraghian et
-        al., Proc. IEEE 111 (2023) 1016-1054, section IV): that loops over batch and units in Python on the way back, and writes into the
+        al., Proc. IEEE 111 (2023) 1016-1054): that loops over batch and units in Python on the way back, and writes into the
         times it is given as targets.
 
     >>> spikes = torch.tensor([0.0, 1.0, 0.0, 1.0]).view(4, 1, 1).requires_grad_()

@@ -96,8 +96,7 @@ def test_the_same_stream_gives_the_same_spikes_and_another_draw_others(name: str
 @pytest.mark.parametrize(("name", "kind"), DRAWING)
 def test_more_steps_go_on_where_fewer_ended(name: str, kind: str) -> None:
     encoder, x = CASES[name, kind](), values_for(name)
-    longer = copy.deepcopy(encoder)
-    longer.steps = 12
+    longer = ns.ENCODERS[name](**{**_settings(name, encoder), "steps": 12})
     assert torch.equal(longer(x, stream=SOURCE)[:7], encoder(x, stream=SOURCE))
 
 
@@ -177,13 +176,14 @@ def test_wrong_values_are_refused_in_our_words(name: str, kind: str) -> None:
 @pytest.mark.parametrize(("name", "kind"), WITH_STEPS)
 @pytest.mark.parametrize("steps", [0, -1, 2.0, None])
 def test_sequences_have_a_whole_number_of_steps(name: str, kind: str, steps: Any) -> None:
-    settings = {field: getattr(CASES[name, kind](), field) for field in _arguments(name)}
+    settings = _settings(name, CASES[name, kind]())
     with pytest.raises(ConfigError, match=r"steps: must be a whole number, 1 or more, got"):
         ns.ENCODERS[name](**{**settings, "steps": steps})
 
 
-def _arguments(name: str) -> list[str]:
-    return [str(field.alias) for field in arguments_model(ns.ENCODERS[name], name).model_fields.values()]
+def _settings(name: str, encoder: ns.Encoder) -> dict[str, Any]:
+    fields = arguments_model(ns.ENCODERS[name], name).model_fields.values()
+    return {str(field.alias): getattr(encoder, str(field.alias)) for field in fields}
 
 
 @pytest.mark.parametrize(

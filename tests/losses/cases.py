@@ -13,7 +13,7 @@ from neurosim import losses
 STEPS, BATCH, CLASSES = 9, 6, 4
 
 #: by registered name and kind: a fresh loss
-LOSS_CASES: dict[tuple[str, str], Callable[[str], losses.Loss]] = {
+LOSS_CASES: dict[tuple[str, str], Callable[[losses.Reduction], losses.Loss]] = {
     ("step_cross_entropy", "plain"): lambda over: losses.StepCrossEntropy(reduction=over),
     ("step_cross_entropy", "weighted"): lambda over: losses.StepCrossEntropy(0.1, [1.0, 2.0, 0.5, 3.0], over),
     ("mean_cross_entropy", "plain"): lambda over: losses.MeanCrossEntropy(reduction=over),

@@ -24,7 +24,7 @@ ENTRIES: list[tuple[ns.Registry[Any], str]] = [(ns.LOSSES, name) for name in ns.
 ]
 
 
-def loss_of(name: str, kind: str, reduction: str = "mean") -> losses.Loss:
+def loss_of(name: str, kind: str, reduction: losses.Reduction = "mean") -> losses.Loss:
     return LOSS_CASES[name, kind](reduction)
 
 

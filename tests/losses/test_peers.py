@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from neurosim import losses
 
 STEPS, BATCH, CLASSES = 25, 16, 10
-SIGN = {"gradient": "sign", "silent": "last"}
 
 
 def spikes(rate: float = 0.2, units: int = CLASSES) -> Tensor:
@@ -44,13 +43,13 @@ PAIRS: dict[str, tuple[Any, Any]] = {
         SF.mse_count_loss(correct_rate=0.8, incorrect_rate=0.2, population_code=True, num_classes=5),
     ),
     "membrane_mse": (losses.MembraneMSE(on=1.5, off=0.25), SF.mse_membrane_loss(on_target=1.5, off_target=0.25)),
-    "first_spike_cross_entropy": (losses.FirstSpikeCrossEntropy(**SIGN), SF.ce_temporal_loss()),  # type: ignore[arg-type]  # words
+    "first_spike_cross_entropy": (losses.FirstSpikeCrossEntropy(gradient="sign", silent="last"), SF.ce_temporal_loss()),
     "first_spike_mse": (
-        losses.FirstSpikeMSE(on=2.0, off=20.0, **SIGN),  # type: ignore[arg-type]  # words
+        losses.FirstSpikeMSE(on=2.0, off=20.0, gradient="sign", silent="last"),
         SF.mse_temporal_loss(on_target=2, off_target=20),
     ),
     "first_spike_mse, tolerant": (
-        losses.FirstSpikeMSE(on=2.0, off=20.0, tolerance=4.0, **SIGN),  # type: ignore[arg-type]  # words
+        losses.FirstSpikeMSE(on=2.0, off=20.0, tolerance=4.0, gradient="sign", silent="last"),
         SF.mse_temporal_loss(on_target=2, off_target=20, tolerance=4),
     ),
 }
@@ -77,7 +76,7 @@ def test_potentials_give_what_they_give_in_snntorch(pair: str) -> None:
 
 def test_times_as_targets_are_those_of_snntorch() -> None:
     wanted = torch.randint(0, STEPS, (BATCH, CLASSES), generator=torch.Generator().manual_seed(5)).float()
-    ours = losses.FirstSpikeMSE(**SIGN)  # type: ignore[arg-type]  # words
+    ours = losses.FirstSpikeMSE(gradient="sign", silent="last")
     (value, grad), (expected, expected_grad) = (
         value_and_gradient(loss, spikes(), wanted) for loss in (ours, SF.mse_temporal_loss(target_is_time=True))
     )
