@@ -134,7 +134,7 @@ def labels_or_values(where: str, targets: object, shape: tuple[int, ...], what: 
 def on_and_off(targets: Tensor, classes: int, on: float, off: float, like: Tensor) -> Tensor:
     """``on`` for the class of a sample and ``off`` for the others, ``(batch, classes)``."""
     hit = targets[:, None] == torch.arange(classes, device=targets.device)
-    return torch.where(hit, torch.tensor(on, dtype=like.dtype, device=like.device), off)
+    return torch.where(hit, like.new_full((), on), off)
 
 
 def cross_entropy(

@@ -97,8 +97,8 @@ def first_spike_mse(
         ConfigError: An argument is not as above.
 
     Source:
-        With ``gradient="sign", silent="last"`` and positive times it equals ``mse_temporal_loss`` of snnTorch. The default targets of that one
-        come out as step 0 for every unit, and with ``multi_spike=True`` it loses spikes of a unit at steps at which others fire first.
+        With ``gradient="sign", silent="last"`` and positive times it equals ``mse_temporal_loss`` of snnTorch. The default targets of that
+        one come out as step 0 for every unit, and with ``multi_spike=True`` it loses spikes at steps at which other units fire first.
 
     >>> import torch
     >>> first_spike_mse(torch.eye(4)[:, None, :2], torch.tensor([0]))  # at steps 0 and 1; 0 and never are wanted: (3/4)² / 2

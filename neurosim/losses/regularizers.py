@@ -129,29 +129,36 @@ def _layers(where: str, x: object) -> list[Tensor]:
     return [sequence(where, one, "(time, batch, *units)", 3, None) for one in found]
 
 
-def _bounds(where: str, lower: float | Tensor, upper: float | Tensor, x: Tensor, units: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Both bounds like ``x``."""
-    pair = []
-    for name, value in (("lower", lower), ("upper", upper)):
-        bound = value if isinstance(value, Tensor) else torch.tensor(_number_or_inf(f"{where}: {name}", value))
-        if len(bound.shape) > len(units) or any(n not in (1, u) for n, u in zip(bound.shape[::-1], units[::-1], strict=False)):
-            raise ConfigError(f"{where}: {name} must broadcast to the units {tuple(units)}, got shape {tuple(bound.shape)}")
-        pair.append(bound.to(x))
+def _bounds(
+    where: str, lower: float | Tensor, upper: float | Tensor, x: Tensor, units: Sequence[int]
+) -> tuple[float | Tensor, float | Tensor]:
+    """Both bounds, as numbers or like ``x``; of tensors, nobody looks which is above."""
     if not (isinstance(lower, Tensor) or isinstance(upper, Tensor)):
-        _check_order(where, lower, upper)
-    return pair[0], pair[1]
+        return _check_order(where, lower, upper)
+    return _bound(f"{where}: lower", lower, x, units), _bound(f"{where}: upper", upper, x, units)
 
 
-def _check_order(where: str, lower: float, upper: float) -> None:
-    if _number_or_inf(f"{where}: lower", lower) > _number_or_inf(f"{where}: upper", upper):
-        raise ConfigError(f"{where}: lower must not be above upper, got lower={lower:g}, upper={upper:g}")
+def _bound(where: str, value: float | Tensor, x: Tensor, units: Sequence[int]) -> float | Tensor:
+    if not isinstance(value, Tensor):
+        return _number_or_inf(where, value)
+    shape = value.shape
+    if len(shape) > len(units) or any(n not in (1, unit) for n, unit in zip(shape[::-1], units[::-1], strict=False)):
+        raise ConfigError(f"{where} must broadcast to the units {tuple(units)}, got shape {tuple(shape)}")
+    return value.to(x)
+
+
+def _check_order(where: str, lower: float, upper: float) -> tuple[float, float]:
+    low, high = _number_or_inf(f"{where}: lower", lower), _number_or_inf(f"{where}: upper", upper)
+    if low > high:
+        raise ConfigError(f"{where}: lower must not be above upper, got lower={low:g}, upper={high:g}")
+    return low, high
 
 
 def _number_or_inf(where: str, value: float) -> float:
     return float(value) if value in (math.inf, -math.inf) else number(where, value)
 
 
-def _outside(x: Tensor, lower: Tensor, upper: Tensor, power: float) -> Tensor:
+def _outside(x: Tensor, lower: float | Tensor, upper: float | Tensor, power: float) -> Tensor:
     """Mean power of the distance to a range, whose gradient is 0 within it and at its ends."""
     return ((lower - x).relu() + (x - upper).relu()).pow(power).mean()
 
@@ -200,8 +207,8 @@ class FiringRate(Regularizer):
     ) -> None:
         super().__init__(strength)
         one_of("FiringRate.scope", scope, get_args(Scope))
-        _check_order("FiringRate", lower, upper)
-        self.lower, self.upper, self.power, self.scope = lower, upper, number("FiringRate.power", power, ge=1), scope
+        self.lower, self.upper = _check_order("FiringRate", lower, upper)
+        self.power, self.scope = number("FiringRate.power", power, ge=1), scope
 
     def forward(self, activity: Layers) -> Tensor:
         """See :func:`firing_rate`."""
@@ -221,8 +228,8 @@ class MembraneBand(Regularizer):
 
     def __init__(self, lower: float, upper: float, power: Power = 2.0, strength: Strength = 1.0) -> None:
         super().__init__(strength)
-        _check_order("MembraneBand", lower, upper)
-        self.lower, self.upper, self.power = lower, upper, number("MembraneBand.power", power, ge=1)
+        self.lower, self.upper = _check_order("MembraneBand", lower, upper)
+        self.power = number("MembraneBand.power", power, ge=1)
 
     def forward(self, activity: Layers) -> Tensor:
         """See :func:`membrane_band`."""
