@@ -128,6 +128,9 @@ def test_the_margin_counts_from_the_earliest_other() -> None:
     assert first_spike_margin(STAIRS, torch.tensor([0]), margin=1.0).item() == 0
     assert first_spike_margin(STAIRS, torch.tensor([0]), margin=1.5).item() == pytest.approx(0.5 / 4)
     assert first_spike_margin(STAIRS, torch.tensor([1]), margin=0.0, earliness=0.5).item() == pytest.approx((1 + 0.5) / 4)
+    assert first_spike_margin(STAIRS[:, :, [0, 3]], torch.tensor([0]), margin=3.0).item() == 0
+    assert first_spike_margin(STAIRS[:, :, [0, 3]], torch.tensor([0]), margin=3.5).item() == pytest.approx(0.5 / 4)
+    assert first_spike_margin(STAIRS[:, :, 2:3], torch.tensor([0]), margin=3.0, earliness=1.0).item() == pytest.approx(2 / 4)  # alone
 
 
 @pytest.mark.parametrize("loss", [first_spike_cross_entropy, first_spike_mse, first_spike_margin])
