@@ -97,14 +97,20 @@ def sequence(where: str, x: object, axes: str = "(time, batch, classes)", least:
     return x.float() if x.dtype.itemsize < 4 else x
 
 
-def labels(where: str, targets: object, batch: int, classes: int) -> Tensor:
+def labels(where: str, targets: object, like: Tensor) -> Tensor:
     """Labels of a batch.
 
+    Args:
+        where: The loss, for the message.
+        targets: What was given.
+        like: What they are the labels of, ``(*, batch, classes)``.
+
     Raises:
-        ConfigError: They are no int64 tensor ``(batch,)``, or one is no class. On a GPU, and in compiled code, values are not looked at.
+        ConfigError: They are no int64 tensor ``(batch,)`` beside ``like``, or one is no class. On a GPU, and in compiled code, values are
+            not looked at.
     """
-    if not isinstance(targets, Tensor):
-        raise ConfigError(f"{where}: targets must be a tensor, got {type(targets).__name__}")
+    batch, classes = like.shape[-2:]
+    targets = _beside(where, targets, like)
     if targets.dtype != torch.int64 or targets.shape != (batch,):
         given = f"{targets.dtype} of shape {tuple(targets.shape)}"
         raise ConfigError(f"{where}: targets must be labels, int64 of shape {(batch,)}, got {given}")
@@ -115,20 +121,26 @@ def labels(where: str, targets: object, batch: int, classes: int) -> Tensor:
     return targets
 
 
-def labels_or_values(where: str, targets: object, shape: tuple[int, ...], what: str) -> Tensor:
-    """Labels ``(batch,)``, or floating-point values that broadcast to ``shape``, which is ``(..., batch, classes)``.
+def labels_or_values(where: str, targets: object, like: Tensor, what: str) -> Tensor:
+    """Labels ``(batch,)``, or floating-point values of the shape of ``like``, ``(*, batch, classes)``, or of its last two axes.
 
     Raises:
         ConfigError: They are neither.
     """
-    if isinstance(targets, Tensor) and targets.is_floating_point():
-        wanted = (shape[-2:], shape)
-        if tuple(targets.shape) not in wanted:
-            raise ConfigError(
-                f"{where}: {what} must have the shape {' or '.join(map(str, dict.fromkeys(wanted)))}, got {tuple(targets.shape)}"
-            )
-        return targets
-    return labels(where, targets, *shape[-2:])
+    if not (isinstance(targets, Tensor) and targets.is_floating_point()):
+        return labels(where, targets, like)
+    wanted = dict.fromkeys((tuple(like.shape[-2:]), tuple(like.shape)))
+    if tuple(targets.shape) not in wanted:
+        raise ConfigError(f"{where}: {what} must have the shape {' or '.join(map(str, wanted))}, got {tuple(targets.shape)}")
+    return _beside(where, targets, like)
+
+
+def _beside(where: str, targets: object, like: Tensor) -> Tensor:
+    if not isinstance(targets, Tensor):
+        raise ConfigError(f"{where}: targets must be a tensor, got {type(targets).__name__}")
+    if targets.device != like.device:
+        raise ConfigError(f"{where}: targets must be on the device of the output, {like.device}, got {targets.device}")
+    return targets
 
 
 def on_and_off(targets: Tensor, classes: int, on: float, off: float, like: Tensor) -> Tensor:
@@ -145,7 +157,7 @@ def cross_entropy(
     Targets are labels ``(batch,)`` or probabilities ``(batch, classes)``. With class weights, ``"mean"`` is the weighted mean, as in torch.
     """
     batch, classes = logits.shape[-2:]
-    target = labels_or_values(where, targets, (batch, classes), "probabilities")
+    target = labels_or_values(where, targets, logits[(0,) * (logits.dim() - 2)], "probabilities")
     number(f"{where}: label_smoothing", label_smoothing, ge=0, lt=1)
     one_of(f"{where}: reduction", reduction, get_args(Reduction))
     if class_weights is not None:

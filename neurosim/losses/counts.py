@@ -122,7 +122,7 @@ def count_mse(
     """
     where = "count_mse"
     counts = _counts(where, spikes, classes)
-    target = labels(where, targets, *counts.shape)
+    target = labels(where, targets, counts)
     steps, full = len(spikes), spikes.shape[0] * (spikes.shape[2] // counts.shape[1])
     wanted = on_and_off(target, counts.shape[1], number(f"{where}: on", on) * full, number(f"{where}: off", off) * full, counts)
     return reduced((counts - wanted).square().mean(1) / steps, where, reduction)

@@ -109,12 +109,12 @@ def first_spike_mse(
     time = first_spike_time(x, gradient=gradient, silent=silent)
     early, near = number(f"{where}: on", on), number(f"{where}: tolerance", tolerance, ge=0)
     late = float(len(x) - (silent == "last")) if off is None else number(f"{where}: off", off)
-    wanted = labels_or_values(where, targets, tuple(time.shape), "times")
+    wanted = labels_or_values(where, targets, time, "times")
     if not wanted.is_floating_point():
         wanted = on_and_off(wanted, time.shape[1], early, late, time)
-    miss = (time - wanted.to(time.dtype)) / len(x)
-    miss = torch.where(miss.abs() * len(x) < near, 0, miss)
-    return reduced(miss.square().mean(1), where, reduction)
+    miss = time - wanted.to(time.dtype)
+    miss = torch.where(miss.abs() < near, 0, miss)
+    return reduced((miss / len(x)).square().mean(1), where, reduction)
 
 
 def first_spike_margin(
@@ -157,7 +157,7 @@ def first_spike_margin(
     x = sequence(f"{where}: spikes", spikes)
     lead, price = number(f"{where}: margin", margin, ge=0), number(f"{where}: earliness", earliness, ge=0)
     time = first_spike_time(x, gradient=gradient, silent=silent)
-    target = labels(where, targets, *time.shape)
+    target = labels(where, targets, time)
     right = on_and_off(target, time.shape[1], 1, 0, time)
     own = (time * right).sum(1)
     others = (time + 2 * len(x) * right).min(1).values if time.shape[1] > 1 else own + lead

@@ -116,7 +116,7 @@ def membrane_mse(v: Tensor, targets: Tensor, *, on: float = 1.0, off: float = 0.
     """
     where = "membrane_mse"
     found = sequence(f"{where}: v", v)
-    target = labels_or_values(where, targets, tuple(found.shape), "potentials")
+    target = labels_or_values(where, targets, found, "potentials")
     high, low = number(f"{where}: on", on), number(f"{where}: off", off)
     if not target.is_floating_point():
         target = on_and_off(target, found.shape[-1], high, low, found)

@@ -131,6 +131,7 @@ def test_wrong_outputs_and_targets_are_refused_in_our_words(name: str, kind: str
             loss(output, y)
     for targets, message in (
         ([1], "targets must be a tensor, got list"),
+        (y.to("meta"), "targets must be on the device of the output, cpu, got meta"),
         (y[:-1], r"targets must be labels, int64 of shape \(6,\), got torch\.int64 of shape \(5,\)"),
         (y.int(), r"targets must be labels, int64 of shape \(6,\), got torch\.int32 of shape \(6,\)"),
         (y + 1, rf"targets must be classes from 0 to {classes - 1}, got {classes}"),
