@@ -52,6 +52,10 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import to_digital as to_digital
     from neurosim.convert.accelerate import Acceleration as Acceleration
     from neurosim.convert.accelerate import accelerate as accelerate
+    from neurosim.convert.spiking import to_qcfs as to_qcfs
+    from neurosim.convert.spiking import to_spiking as to_spiking
+    from neurosim.convert.spiking_report import SpikingConversion as SpikingConversion
+    from neurosim.convert.spiking_report import accuracy_over_time as accuracy_over_time
     from neurosim.datasets import DATASETS as DATASETS
     from neurosim.datasets import Dataset as Dataset
     from neurosim.datasets import Split as Split
@@ -104,6 +108,8 @@ _NAMES = {
         *("redraw", "set_draw", "set_draws", "set_noise_strength", "to_analog", "to_digital"),
     ),
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
+    "neurosim.convert.spiking": ("to_qcfs", "to_spiking"),
+    "neurosim.convert.spiking_report": ("SpikingConversion", "accuracy_over_time"),
     "neurosim.datasets": ("DATASETS", "Dataset", "Split", "load_dataset"),
     "neurosim.encoding": ("ENCODERS", "Encoder"),
     "neurosim.errors": ("CheckpointError", "ConfigError", "ConversionError", "DataError", "NeurosimError", "RunError"),

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from neurosim.checks import whole
 from neurosim.datasets.augment import Augment
 from neurosim.datasets.base import Split
 from neurosim.errors import ConfigError
@@ -49,8 +50,8 @@ def batches(
     """
     count = len(split.labels)
     low, high = value_range
-    _check_count("batch_size", batch_size, 1)
-    _check_count("skip", skip, 0)
+    whole("batches: batch_size", batch_size, 1)
+    whole("batches: skip", skip, 0)
     if not dtype.is_floating_point:
         raise ConfigError(f"batches: dtype must be a floating point type, got {dtype}")
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
@@ -77,11 +78,6 @@ def _batches(
         if augment is not None:
             images = augment(images, indices)
         yield _scaled(images, dtype, value_range), split.labels[indices]
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"batches: {name} must be an integer of at least {least}, got {value!r}")
 
 
 def _scaled(images: Tensor, dtype: torch.dtype, value_range: tuple[float, float]) -> Tensor:

@@ -7,6 +7,8 @@ from neurosim.nn.analog import AnalogLayer as AnalogLayer
 from neurosim.nn.analog import AnalogLinear as AnalogLinear
 from neurosim.nn.chain import AnalogChain as AnalogChain
 from neurosim.nn.graph import SpikingGraph as SpikingGraph
+from neurosim.nn.qcfs import QCFS as QCFS
+from neurosim.nn.spike_pool import SpikingMaxPool2d as SpikingMaxPool2d
 from neurosim.nn.spiking import SpikingNetwork as SpikingNetwork
 from neurosim.nn.time import SpikingModule as SpikingModule
 from neurosim.nn.time import SpikingResidual as SpikingResidual

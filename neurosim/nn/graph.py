@@ -73,7 +73,7 @@ class SpikingGraph(SpikingModule):
         if not self.delayed or x.shape[0] == 0:
             return self._through(x, state, stream)
         steps = []
-        for now in x.split(1):
+        for now in torch.split(x, 1):
             y, state = self._through(now, state, stream)
             steps.append(y)
         return torch.cat(steps), state

@@ -7,14 +7,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neurosim.checks import whole
+from neurosim.encoding import Encoder, constant
 from neurosim.errors import ConfigError
 from neurosim.nn.time import SpikingModule, State, takes_time
 from neurosim.random import Stream
-
-
-def repeat(x: Tensor, time_steps: int) -> Tensor:
-    """The same input at every step, ``(time, *x.shape)``, without a copy: direct coding."""
-    return x.expand(time_steps, *x.shape)
 
 
 class SpikingNetwork(SpikingModule):
@@ -25,13 +22,15 @@ class SpikingNetwork(SpikingModule):
     Args:
         body: Takes ``(time, batch, *)``: a :class:`SpikingSequential`, a neuron, or anything with ``run``.
         time_steps: How long an input is shown, > 0; an attribute that may be changed.
-        encoder: From ``(batch, *)`` and a number of steps to ``(time, batch, *)``; None shows the input as it is at every step.
+        encoder: From ``(batch, *)`` and a number of steps to ``(time, batch, *)``, such as ``neurosim.encoding.latency``; or an entry of
+            ``ENCODERS``, which has as many steps and, if it is random, draws from the ``stream`` of each call. By default the input is
+            shown as it is at every step.
 
     Shapes:
         x ``(batch, *)``; result ``(batch, classes)``: the mean over time of what the body gives. :meth:`run` takes and gives sequences.
 
     Raises:
-        ConfigError: The body does not take time, or the number of steps is not positive.
+        ConfigError: The body does not take time, or the number of steps is not positive or not that of the encoder.
 
     >>> import torch
     >>> from neurosim.neurons import LIF
@@ -41,7 +40,7 @@ class SpikingNetwork(SpikingModule):
     torch.Size([2, 3])
     """
 
-    def __init__(self, body: nn.Module, time_steps: int, encoder: Callable[[Tensor, int], Tensor] | None = None) -> None:
+    def __init__(self, body: nn.Module, time_steps: int, encoder: Callable[[Tensor, int], Tensor] | Encoder = constant) -> None:
         super().__init__()
         if not takes_time(body) or not callable(getattr(body, "run", None)):
             raise ConfigError(
@@ -57,15 +56,23 @@ class SpikingNetwork(SpikingModule):
         return self._time_steps
 
     @time_steps.setter
-    def time_steps(self, value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"SpikingNetwork.time_steps: must be an integer > 0, got {value!r}")
-        self._time_steps = value
+    def time_steps(self, value: int) -> None:
+        steps = whole("SpikingNetwork.time_steps", value, 1)
+        own = getattr(self.encoder, "steps", steps)
+        if own != steps:
+            raise ConfigError(f"SpikingNetwork.time_steps: must be the {own} steps of its encoder, got {steps}")
+        self._time_steps = steps
 
     def forward(self, x: Tensor, *, stream: Stream | None = None) -> Tensor:
         """The mean over time of the outputs for a batch of inputs."""
-        shown = repeat(x, self.time_steps) if self.encoder is None else self.encoder(x, self.time_steps)
-        return self.run(shown, stream=stream)[0].mean(0)
+        return self.run(self.encode(x, self.time_steps, stream=stream), stream=stream)[0].mean(0)
+
+    def encode(self, x: Tensor, steps: int, *, stream: Stream | None = None) -> Tensor:
+        """The sequence that stands for a batch of inputs, ``(steps, batch, *)``."""
+        if isinstance(self.encoder, Encoder):
+            shown: Tensor = self.encoder(x, stream=None if stream is None else stream.child("encoder"))
+            return shown
+        return self.encoder(x, steps)
 
     def run(self, x: Tensor, state: State | None = None, *, stream: Stream | None = None) -> tuple[Tensor, State]:
         """The body's :meth:`run`: a sequence in, a sequence out."""

@@ -80,8 +80,8 @@ def test_the_data_are_left_alone() -> None:
 
 
 MISTAKES: dict[str, tuple[int, dict[str, Any], str]] = {
-    "batch size": (0, {}, "batch_size must be an integer of at least 1, got 0"),
-    "skip": (2, {"skip": -1}, "skip must be an integer of at least 0, got -1"),
+    "batch size": (0, {}, "batch_size: must be a whole number, 1 or more, got 0"),
+    "skip": (2, {"skip": -1}, "skip: must be a whole number, 0 or more, got -1"),
     "dtype": (2, {"dtype": torch.uint8}, "floating point"),
     "range upside down": (2, {"value_range": (1, 0)}, "value_range must be two finite numbers"),
     "endless range": (2, {"value_range": (0, float("inf"))}, "value_range must be two finite numbers"),

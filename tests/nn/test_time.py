@@ -164,7 +164,7 @@ def test_a_network_streams_sequences() -> None:
 
 @pytest.mark.parametrize("steps", [0, -1, 1.5, True, "4"])
 def test_a_number_of_steps_is_a_positive_integer(steps: Any) -> None:
-    with pytest.raises(ns.ConfigError, match=r"SpikingNetwork.time_steps: must be an integer > 0"):
+    with pytest.raises(ns.ConfigError, match=r"SpikingNetwork.time_steps: must be a whole number, 1 or more"):
         ns.nn.SpikingNetwork(network(), steps)
 
 
@@ -173,3 +173,15 @@ def test_a_body_must_take_time() -> None:
         ns.ConfigError, match=r"body must have run\(x, state\) on \(time, batch, \*\), as SpikingSequential has, got Linear"
     ):
         ns.nn.SpikingNetwork(nn.Linear(3, 3), 4)
+
+
+def test_an_encoder_by_name_brings_its_steps_and_draws_from_the_stream_of_the_call() -> None:
+    x, encoder = images(1)[0].clamp(max=1), ns.ENCODERS["rate"](5)
+    net = ns.nn.SpikingNetwork(network(), 5, encoder)
+    source = ns.random.stream(1, "a")
+    torch.testing.assert_close(net(x, stream=source), net.run(encoder(x, stream=source.child("encoder")))[0].mean(0))
+    assert not torch.equal(net(x, stream=source), net(x, stream=ns.random.stream(1, "b")))
+    with pytest.raises(ns.ConfigError, match=r"draws at random and needs a stream"):
+        net(x)
+    with pytest.raises(ns.ConfigError, match=r"time_steps: must be the 5 steps of its encoder, got 4"):
+        net.time_steps = 4
