@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what people, editors and type checkers read; the table below is what Python runs, and a test holds the two equal
     from neurosim import datasets as datasets
+    from neurosim import ei as ei
     from neurosim import errors as errors
     from neurosim import hardware as hardware
     from neurosim import models as models
@@ -89,7 +90,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.training import train as train
     from neurosim.training.evaluate import evaluate as evaluate
 
-_MODULES = ("datasets", "errors", "hardware", "models", "neurons", "nn", "plot", "random", "surrogate")
+_MODULES = ("datasets", "ei", "errors", "hardware", "models", "neurons", "nn", "plot", "random", "surrogate")
 _NAMES = {
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
