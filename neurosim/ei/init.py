@@ -127,18 +127,17 @@ def _ei(where: str, layer: EILayer, x: Tensor, source: Stream) -> None:
     moments, fan_in = _moments(where, x, layer.feature_dims), layer.fan_in
     power = moments.square + moments.variance
     scale = math.sqrt(moments.variance / (fan_in * power))
+    weights = layer.weights()
     for part in ("excitatory", "inhibitory"):
-        weight: Tensor = getattr(layer, part).weight
-        weight.copy_(exponential(source.child(part), weight.shape, scale, like=_float32(weight)))
-    layer.lateral.weight.fill_(1 / layer.inhibitory_units)
+        weights[part].copy_(exponential(source.child(part), weights[part].shape, scale, like=_float32(weights[part])))
+    weights["lateral"].fill_(1 / layer.inhibitory_units)
     _plain_gains(layer)
     if layer.gain_i is not None:
         layer.gain_i.fill_(math.sqrt(power / fan_in) / moments.mean)
 
 
 def _kaiming_abs(where: str, layer: EILayer, x: Tensor, source: Stream) -> None:
-    for part in ("excitatory", "inhibitory", "lateral"):
-        weight: Tensor = getattr(layer, part).weight
+    for part, weight in layer.weights().items():
         drawn = source.child(part).normal(weight.shape, like=_float32(weight))
         weight.copy_(drawn.abs() * math.sqrt(2 / weight[0].numel()))
     _plain_gains(layer)

@@ -68,7 +68,7 @@ class EISGD(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, **settings, "non_negative": non_negative})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]  # torch gives two overloads for this
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; ``closure`` computes the loss and its gradients first, and is what the result comes from."""
         loss = None
         if closure is not None:
@@ -76,10 +76,11 @@ class EISGD(torch.optim.Optimizer):
                 loss = closure()
         for group in self.param_groups:
             trained = [value for value in group["params"] if value.grad is not None]
-            buffers = [self._buffer(value, group) if group["momentum"] else None for value in trained]
+            gradients = [value.grad for value in trained]
+            buffers = [self._buffer(value, grad, group) for value, grad in zip(trained, gradients, strict=True)]
             sgd(
                 trained,
-                [value.grad for value in trained],
+                gradients,
                 buffers,
                 lr=group["lr"],
                 momentum=group["momentum"],
@@ -93,10 +94,12 @@ class EISGD(torch.optim.Optimizer):
                     value.clamp_(min=0)
         return loss
 
-    def _buffer(self, value: nn.Parameter, group: dict[str, Any]) -> Tensor:
-        """The momentum of a parameter; at first what its gradient is now."""
+    def _buffer(self, value: nn.Parameter, grad: Tensor, group: dict[str, Any]) -> Tensor | None:
+        """The momentum of a parameter, if there is any; at first its gradient of now."""
+        if not group["momentum"]:
+            return None
         state = self.state[value]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.add(value.grad, value, alpha=group["weight_decay"])
+            state["momentum_buffer"] = torch.add(grad, value, alpha=group["weight_decay"])
         buffer: Tensor = state["momentum_buffer"]
         return buffer

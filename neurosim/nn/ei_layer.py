@@ -33,8 +33,8 @@ class EILayer(nn.Module, ABC):
     by projection after every step: :class:`neurosim.ei.EISGD`, :func:`neurosim.ei.attach`. ``forward`` clamps nothing and looks at no
     value: it neither waits for the device nor breaks a compiled graph; ``eval()`` refuses weights below 0.
 
-    The first weights come from data: :func:`neurosim.ei.initialize`. ``state_dict`` remembers that they did. Set ``initialized = True`` for
-    weights that come from elsewhere.
+    The first weights come from data: :func:`neurosim.ei.initialize`. ``state_dict`` remembers that they did, under ``_extra_state``; a
+    checkpoint from elsewhere has no such entry: load it with ``strict=False`` and set ``initialized = True``.
     """
 
     stays_digital: ClassVar[str] = "its products are layers of their own; gains, subtraction and division run in the digital part"
@@ -97,12 +97,16 @@ class EILayer(nn.Module, ABC):
     @property
     def fan_in(self) -> int:
         """Inputs of one excitatory unit."""
-        return self._weight("excitatory")[0].numel()
+        return self.weights()["excitatory"][0].numel()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of ``excitatory``, ``inhibitory`` and ``lateral``, by these names."""
+        return {part: getattr(self, part).weight for part in ("excitatory", "inhibitory", "lateral")}
 
     def non_negative(self) -> dict[str, Tensor]:
         """The parameters that must be 0 or more, by name; all but the bias."""
         gains = {name: gain for name, gain in (("gain_i", self.gain_i), ("gain_e", self.gain_e)) if gain is not None}
-        return {f"{part}.weight": self._weight(part) for part in ("excitatory", "inhibitory", "lateral")} | gains
+        return {f"{part}.weight": weight for part, weight in self.weights().items()} | gains
 
     def below_zero(self) -> dict[str, float]:
         """The lowest value of each parameter that is to be 0 or more and is not, by name."""
@@ -144,22 +148,9 @@ class EILayer(nn.Module, ABC):
             return current
         return scale_gradient(self.lateral(scale_gradient(inhibitors, self.fan_in)), 1 / self.fan_in)
 
-    def _weight(self, part: str) -> Tensor:
-        weight: Tensor = getattr(self, part).weight
-        return weight
-
     @abstractmethod
     def _check(self, x: Tensor) -> None:
         """Raise ``ConfigError`` unless the input has the right shape."""
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        _, strict, _, _, messages = rest
-        if strict and f"{prefix}_extra_state" not in state_dict:
-            messages.append(
-                f"{prefix.removesuffix('.') or type(self).__name__}: the checkpoint does not say whether this layer has its weights; "
-                "if it does, load with strict=False and set initialized = True"
-            )
-        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 def refusal(below: Mapping[str, float]) -> str:
@@ -174,7 +165,7 @@ def refusal(below: Mapping[str, float]) -> str:
 def blank(kind: type[nn.Module], *sizes: int, device: Any, **arguments: Any) -> Any:
     """A layer of zeros without bias, made without drawing random numbers."""
     place = torch.get_default_device() if device is None else device
-    layer = nn.utils.skip_init(kind, *sizes, bias=False, device=place, **arguments)
+    layer = nn.utils.skip_init(kind, *sizes, bias=False, device=place, **arguments)  # type: ignore[no-untyped-call]  # torch does not type it
     with torch.no_grad():
         layer.weight.zero_()
     return layer
