@@ -18,7 +18,8 @@ def layers(model: nn.Module) -> dict[str, EILayer]:
     >>> layers(nn.Linear(2, 2))
     {}
     """
-    return {_clean(path): module for path, module in model.named_modules() if isinstance(module, EILayer)}
+    inner = model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else model
+    return {_without_prefix(path): module for path, module in inner.named_modules() if isinstance(module, EILayer)}
 
 
 @torch.no_grad()
@@ -121,8 +122,9 @@ def _some_layers(model: nn.Module, where: str) -> dict[str, EILayer]:
     return found
 
 
-def _clean(path: str) -> str:
-    return ".".join(part for part in path.split(".") if part not in ("_orig_mod", "module"))
+def _without_prefix(path: str) -> str:
+    """The path that a part of a compiled model has in the plain one."""
+    return ".".join(part for part in path.split(".") if part != "_orig_mod")
 
 
 def _joined(path: str, name: str) -> str:

@@ -69,6 +69,6 @@ class EIConv2d(EILayer):
 
     def _check(self, x: Tensor) -> None:
         if not x.is_floating_point() or x.dim() != 4 or x.shape[1] != self.in_channels:
-            fold = "; time and batch must be one axis here: x.flatten(0, 1), or put the layer into a container that folds time"
+            fold = "; time and batch must be one axis here: chain layers by neurosim.nn.SpikingSequential, or use TimeFold"
             wanted, hint = f"(N, {self.in_channels}, height, width)", fold if x.dim() == 5 else ""
             raise ConfigError(f"EIConv2d: x must be floating point of shape {wanted}, got {x.dtype} of shape {tuple(x.shape)}{hint}")

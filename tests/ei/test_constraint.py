@@ -113,8 +113,7 @@ def test_a_layer_on_its_own_names_its_parameters_without_a_path() -> None:
 
 def test_layers_are_found_behind_the_prefixes_of_compiled_and_parallel_models() -> None:
     model = network()
-    wrapped = nn.Module()
-    wrapped.add_module("module", model)
+    wrapped = nn.DataParallel(model)
     compiled: Any = torch.compile(model, backend="aot_eager")
     assert list(ns.ei.layers(model)) == list(ns.ei.layers(compiled)) == list(ns.ei.layers(wrapped)) == ["0", "5"]
 

@@ -85,7 +85,8 @@ def test_with_momentum_the_first_step_is_longer_than_torchs_by_the_momentum() ->
 
 def test_only_the_groups_that_say_so_are_projected() -> None:
     bound, free = parameter(0.1), parameter(0.1)
-    optimizer = EISGD([{"params": [bound], "non_negative": True}, {"params": [free]}], lr=1.0)
+    groups: list[dict[str, object]] = [{"params": [bound], "non_negative": True}, {"params": [free]}]
+    optimizer = EISGD(groups, lr=1.0)
     (bound.sum() + free.sum()).backward()
     optimizer.step()
     assert (bound.item(), free.item()) == (0.0, pytest.approx(-0.9))
@@ -127,7 +128,7 @@ def test_a_run_goes_on_from_its_state() -> None:
 
 def test_hooks_run_once_a_step() -> None:
     """Torch patches the step of every class; an optimiser that calls another's would run them twice."""
-    run(torch.optim.SGD([parameter(1.0)], lr=0.1), parameter(1.0), 0)
+    torch.optim.SGD([parameter(1.0)], lr=0.1)
     weight = parameter(1.0)
     calls: list[object] = []
     optimizer = EISGD([weight], lr=0.1)

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import neurosim as ns
 from neurosim.models import MODELS
-from neurosim.nn import EILinear
+from neurosim.nn import EILinear, SpikingNetwork, SpikingSequential
 from neurosim.training import initialize_from, read_weights
 
 Make = Callable[..., dict[str, Any]]
 
 
-class Spiking(nn.Module):
-    """Two layers; an image is a current that stays on for a few steps."""
-
-    def __init__(self, units: int = 48, time_steps: int = 4) -> None:
-        super().__init__()
-        self.time_steps = time_steps
-        self.hidden, self.neuron = EILinear(64, units), ns.LIF(tau_mem=2e-3, dt=1e-3)
-        self.head = EILinear(units, 10, ei_ratio=5, output=True)
-
-    def forward(self, images: Tensor) -> Tensor:
-        current = images.flatten(1).expand(self.time_steps, -1, -1)
-        logits: Tensor = self.head(self.neuron(self.hidden(current)))
-        return logits.mean(0)
+def spiking(units: int = 48) -> SpikingNetwork:
+    """Two layers; an image is a current that stays on for four steps."""
+    neuron, head = ns.LIF(tau_mem=2e-3, dt=1e-3), EILinear(units, 10, ei_ratio=5, output=True)
+    layers = {"flatten": nn.Flatten(), "hidden": EILinear(64, units), "neuron": neuron, "head": head}
+    return SpikingNetwork(SpikingSequential(OrderedDict(layers)), time_steps=4)
 
 
 @pytest.fixture
 def make_ei(make_digital: Make, monkeypatch: pytest.MonkeyPatch) -> Make:
     """A configuration that trains it."""
-    monkeypatch.setattr(MODELS, "_entries", {**MODELS._entries, "ei": Spiking})
+    monkeypatch.setattr(MODELS, "_entries", {**MODELS._entries, "ei": spiking})
 
     def build(**changes: Any) -> dict[str, Any]:
         config = make_digital(**changes)
@@ -57,7 +50,7 @@ def test_a_network_is_initialised_trained_and_kept_at_weights_of_zero_or_more(ma
         model = ns.load(run.path, which=which)
         assert all(layer.initialized for layer in ns.ei.layers(model).values())
         assert lowest(model) == 0  # some weights would have gone further
-    assert run.metrics["test_accuracy"] > 0.5  # guessing is 0.1 ± 0.016
+    assert run.metrics["test_accuracy"] > 0.1 + 10 * 0.016  # guessing one of ten, on 360 samples
 
 
 def test_a_network_on_hardware_is_kept_there_too(make_ei: Make) -> None:
@@ -88,7 +81,7 @@ def test_weights_that_were_loaded_are_not_drawn_anew(make_ei: Make) -> None:
 def test_images_below_zero_are_refused_before_anything_is_trained(make_ei: Make, tmp_path: Path) -> None:
     config = make_ei()
     config["data"]["value_range"] = [-1, 1]
-    with pytest.raises(ns.ConfigError, match="what reaches hidden must be 0 or more, got -1; give intensities"):
+    with pytest.raises(ns.ConfigError, match=r"what reaches body\.hidden must be 0 or more, got -1; give intensities"):
         ns.train(config)
 
 
@@ -96,8 +89,8 @@ def test_a_weights_file_says_that_the_layers_have_their_weights(make_ei: Make) -
     run = ns.train(make_ei(train={"epochs": 1}))
     tensors, _ = read_weights(run.path / "best/weights.safetensors")
     assert {name: bool(value) for name, value in tensors.items() if name.endswith("_extra_state")} == {
-        "hidden._extra_state": True,
-        "head._extra_state": True,
+        "body.hidden._extra_state": True,
+        "body.head._extra_state": True,
     }
 
 
