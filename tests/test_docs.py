@@ -16,7 +16,9 @@ import neurosim as ns
 from tests.pages import ROOT, blocks, broken_links, run_page, text_of
 
 MADE = ["docs/config.md", "hardware/README.md"]
-WRITTEN = [f"docs/{name}.md" for name in ("accelerate", "benchmarks", "kernels", "neurons", "noise", "profiles", "report", "tutorial")]
+WRITTEN = [
+    f"docs/{name}.md" for name in ("accelerate", "benchmarks", "ei", "kernels", "neurons", "noise", "profiles", "report", "tutorial")
+]
 PAGES = [*MADE, *WRITTEN, "CHANGELOG.md", "CONTRIBUTING.md", "README.md"]
 
 
@@ -104,7 +106,7 @@ def test_a_page_whose_example_fails_is_noticed(block: str, tmp_path: Path) -> No
         run_page(str(tmp_path / "page.md"), tmp_path)
 
 
-@pytest.mark.parametrize("page", ["docs/accelerate.md", "docs/noise.md", "docs/profiles.md"])
+@pytest.mark.parametrize("page", ["docs/accelerate.md", "docs/ei.md", "docs/noise.md", "docs/profiles.md"])
 def test_the_examples_of_a_page_run_as_written(page: str, tmp_path: Path) -> None:
     assert blocks(page)
     run_page(page, tmp_path)
