@@ -10,5 +10,6 @@ from neurosim.ei.constraint import layers as layers
 from neurosim.ei.constraint import negative as negative
 from neurosim.ei.constraint import project as project
 from neurosim.ei.init import METHODS as METHODS
+from neurosim.ei.init import Moments as Moments
 from neurosim.ei.init import initialize as initialize
 from neurosim.ei.sgd import EISGD as EISGD

@@ -43,7 +43,7 @@ class Moments(NamedTuple):
     variance: float  #: over samples, unbiased, averaged over features
 
 
-def initialize(model: Model, *inputs: Any, seed: int, method: str = "ei") -> Model:
+def initialize(model: Model, *inputs: Any, seed: int, method: str = "ei", fallback: Moments | None = None) -> Model:
     r"""Give the excitatory-inhibitory layers of a model their first weights, in place, in the order in which one forward reaches them.
 
     Every layer sees what the layers before it, initialised already, make of the batch. The forward runs in evaluation mode and without
@@ -56,6 +56,9 @@ def initialize(model: Model, *inputs: Any, seed: int, method: str = "ei") -> Mod
         seed: Of the random weights, in [0, 2⁶³); each layer draws from a stream of its own path.
         method: ``"ei"``: E-I Init, as above. ``"kaiming_abs"``: what ordinary initialisation comes to under Dale's law, for comparison: all
             three weights are absolute values of N(0, 2/fan-in), gains 1, biases 0; the batch only tells which layers there are.
+
+        fallback: What E-I Init is to take for a layer that gets nothing from the batch, or the same from all its samples, as may happen
+            without one half of the inhibition: ``Moments(0.5, 0.5, 0.25)`` is what a fair coin would send. None refuses such a batch.
 
     Returns:
         The same model.
@@ -78,13 +81,13 @@ def initialize(model: Model, *inputs: Any, seed: int, method: str = "ei") -> Mod
     if not inputs or wrong is not None:
         got = "nothing" if wrong is None else f"a {type(wrong).__name__}"
         raise ConfigError(f"initialize: must be given the tensors that the model is called with, such as the images of a batch, got {got}")
-    sources = {path: stream(seed, path, "ei_init") for path in found}
+    sources = [stream(seed, path, "ei_init") for path in found]
     place = next(model.parameters()).device
     done: set[str] = set()
     with _undone_on_error(found), _evaluating(model), torch.no_grad(), torch.compiler.set_stance("force_eager"):
         handles = [
-            layer.register_forward_pre_hook(partial(_on_arrival, path, METHODS[method], sources[path], done), with_kwargs=True)
-            for path, layer in found.items()
+            layer.register_forward_pre_hook(partial(_on_arrival, path, METHODS[method], source, fallback, done), with_kwargs=True)
+            for (path, layer), source in zip(found.items(), sources, strict=True)
         ]
         try:
             model(*(one.to(place) for one in inputs))
@@ -114,20 +117,31 @@ def exponential(source: Stream, shape: torch.Size, mean: float, *, like: Tensor)
     return source.uniform(shape, like=like).log() * -mean
 
 
+_Method = Callable[[EILayer, Callable[[], Moments], Stream], None]  #: gives a layer its weights; the second computes the moments if asked
+
+
 def _on_arrival(
-    path: str, method: _Method, source: Stream, done: set[str], layer: EILayer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    path: str,
+    method: _Method,
+    source: Stream,
+    fallback: Moments | None,
+    done: set[str],
+    layer: EILayer,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> None:
+    """A forward pre-hook: the first time that something reaches the layer, it gets its weights."""
     if path not in done:
-        method(path or type(layer).__name__, layer, args[0] if args else kwargs["x"], source)
+        x = args[0] if args else kwargs["x"]
+        method(layer, partial(_moments, path or type(layer).__name__, x, layer.feature_dims, fallback), source)
         layer.initialized = True
         done.add(path)
 
 
-def _ei(where: str, layer: EILayer, x: Tensor, source: Stream) -> None:
-    moments, fan_in = _moments(where, x, layer.feature_dims), layer.fan_in
+def _ei(layer: EILayer, arrived: Callable[[], Moments], source: Stream) -> None:
+    moments, fan_in, weights = arrived(), layer.fan_in, layer.weights()
     power = moments.square + moments.variance
     scale = math.sqrt(moments.variance / (fan_in * power))
-    weights = layer.weights()
     for part in ("excitatory", "inhibitory"):
         weights[part].copy_(exponential(source.child(part), weights[part].shape, scale, like=_float32(weights[part])))
     weights["lateral"].fill_(1 / layer.inhibitory_units)
@@ -136,14 +150,13 @@ def _ei(where: str, layer: EILayer, x: Tensor, source: Stream) -> None:
         layer.gain_i.fill_(math.sqrt(power / fan_in) / moments.mean)
 
 
-def _kaiming_abs(where: str, layer: EILayer, x: Tensor, source: Stream) -> None:
+def _kaiming_abs(layer: EILayer, arrived: Callable[[], Moments], source: Stream) -> None:
     for part, weight in layer.weights().items():
         drawn = source.child(part).normal(weight.shape, like=_float32(weight))
         weight.copy_(drawn.abs() * math.sqrt(2 / weight[0].numel()))
     _plain_gains(layer)
 
 
-_Method = Callable[[str, EILayer, Tensor, Stream], None]
 METHODS: Final[dict[str, _Method]] = {"ei": _ei, "kaiming_abs": _kaiming_abs}
 
 
@@ -153,7 +166,7 @@ def _plain_gains(layer: EILayer) -> None:
             parameter.fill_(value)
 
 
-def _moments(where: str, x: Tensor, feature_dims: int) -> Moments:
+def _moments(where: str, x: Tensor, feature_dims: int, fallback: Moments | None) -> Moments:
     samples = _float32(x).flatten(0, -1 - feature_dims) if x.dim() > feature_dims else _float32(x)[None]
     if len(samples) < 2:
         raise ConfigError(f"initialize: the variance of what reaches {where} needs at least 2 samples (time × batch), got {len(samples)}")
@@ -163,17 +176,20 @@ def _moments(where: str, x: Tensor, feature_dims: int) -> Moments:
             "mean, and put neurons or rectifiers between the layers"
         )
     moments = Moments(float(samples.mean()), float(samples.square().mean()), float(samples.var(dim=0).mean()))
-    if not (math.isfinite(moments.square) and moments.variance > 0):
-        what = "is silent in all samples" if moments.mean == 0 else f"has mean {moments.mean:.3g} and variance {moments.variance:.3g}"
-        raise ConfigError(
-            f"initialize: what reaches {where} must be finite and differ between samples, {what}; try a larger batch or more time steps"
-        )
-    return moments
+    if math.isfinite(moments.square) and moments.variance > 0:
+        return moments
+    if math.isfinite(moments.square) and fallback is not None:
+        return fallback
+    what = "is silent in all samples" if moments.mean == 0 else f"has mean {moments.mean:.3g} and variance {moments.variance:.3g}"
+    raise ConfigError(
+        f"initialize: what reaches {where} must be finite and differ between samples, {what}; try a larger batch or more time steps, or "
+        "say what to take instead: fallback=neurosim.ei.Moments(0.5, 0.5, 0.25)"
+    )
 
 
 def _float32(x: Tensor) -> Tensor:
     """Statistics and draws in at least 32 bits."""
-    return x.float() if x.dtype.itemsize < 4 else x
+    return x if x.is_floating_point() and x.dtype.itemsize >= 4 else x.float()
 
 
 @contextmanager

@@ -209,6 +209,31 @@ def test_without_e_i_init_weights_are_the_sizes_of_what_torch_would_draw() -> No
     assert bool((layer.gain_i == 1).all())
 
 
+def test_a_silent_layer_can_be_given_moments_to_take_instead() -> None:
+    coin = ns.ei.Moments(mean=0.5, square=0.5, variance=0.25)
+    tosses = (torch.arange(2000).reshape(40, 50) % 4 < 2).float()
+    rest = ns.ei.initialize(EILinear(50, 8), torch.zeros(40, 50), seed=0, fallback=coin)
+    told = ns.ei.initialize(EILinear(50, 8), tosses[:, torch.arange(50)], seed=0)
+    assert moments(tosses)[:2] == coin[:2]
+    for one, other in zip(rest.parameters(), told.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.02, atol=0)  # the variance of 40 tosses is 40/39 of a quarter
+    with pytest.raises(ConfigError, match="must be finite"):
+        ns.ei.initialize(EILinear(50, 8), torch.full((40, 50), torch.inf), seed=0, fallback=coin)
+
+
+@pytest.mark.parametrize("switches", [{"subtractive": False}, {"divisive": False}])
+def test_a_deep_network_with_half_of_the_mechanism_can_start_from_the_fallback(switches: dict[str, bool]) -> None:
+    """Without one half signals die out or are the same for all samples: the batch says nothing of deep layers."""
+    layers = [EILinear(40, 40, **switches) for _ in range(8)]
+    model = SpikingSequential(*(part for layer in layers for part in (layer, ns.LIF(tau_mem=1.4e-3, dt=1e-3))))
+    x = draw(1, 40, 40).expand(4, -1, -1)
+    with pytest.raises(ConfigError, match=r"fallback=neurosim\.ei\.Moments"):
+        ns.ei.initialize(model, x, seed=0)
+    ns.ei.initialize(model, x, seed=0, fallback=ns.ei.Moments(0.5, 0.5, 0.25))
+    assert all(layer.initialized for layer in layers)
+    assert bool(model(x).isfinite().all())
+
+
 def test_sixteen_bit_layers_are_drawn_in_thirty_two() -> None:
     x = draw(50, 40)
     exact = ns.ei.initialize(EILinear(40, 32), x.bfloat16().float(), seed=1)
@@ -230,6 +255,8 @@ def test_sixteen_bit_layers_are_drawn_in_thirty_two() -> None:
         (deep(), (draw(50, 40) / 0,), "must be finite"),
         (deep(), (draw(1, 40),), r"needs at least 2 samples \(time × batch\), got 1"),
         (EILinear(40, 8), (draw(40),), "what reaches EILinear needs at least 2 samples"),
+        (deep(), (torch.ones(50, 40, dtype=torch.int64),), r"must be floating point .* got torch\.int64"),
+        (deep(), (draw(50, 39),), r"must be floating point of shape \(N, 40\)"),
     ],
 )
 def test_a_batch_that_cannot_give_weights_is_refused(model: nn.Module, inputs: tuple[Tensor, ...], message: str) -> None:
