@@ -141,7 +141,7 @@ class EILayer(nn.Module, ABC):
     def _spread(self, inhibitors: Tensor) -> Tensor:
         """To the excitatory units. With E-I Prop the weights' gradient is divided by the fan-in, that of the input is not.
 
-        Scaling outside of the product keeps it an ordinary layer, on hardware too.
+        Scaling outside of the product keeps it an ordinary layer, on hardware too; learned parameters of its chain are scaled likewise.
         """
         if not self.prop:
             current: Tensor = self.lateral(inhibitors)
@@ -163,9 +163,16 @@ def refusal(below: Mapping[str, float]) -> str:
 
 
 def blank(kind: type[nn.Module], *sizes: int, device: Any, **arguments: Any) -> Any:
-    """A layer of zeros without bias, made without drawing random numbers."""
+    """A layer of zeros without bias, made without drawing random numbers.
+
+    Raises:
+        ConfigError: Torch refuses an argument.
+    """
     place = torch.get_default_device() if device is None else device
-    layer = nn.utils.skip_init(kind, *sizes, bias=False, device=place, **arguments)  # type: ignore[no-untyped-call]  # torch does not type it
+    try:
+        layer = nn.utils.skip_init(kind, *sizes, bias=False, device=place, **arguments)  # type: ignore[no-untyped-call]  # torch has no types
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"EI{kind.__name__}: {error}") from None
     with torch.no_grad():
         layer.weight.zero_()
     return layer

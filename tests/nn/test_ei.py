@@ -263,6 +263,7 @@ def test_whole_numbers_are_refused() -> None:
         (lambda: EILinear(0, 8), r"EILinear\.in_features: must be a whole number ≥ 1, got 0"),
         (lambda: EIConv2d(4, 8, 3, groups=4), "must divide the 2 inhibitory channels, got 4"),
         (lambda: EIConv2d(3, 8, 3, groups=2), "must divide the 3 in_channels, got 2"),
+        (lambda: EIConv2d(3, 8, 3, padding="sme"), r"EIConv2d: Invalid padding string 'sme'"),
     ],
 )
 def test_sizes_and_switches_that_do_not_fit_are_refused(make: Callable[[], EILayer], message: str) -> None:

@@ -94,6 +94,15 @@ def test_a_weights_file_says_that_the_layers_have_their_weights(make_ei: Make) -
     }
 
 
+def test_an_evaluation_that_is_refused_leaves_every_layer_in_its_mode() -> None:
+    model = spiking()
+    with torch.no_grad():
+        ns.ei.layers(model)["body.head"].weights()["lateral"].fill_(-1.0)
+    with pytest.raises(ns.RunError, match=r"got -1 in lateral\.weight"):
+        ns.evaluate(model, [])
+    assert all(module.training for module in model.modules())
+
+
 def test_a_model_without_such_layers_is_left_alone() -> None:
     model = nn.Linear(4, 4)
     before = model.weight.clone()
