@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what people, editors and type checkers read; the table below is what Python runs, and a test holds the two equal
     from neurosim import datasets as datasets
+    from neurosim import ei as ei
     from neurosim import encoding as encoding
     from neurosim import errors as errors
     from neurosim import hardware as hardware
@@ -99,13 +100,24 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.training import train as train
     from neurosim.training.evaluate import evaluate as evaluate
 
-_MODULES = ("datasets", "encoding", "errors", "hardware", "losses", "models", "neurons", "nn", "plot", "random", "surrogate")
+_MODULES = ("datasets", "ei", "encoding", "errors", "hardware", "losses", "models", "neurons", "nn", "plot", "random", "surrogate")
 _NAMES = {
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
     "neurosim.convert": (
-        *("Conversion", "analog_layers", "checkpoint_context", "get_draws", "noise", "override", "program"),
-        *("redraw", "set_draw", "set_draws", "set_noise_strength", "to_analog", "to_digital"),
+        "Conversion",
+        "analog_layers",
+        "checkpoint_context",
+        "get_draws",
+        "noise",
+        "override",
+        "program",
+        "redraw",
+        "set_draw",
+        "set_draws",
+        "set_noise_strength",
+        "to_analog",
+        "to_digital",
     ),
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
     "neurosim.convert.spiking": ("to_qcfs", "to_spiking"),
@@ -115,14 +127,14 @@ _NAMES = {
     "neurosim.errors": ("CheckpointError", "ConfigError", "ConversionError", "DataError", "NeurosimError", "RunError"),
     "neurosim.hardware.chain": ("ChainSpec",),
     "neurosim.hardware.profile": ("Profile", "list_profiles", "load_profile"),
-    "neurosim.hardware.stage": ("STAGES", "Context", "Spec", "Stage", "Unit"),
+    "neurosim.hardware.stage": ("Context", "STAGES", "Spec", "Stage", "Unit"),
     "neurosim.losses": ("LOSSES", "REGULARIZERS"),
     "neurosim.models": ("MODELS",),
-    "neurosim.neurons": ("LI", "LIF", "NEURONS", "CubaLIF", "Neuron"),
+    "neurosim.neurons": ("CubaLIF", "LI", "LIF", "NEURONS", "Neuron"),
     "neurosim.registry": ("Registry",),
-    "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
     "neurosim.surrogate": ("SURROGATES", "Surrogate"),
-    "neurosim.training": ("METRICS", "Interrupted", "Run", "load", "train"),
+    "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
+    "neurosim.training": ("Interrupted", "METRICS", "Run", "load", "train"),
     "neurosim.training.evaluate": ("evaluate",),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

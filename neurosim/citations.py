@@ -284,6 +284,18 @@ _work(
     doi="10.1002/sim.3095",
 )
 _work(
+    "deepeisnn",
+    "excitatory-inhibitory layers, E-I Init and E-I Prop",
+    "inproceedings",
+    "liu2026training",
+    author="Liu, Peiyu and Ding, Jianhao and Yu, Zhaofei",
+    title="Training Deep Normalization-Free Spiking Neural Networks with Lateral Inhibition",
+    booktitle="International Conference on Learning Representations",
+    year="2026",
+    eprint="2509.23253",
+    archiveprefix="arXiv",
+)
+_work(
     "digits",
     "data.kind: digits",
     "misc",

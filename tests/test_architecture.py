@@ -32,6 +32,7 @@ LAYERS = (
     ("neurons", "norms", "activations", "losses"),
     ("hardware",),
     ("nn",),
+    ("ei",),
     ("convert",),
     ("models", "datasets", "analysis", "plot"),
     ("config",),

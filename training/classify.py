@@ -32,6 +32,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
     # The model, digital at first. A wrong shape is better found now than after an epoch.
     model = training.build_model(config.model)
     images, _ = next(batches(train))
+    training.initialize_from(model, images, seed=config.seed)  # layers that take their first weights from data
     training.check_model(model, images[:2], classes=len(data.classes))
 
     # The same model on hardware: the layers that match compute with this chip's converters, limits and noise, and are trained through them.

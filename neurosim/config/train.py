@@ -40,10 +40,10 @@ class AdamWConfig(_Adaptive):
     """Share of a weight taken away per unit of learning rate."""
 
 
-class SGDConfig(Block):
-    """Stochastic gradient descent."""
+class _Descent(Block):
+    """What plain gradient descent and that of excitatory-inhibitory layers share."""
 
-    kind: Literal["sgd"]
+    kind: str
     lr: LearningRate = 0.01
     """Learning rate before the schedule's factor."""
     weight_decay: WeightDecay = 0.0
@@ -59,6 +59,18 @@ class SGDConfig(Block):
         if value and info.data.get("momentum") == 0:
             raise ValueError("must be false without momentum, got true; set momentum > 0")
         return value
+
+
+class SGDConfig(_Descent):
+    """Stochastic gradient descent."""
+
+    kind: Literal["sgd"]
+
+
+class EISGDConfig(_Descent):
+    """Stochastic gradient descent as the authors of excitatory-inhibitory layers have it: with momentum, the first step is longer."""
+
+    kind: Literal["eisgd"]
 
 
 class _Schedule(Block):
@@ -129,7 +141,7 @@ class TrainConfig(Block):
 
     epochs: Count = 20
     """Passes over the training set."""
-    optimizer: Annotated[AdamConfig | AdamWConfig | SGDConfig, Field(discriminator="kind")] = AdamConfig(kind="adam")
+    optimizer: Annotated[AdamConfig | AdamWConfig | SGDConfig | EISGDConfig, Field(discriminator="kind")] = AdamConfig(kind="adam")
     scheduler: Annotated[ConstantConfig | CosineConfig | StepConfig, Field(discriminator="kind")] = ConstantConfig(kind="constant")
     clip_grad_norm: Positive | None = None
     """Longest gradient, as an L2 norm over all parameters; null: no limit."""

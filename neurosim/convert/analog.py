@@ -12,6 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 from neurosim.convert.control import advance
 from neurosim.convert.report import Conversion, LayerReport, Status
 from neurosim.convert.select import Selection, as_list, check_globs, matches
+from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.chain import ChainSpec, slots
 from neurosim.hardware.chain import override as override_chain
@@ -62,7 +63,8 @@ def to_analog(
 
     Raises:
         ConfigError: The profile, a glob or an override does not hold.
-        ConversionError: Nothing can be converted, or the model cannot be copied. The model is then unchanged.
+        ConversionError: Nothing can be converted, the model cannot be copied, or it has excitatory-inhibitory layers with weights below 0.
+            The model is then unchanged.
 
     >>> analog = to_analog(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)), "photonic_avnn", seed=17)
     >>> print(analog.conversion)
@@ -76,6 +78,7 @@ def to_analog(
     given: Any = overrides if overrides is not None else {}
     if not isinstance(given, Mapping) or not all(isinstance(one, Mapping) for one in given.values()):
         raise ConfigError(f"to_analog: overrides must be {{layer glob: {{dotted.key: value}}}}, got {overrides!r}")
+    check(model, where="to_analog", error=ConversionError)
     device = load_profile(profile)
     reports = _plan(model, layers, skip)
     chosen = [report.path for report in reports if report.status == "converted"]
@@ -183,7 +186,7 @@ def _judge(path: str, module: nn.Module, layers: Selection, skip: Selection, in_
         return "refused", refusal
     cls = analog_class(type(module))
     if cls is None:
-        reason = (
+        reason = getattr(type(module), "stays_digital", "") or (
             _DIGITAL
             if type(module).__module__.startswith("torch.nn")
             else "its own forward uses its parameters; wrap the product in nn.Linear or nn.Conv to convert it"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from neurosim import ei
 from neurosim.config import ModelConfig, RunConfig
 from neurosim.convert import to_analog
 from neurosim.errors import CheckpointError, ConfigError
@@ -45,6 +46,21 @@ def rebuild(config: RunConfig) -> nn.Module:
     if hardware is None:
         return model
     return to_analog(model, hardware.profile, seed=hardware.seed, layers=hardware.layers, skip=hardware.skip, overrides=hardware.overrides)
+
+
+def initialize_from(model: nn.Module, images: Tensor, *, seed: int) -> None:
+    """Give layers that take their first weights from data theirs, in place; layers that have weights, from ``init_from``, keep them all.
+
+    Args:
+        model: A digital model.
+        images: A batch of the training set.
+        seed: Of the random weights.
+
+    Raises:
+        ConfigError: The batch does not suit the layers; see :func:`neurosim.ei.initialize`.
+    """
+    if not all(layer.initialized for layer in ei.layers(model).values()):
+        ei.initialize(model, images, seed=seed)
 
 
 def check_model(model: nn.Module, images: Tensor, classes: int) -> None:

@@ -70,8 +70,8 @@ def _named(metric: str | Metric | PerSample) -> Metric:
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """``model.eval()`` for a while; afterwards every submodule is in the mode it was in."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
+        model.eval()
         yield
     finally:
         for module, training in modes:

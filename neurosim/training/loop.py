@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import torch
 from torch import Tensor, nn
 
+from neurosim import ei
 from neurosim.config import RunConfig
 from neurosim.errors import CheckpointError, ConfigError, RunError
 from neurosim.random import permutation, stream
@@ -71,6 +72,8 @@ class Loop:
         self.state = State()
         self.device = next(model.parameters()).device
         self._scaler = grad_scaler(self.device, train.precision)
+        if ei.layers(model):
+            ei.attach(model, optimizer)  # their weights stay 0 or more
         self._trained = Trained(model, optimizer, self._scaler, self.device)
         self._samples = samples
         self._data = {"samples": samples, "fingerprint": data}

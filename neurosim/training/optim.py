@@ -20,9 +20,10 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from neurosim.ei import EISGD
 from neurosim.errors import ConfigError, RunError, nearest
 
-OPTIMIZERS: Final = ("adam", "adamw", "sgd")
+OPTIMIZERS: Final = ("adam", "adamw", "eisgd", "sgd")
 SCHEDULES: Final = ("constant", "cosine", "step")
 _SMALLEST_SCALE: Final = 2.0**-14
 
@@ -89,24 +90,30 @@ def make_optimizer(
 
     Args:
         parameters: Those of the model, on their device already.
-        kind: ``sgd``, ``adam`` (weight decay added to the gradient) or ``adamw`` (decoupled weight decay).
+        kind: ``sgd``, ``adam`` (weight decay added to the gradient), ``adamw`` (decoupled weight decay), or ``eisgd``
+            (:class:`neurosim.ei.EISGD`; the loop projects the weights of excitatory-inhibitory layers, whatever the optimiser is).
         lr: Learning rate before the schedule's factor, > 0.
         weight_decay: Applied to every parameter, ≥ 0.
-        settings: ``sgd``: ``momentum``, ``nesterov``; ``adam`` and ``adamw``: ``betas``, ``eps``; as in :mod:`torch.optim`.
+        settings: ``sgd`` and ``eisgd``: ``momentum``, ``nesterov``; ``adam`` and ``adamw``: ``betas``, ``eps``; as in :mod:`torch.optim`.
 
     Raises:
         ConfigError: No such kind or setting, a value torch refuses, or nothing to train.
     """
     if kind not in OPTIMIZERS:
         raise ConfigError(f"train.optimizer.kind: no optimizer is named {kind!r}{nearest(kind, OPTIMIZERS)}")
-    known = ("momentum", "nesterov") if kind == "sgd" else ("betas", "eps")
+    known = ("momentum", "nesterov") if kind in ("sgd", "eisgd") else ("betas", "eps")
     for name in settings:
         if name not in known:
             raise ConfigError(f"train.optimizer.{name}: {kind} has no such setting{nearest(name, known)}")
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     if not trained:
         raise ConfigError("model: must have parameters that require a gradient to be trained, has none")
-    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
+        "sgd": torch.optim.SGD,
+        "eisgd": EISGD,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+    }
     try:
         return kinds[kind](trained, lr=lr, weight_decay=weight_decay, **settings)
     except ValueError as error:

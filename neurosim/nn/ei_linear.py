@@ -1,0 +1,74 @@
+"""Linear layer of excitatory and inhibitory units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from neurosim.errors import ConfigError
+from neurosim.nn.ei_layer import EILayer, blank, check_counts
+
+
+class EILinear(EILayer):
+    r"""A linear layer of excitatory and inhibitory units; see :class:`EILayer` for the equation.
+
+    Args:
+        in_features: Inputs, ≥ 1; they must be 0 or more: spikes, rates, intensities.
+        out_features: Excitatory units, :math:`n_E`; there are ``out_features // ei_ratio`` inhibitory ones.
+        ei_ratio: Excitatory units per inhibitory one, ≥ 1.
+        subtractive: Whether inhibition is subtracted.
+        divisive: Whether inhibition divides.
+        prop: E-I Prop: the gradient of ``lateral.weight`` is divided by ``in_features``.
+        output: The last layer of a network: the difference of currents alone, without division, gain and bias.
+        device, dtype: Of the parameters.
+
+    Shapes:
+        x ``(N, in_features)`` or ``(time, batch, in_features)``; every row is a sample of its own. Result likewise with ``out_features``.
+
+    Raises:
+        ConfigError: A size or the combination of switches does not hold.
+
+    Source:
+        P. Liu, J. Ding, Z. Yu, ICLR 2026 (arXiv 2509.23253).
+
+    >>> EILinear(784, 128)
+    EILinear(
+      initialized=False
+      (excitatory): Linear(in_features=784, out_features=128, bias=False)
+      (inhibitory): Linear(in_features=784, out_features=32, bias=False)
+      (lateral): Linear(in_features=32, out_features=128, bias=False)
+    )
+    """
+
+    feature_dims = 1
+    excitatory: nn.Linear
+    inhibitory: nn.Linear
+    lateral: nn.Linear
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        ei_ratio: int = 4,
+        subtractive: bool = True,
+        divisive: bool = True,
+        prop: bool = True,
+        output: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        check_counts("EILinear", in_features=in_features, out_features=out_features)
+        placed = {"device": device, "dtype": dtype}
+        super().__init__(out_features, ei_ratio, subtractive, divisive, prop, output, **placed)
+        self.in_features, self.out_features = in_features, out_features
+        self.excitatory = blank(nn.Linear, in_features, out_features, **placed)
+        self.inhibitory = blank(nn.Linear, in_features, self.inhibitory_units, **placed)
+        self.lateral = blank(nn.Linear, self.inhibitory_units, out_features, **placed)
+
+    def _check(self, x: Tensor) -> None:
+        if not x.is_floating_point() or x.dim() > 3 or not x.dim() or x.shape[-1] != self.in_features:
+            hint = "; flatten the features: x.flatten(-3)" if x.dim() > 3 else ""
+            wanted = f"(N, {self.in_features}) or (time, batch, {self.in_features})"
+            raise ConfigError(f"EILinear: x must be floating point of shape {wanted}, got {x.dtype} of shape {tuple(x.shape)}{hint}")
