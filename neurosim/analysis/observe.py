@@ -106,8 +106,8 @@ class _Point:
             spikes, v, after = tracing.trace(x, state, **options)
             return spikes, after, v
         outputs, potentials = [], []
-        for step in torch.split(x, 1):
-            y, state = self.method(step, state, **options)
+        for step in x.unbind(0):
+            y, state = self.method(step.unsqueeze(0), state, **options)
             outputs.append(y)
             potentials.append(getattr(state, "v", None))
         if not outputs:

@@ -86,11 +86,11 @@ def write_recording(
         file.attrs["hdf5"] = h5py.version.hdf5_version
         file.attrs["notes"] = noted
         for name, values in (
-            ("dt_s", {layer.dt for layer in called}),
+            ("dt_s", {layer.dt for layer in called} - {None}),
             ("n_steps", {layer.n_steps for layer in called}),
             ("batch", {layer.batch for layer in called}),
         ):
-            if len(values) == 1 and None not in values:
+            if len(values) == 1:
                 file.attrs[name] = values.pop()
         for index, layer in enumerate(called):
             group = file.create_group(f"layers/{quote(layer.path, safe=' *[]') or '(model)'}")
