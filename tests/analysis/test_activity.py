@@ -117,7 +117,7 @@ def test_a_summary_is_json_and_a_table() -> None:
     assert json.loads(json.dumps(ns.activity(network(), X[:, :1]).to_dict(), allow_nan=False))["layers"][0]["rate_low"] is None
     head, columns, first, second = str(found).splitlines()
     assert head.startswith("8 samples, 20 units: ")
-    assert columns.split() == "layer type units spikes a step Hz dead saturated spikes a sample".split()
+    assert columns.split() == ["layer", "type", "units", "spikes", "a", "step", "Hz", "dead", "saturated", "spikes", "a", "sample"]
     assert first.split()[:3] == ["0", "LIF", "11"]
     assert second.split()[:3] == ["3", "LIF", "9"]
 
