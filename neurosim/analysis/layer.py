@@ -107,7 +107,16 @@ class LayerRecording:
         signals = self.signals
         return self.joined(signals[0]).shape[axis] if signals else 0
 
-    def take(self, values: Mapping[str, Tensor], timed: bool, units: Chosen, samples: Chosen, device: torch.device | str | None) -> None:
+    def take(
+        self,
+        values: Mapping[str, Tensor],
+        timed: bool,
+        units: Chosen,
+        samples: Chosen,
+        device: torch.device | str | None,
+        *,
+        goes_on: bool = False,
+    ) -> None:
         """Add what one call gave: copies, without gradient, of the chosen samples and units.
 
         Args:
@@ -116,6 +125,7 @@ class LayerRecording:
             units: Which of the flattened units to keep.
             samples: Which samples of the call to keep.
             device: Where to; None leaves them where they are.
+            goes_on: Whether these are the next steps of the samples of the last call.
 
         Raises:
             ConfigError: An index is out of range.
@@ -138,10 +148,18 @@ class LayerRecording:
         self.unit_shape, self.unit_index = tuple(value.shape[batch_axis + 1 :]), picked
         batch = value.shape[batch_axis]
         index = torch.arange(batch) if index is None else index
+        if goes_on:
+            return
         if self.along == "batch":
             index = torch.cat([self.sample_index, self.samples_seen + index])
             batch += self.samples_seen
         self.sample_index, self.samples_seen = index, batch
+
+    def merge(self, pieces: int) -> None:
+        """Make one call of the last so many, which were pieces of one sequence."""
+        for calls in self.calls.values():
+            if len({one.shape[1:] for one in calls[-pieces:]}) == 1:
+                calls[-pieces:] = [torch.cat(calls[-pieces:])]
 
 
 def chosen(wanted: Chosen, size: int, where: str) -> Tensor | None:

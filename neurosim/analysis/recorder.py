@@ -48,6 +48,7 @@ def record(
         what: Of each layer, what there is of ``"spikes"`` and ``"membrane"`` (neurons) and ``"output"`` (all other layers; of a tuple, its
             first tensor). A leaky integrator has a membrane only.
         along: How several forwards are joined: ``"batch"``, each brings other samples; ``"time"``, each goes on where the last one ended.
+            Where a model runs a layer step by step within one forward, the steps are joined in time in both cases.
         units: Which units to keep, to bound memory, as indices into the flattened units: a list, a slice, or how many.
         samples: Which samples of every forward to keep, likewise.
         device: Where to keep the tensors; None leaves each where it is.
@@ -79,8 +80,9 @@ def record(
         raise ConfigError(f"record: {', '.join(path or '(model)' for path in found):.60} must have {' or '.join(signals)}, has {there}")
     recorder = _Recorder(signals, units, samples, device)
     recorder.tapes = {module: _tape(path, module, along) for path, module in wanted.items()}
-    around = [] if all(isinstance(module, Neuron) for module in recorder.tapes) else [one for one in model.modules() if takes_time(one)]
-    with watching(dict.fromkeys([*recorder.tapes, *around]), recorder):
+    folded = not all(isinstance(module, Neuron) for module in recorder.tapes)
+    around = [module for module in model.modules() if folded and takes_time(module)]
+    with watching(dict.fromkeys([_unwrapped(model), *recorder.tapes, *around]), recorder):
         yield Recording({tape.path: tape for tape in recorder.tapes.values()}, meta=_meta())
 
 
@@ -90,38 +92,61 @@ class _Recorder:
     def __init__(self, signals: Sequence[Signal], units: Chosen, samples: Chosen, device: torch.device | str | None) -> None:
         self.signals, self.units, self.samples, self.device = signals, units, samples, device
         self.tapes: dict[nn.Module, LayerRecording] = {}
-        self.sizes: list[tuple[int, ...]] = []  #: (time, batch) of the modules over time that are running now, innermost last
+        self.sizes: list[tuple[int, ...]] = []  #: (time, batch) of the modules that are running, innermost last; () where they take no time
+        self.pieces: dict[nn.Module, int] = {}  #: how many calls within this one of the outermost module were pieces of a sequence
 
     def wants_membrane(self, module: nn.Module) -> bool:
         return "membrane" in self.signals and module in self.tapes and "spikes" in _kinds(module)
 
     def enter(self, module: nn.Module, x: Any) -> None:
-        if takes_time(module):
-            self.sizes.append(tuple(x.shape[:2]) if isinstance(x, Tensor) else ())
+        self.sizes.append(tuple(x.shape[:2]) if takes_time(module) and isinstance(x, Tensor) else ())
 
     def leave(self, module: nn.Module, result: Any, membrane: Tensor | None) -> None:
-        size = self.sizes.pop() if takes_time(module) else ()
-        if result is None or module not in self.tapes:
-            return
-        tape = self.tapes[module]
+        size = self.sizes.pop()
+        try:
+            if result is not None and module in self.tapes:
+                self._take(module, result, membrane, size)
+        finally:
+            if not self.sizes:
+                for one, pieces in self.pieces.items():
+                    self.tapes[one].merge(pieces)
+                self.pieces.clear()
+
+    def _take(self, module: nn.Module, result: Any, membrane: Tensor | None, size: tuple[int, ...]) -> None:
         if not isinstance(module, Neuron):
-            self._take_output(tape, result, size)
+            value, timed = self._output(self.tapes[module], result, size)
+            self._add(module, {"output": value}, timed)
             return
         found = {"membrane": result if isinstance(module, LI) else membrane, "spikes": None if isinstance(module, LI) else result}
         values = {name: value for name, value in found.items() if name in self.signals and value is not None}
         if values:
-            tape.take(values, True, self.units, self.samples, self.device)
+            self._add(module, values, timed=True)
 
-    def _take_output(self, tape: LayerRecording, result: Any, size: tuple[int, ...]) -> None:
+    def _add(self, module: nn.Module, values: dict[str, Tensor], timed: bool) -> None:
+        """Take values down; those of fewer steps than the outermost module was given continue what the layer gave within the same call."""
+        steps = next(iter(values.values())).shape[0]
+        piece = timed and bool(self.sizes) and (steps < self.sizes[0][0] if self.sizes[0] else steps == 1)
+        before = self.pieces.get(module, 0)
+        self.tapes[module].take(values, timed, self.units, self.samples, self.device, goes_on=piece and before > 0)
+        if piece:
+            self.pieces[module] = before + 1
+
+    def _output(self, tape: LayerRecording, result: Any, size: tuple[int, ...]) -> tuple[Tensor, bool]:
+        """What a layer gave, unfolded, and whether it has a time axis."""
         value = result[0] if isinstance(result, tuple | list) and result else result
         if not isinstance(value, Tensor) or value.dim() == 0:
             got = "a number" if isinstance(value, Tensor) else type(value).__name__
             raise ConfigError(f"record: {tape.path or '(model)'} ({tape.type}) gives {got}, not samples; leave it out of layers")
-        around = self.sizes[-1] if self.sizes else ()
-        if not size and len(around) == 2 and value.shape[0] == around[0] * around[1]:
-            value, size = value.reshape(*around, *value.shape[1:]), around  # it was folded over time
-        timed = len(size or around) == 2 and tuple(value.shape[:2]) == tuple(size or around)
-        tape.take({"output": value}, timed, self.units, self.samples, self.device)
+        around = next((one for one in reversed(self.sizes) if len(one) == 2), ())
+        if size or not around:
+            return value, tuple(value.shape[:2]) == size
+        time, batch = around
+        rows = value.shape[0]
+        if rows != time * batch and tuple(value.shape[:2]) == around:
+            return value, True
+        if batch and rows % batch == 0:  # it was folded over time: over all steps, or in a loop over some
+            return value.reshape(rows // batch, batch, *value.shape[1:]), True
+        return value, False
 
 
 def _kinds(module: nn.Module) -> set[str]:
@@ -136,9 +161,7 @@ def _select(model: nn.Module, layers: Selection) -> dict[str, nn.Module]:
     if not isinstance(model, nn.Module):
         raise ConfigError(f"record: model must be a torch.nn.Module, got {type(model).__name__}")
     known: dict[str, nn.Module] = {}
-    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(model, "_orig_mod"):
-        model = getattr(model, "_orig_mod" if hasattr(model, "_orig_mod") else "module")
-    for path, module in model.named_modules():
+    for path, module in _unwrapped(model).named_modules():
         if not hasattr(module, "_orig_mod"):
             known[".".join(part for part in path.split(".") if part != "_orig_mod")] = module
     if layers is None:
@@ -151,6 +174,13 @@ def _select(model: nn.Module, layers: Selection) -> dict[str, nn.Module]:
     if not found:
         raise ConfigError(f"record: the model has no layer {' or '.join(getattr(one, '__name__', repr(one)) for one in globs)}")
     return found
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside of what compiles it or runs it in parallel."""
+    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(model, "_orig_mod"):
+        model = getattr(model, "_orig_mod" if hasattr(model, "_orig_mod") else "module")
+    return model
 
 
 def _tape(path: str, module: nn.Module, along: Along) -> LayerRecording:

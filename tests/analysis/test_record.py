@@ -241,6 +241,67 @@ def test_along_time_the_steps_of_a_plain_layer_become_a_time_axis() -> None:
     assert (recording[""].n_steps, recording[""].batch) == (5, 2)
 
 
+class Loop(nn.Module):
+    """A model that runs its layers step by step, as recurrent ones do."""
+
+    def __init__(self, body: ns.nn.SpikingSequential) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        state, outputs = None, []
+        for step in x.split(1):
+            y, state = self.body.run(step, state)
+            outputs.append(y)
+        return torch.cat(outputs)
+
+
+@pytest.mark.parametrize("along", ["batch", "time"])
+def test_a_model_that_runs_step_by_step_is_recorded_as_one_that_does_not(along: Any) -> None:
+    net, loop = network(), Loop(network())
+    with ns.record(net, "*", along=along) as whole, ns.record(loop, "*", along=along) as stepped:
+        for x in (X, X.flip(1)):
+            torch.testing.assert_close(loop(x), net(x))
+    for path, layer in whole.items():
+        twin = stepped[f"body.{path}" if path else "body"]
+        torch.testing.assert_close(twin.joined(layer.signals[0]), layer.joined(layer.signals[0]))
+        assert twin.sample_index.tolist() == layer.sample_index.tolist()
+        assert len(twin.calls[layer.signals[0]]) == 2
+
+
+@pytest.mark.parametrize("along", ["batch", "time"])
+def test_a_graph_with_a_delayed_edge_is_recorded_as_one_sequence(along: Any) -> None:
+    fire, back = ns.LIF(4e-3, DT), nn.Linear(3, 3)
+    graph = ns.nn.SpikingGraph(
+        {"fire": fire, "back": back}, {"fire": ["input"], "back": ["fire"]}, output="fire", delayed=[("back", "fire")]
+    )
+    x = noise((6, 2, 3), "graph")
+    with ns.record(graph, ["fire", "back"], along=along) as recording:
+        y = graph(x)
+    assert torch.equal(recording["fire"].spikes, y)
+    torch.testing.assert_close(recording["back"].output, ns.nn.TimeFold(back)(y))
+    with ns.record(fire) as alone:
+        fire(x + torch.cat([torch.zeros(1, 2, 3), recording["back"].output[:-1]]))
+    torch.testing.assert_close(alone[""].membrane, recording["fire"].membrane)
+
+
+def test_what_follows_a_network_over_time_has_no_time_axis() -> None:
+    class Classifier(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = network(), nn.Linear(3, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = self.head(self.body(x).flatten(0, 1))  # as many rows as there are steps and samples
+            return y
+
+    model = Classifier()
+    with ns.record(model, ["head", ""]) as recording:
+        y = model(X)
+    assert torch.equal(recording["head"].output, y)
+    assert torch.equal(recording[""].output, y)
+
+
 def test_forwards_that_do_not_fit_together_are_kept_one_by_one() -> None:
     neuron = ns.LIF(20e-3, DT)
     with ns.record(neuron) as recording:
@@ -413,12 +474,13 @@ def test_copies_have_no_gradient_and_are_not_those_of_inference_mode() -> None:
 
 def test_messages_say_what_is_there() -> None:
     net: Any = network()
-    for arguments, message in [
+    cases: list[tuple[Any, str]] = [
         (("conv1",), r"record: 'conv1' names no layer"),
         ((nn.Dropout,), r"record: the model has no layer Dropout"),
         ((None, "spike"), r"no signal is named 'spike'; did you mean 'spikes'"),
         (("5", "spikes"), r"record: 5 must have spikes, has output"),
-    ]:
+    ]
+    for arguments, message in cases:
         with pytest.raises(ns.ConfigError, match=message), ns.record(net, *arguments):
             pass
     wrong: Any = "tme"
