@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what people, editors and type checkers read; the table below is what Python runs, and a test holds the two equal
+    from neurosim import analysis as analysis
     from neurosim import datasets as datasets
     from neurosim import ei as ei
     from neurosim import encoding as encoding
@@ -35,6 +36,11 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim import plot as plot
     from neurosim import random as random
     from neurosim import surrogate as surrogate
+    from neurosim.analysis import Activity as Activity
+    from neurosim.analysis import Recording as Recording
+    from neurosim.analysis import activity as activity
+    from neurosim.analysis import load_recording as load_recording
+    from neurosim.analysis import record as record
     from neurosim.citations import cite as cite
     from neurosim.config import RunConfig as RunConfig
     from neurosim.config import load_config as load_config
@@ -100,8 +106,23 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.training import train as train
     from neurosim.training.evaluate import evaluate as evaluate
 
-_MODULES = ("datasets", "ei", "encoding", "errors", "hardware", "losses", "models", "neurons", "nn", "plot", "random", "surrogate")
+_MODULES = (
+    "analysis",
+    "datasets",
+    "ei",
+    "encoding",
+    "errors",
+    "hardware",
+    "losses",
+    "models",
+    "neurons",
+    "nn",
+    "plot",
+    "random",
+    "surrogate",
+)
 _NAMES = {
+    "neurosim.analysis": ("Activity", "Recording", "activity", "load_recording", "record"),
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
     "neurosim.convert": (

@@ -140,13 +140,13 @@ class SpikingSequential(SpikingModule):
         return iter(self._modules.values())
 
     def __getitem__(self, index: int) -> Any:
-        return list(self.children())[index]
+        return list(self)[index]
 
     def run(self, x: Tensor, state: State | None = None, *, stream: Stream | None = None) -> tuple[Tensor, State]:
         """The last module's result for every step, and the states of all."""
         before = check_states("SpikingSequential", state, len(self))
         after: list[Any] = []
-        for (name, module), old in zip(self.named_children(), before, strict=True):
+        for name, module, old in zip(self._modules, self, before, strict=True):  # a module may be there twice
             x, new = step_through(module, x, old, stream, name)
             after.append(new)
         return x, tuple(after)

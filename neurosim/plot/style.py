@@ -20,17 +20,24 @@ WIDTH = 5.2  #: inches; at the width of a phone the labels are still about 9 pix
 
 def new_figure(height: float) -> tuple[Figure, Axes]:
     """A white figure of the common width and this height (inches), with one pair of axes."""
+    fig, (ax,) = new_rows(1, height)
+    return fig, ax
+
+
+def new_rows(count: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A white figure of the common width and this height (inches), with axes one below the other that share the horizontal one."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     fig = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="white")
-    ax = fig.add_subplot()
-    for axis in (ax.xaxis, ax.yaxis):  # as many ticks at any size: the layout would be made for other labels than are drawn in the end
-        axis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
-    ax.set_axisbelow(True)
-    ax.grid(visible=True, color="#d8dee4", linewidth=0.7)
-    ax.spines[["top", "right"]].set_visible(False)
-    return fig, ax
+    rows = [ax for row in fig.subplots(count, 1, sharex=True, squeeze=False) for ax in row]
+    for ax in rows:  # as many ticks at any size: the layout would be made for other labels than are drawn in the end
+        ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+        ax.yaxis.set_major_locator(MaxNLocator(7 if count == 1 else 3, steps=[1, 2, 5, 10]))
+        ax.set_axisbelow(True)
+        ax.grid(visible=True, color="#d8dee4", linewidth=0.7)
+        ax.spines[["top", "right"]].set_visible(False)
+    return fig, rows
 
 
 def label_axes(ax: Axes, xlabel: str, ylabel: str) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from neurosim.analysis.modes import evaluation_mode as evaluation_mode
 from neurosim.errors import DataError
 from neurosim.training.metrics import METRICS, Metric, PerSample
 
@@ -64,15 +64,3 @@ def _named(metric: str | Metric | PerSample) -> Metric:
     if isinstance(metric, str):
         return METRICS[metric]
     return metric if isinstance(metric, Metric) else Metric(getattr(metric, "__name__", "metric"), metric, higher_is_better=True)
-
-
-@contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """``model.eval()`` for a while; afterwards every submodule is in the mode it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -102,6 +102,13 @@ def test_names_are_those_of_a_mapping() -> None:
     assert "fc.weight" in net.state_dict()
 
 
+def test_a_module_may_stand_in_a_chain_twice() -> None:
+    fc, fire, x = nn.Linear(3, 3), ns.LIF(2e-3, DT), torch.ones(4, 2, 3)
+    net = ns.nn.SpikingSequential(fc, fire, fc)
+    assert net[2] is fc
+    assert torch.equal(net(x), fc(fire(fc(x))))
+
+
 def test_noise_comes_from_one_stream_and_differs_between_neurons() -> None:
     def noisy() -> ns.LIF:
         return ns.LIF(2e-3, DT, membrane_noise=0.5)
