@@ -17,7 +17,11 @@ from tests.pages import ROOT, blocks, broken_links, run_page, text_of
 
 MADE = ["docs/config.md", "hardware/README.md"]
 WRITTEN = [
-    f"docs/{name}.md" for name in ("accelerate", "benchmarks", "encoding", "kernels", "neurons", "noise", "profiles", "report", "tutorial")
+    f"docs/{name}.md"
+    for name in (
+        *("accelerate", "assemblies", "benchmarks", "delta", "encoding", "kernels", "local_learning", "neurons", "noise", "profiles"),
+        *("report", "tutorial"),
+    )
 ]
 PAGES = [*MADE, *WRITTEN, "CHANGELOG.md", "CONTRIBUTING.md", "README.md"]
 
@@ -106,7 +110,9 @@ def test_a_page_whose_example_fails_is_noticed(block: str, tmp_path: Path) -> No
         run_page(str(tmp_path / "page.md"), tmp_path)
 
 
-@pytest.mark.parametrize("page", ["docs/accelerate.md", "docs/encoding.md", "docs/noise.md", "docs/profiles.md"])
+@pytest.mark.parametrize(
+    "page", [f"docs/{name}.md" for name in ("accelerate", "assemblies", "delta", "encoding", "local_learning", "noise", "profiles")]
+)
 def test_the_examples_of_a_page_run_as_written(page: str, tmp_path: Path) -> None:
     assert blocks(page)
     run_page(page, tmp_path)

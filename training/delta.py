@@ -46,8 +46,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
             loop.end_epoch(loop.evaluate(batches(validation)) if len(validation.labels) else {})
 
     # The test: the best network computes with changes, and what it computes is counted. Its first frames, which are all change, count too.
-    best = ns.load(run.path)
-    network = ns.nn.delta_inference(best.body)
+    network = ns.nn.delta_inference(ns.load(run.path).get_submodule("body"))
     hits = samples = done = dense = 0.0
     with torch.no_grad():
         for images, labels in batches(data.test):

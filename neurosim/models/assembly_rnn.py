@@ -28,6 +28,8 @@ class AssemblyClassifier(nn.Module):
         ConfigError: A sample cannot be cut into such pieces.
     """
 
+    assembly: Assembly
+
     def __init__(self, inputs: int, assembly: Assembly, classes: int) -> None:
         super().__init__()
         units = assembly.raw_areas.shape[0] * assembly.raw_areas.shape[1]
@@ -41,7 +43,7 @@ class AssemblyClassifier(nn.Module):
         x = x.flatten(1)
         if x.shape[1] % inputs or not x.shape[1]:
             raise ConfigError(f"assembly_rnn: samples must have a multiple of {inputs} values, inputs, got {x.shape[1]}")
-        pieces = x.unflatten(1, (-1, inputs)).movedim(1, 0)
+        pieces = x.reshape(len(x), -1, inputs).movedim(1, 0)
         logits: Tensor = self.classify(self.assembly(self.read(pieces))[-1])
         return logits
 

@@ -23,6 +23,8 @@ class FrameClassifier(nn.Module):
         x ``(batch, time, *)``; result ``(batch, classes)``.
     """
 
+    body: nn.Module
+
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
         self.body = body

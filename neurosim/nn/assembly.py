@@ -26,13 +26,14 @@ Source:
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import ConfigError, nearest
+from neurosim.errors import ConfigError
 from neurosim.neurons.parameters import check_input
+from neurosim.nn.arguments import check_name, check_whole
 from neurosim.nn.time import SpikingModule
 from neurosim.random import Stream
 
@@ -110,12 +111,13 @@ def feedback(raw: Tensor, metric: Tensor) -> Tensor:
     Shapes:
         raw B, metric M and result ``(units, units)``.
     """
-    return raw - torch.linalg.solve(metric, raw.mT @ metric)
+    answer: Tensor = torch.linalg.solve(metric, raw.mT @ metric)
+    return raw - answer
 
 
 def _shrunk(matrix: Tensor, most: float) -> Tensor:
     """The matrix, divided by what its spectral norm is above ``most``."""
-    norm = torch.linalg.matrix_norm(matrix, 2)
+    norm: Tensor = torch.linalg.matrix_norm(matrix, 2)
     return matrix / (norm / most).clamp(min=1.0)[..., None, None]
 
 
@@ -147,7 +149,6 @@ class Assembly(SpikingModule):
     """
 
     mask: Tensor
-    _numbers: ClassVar = (("alpha", 0.0, 1.0, True), ("rate", 0.0, 1.0, False))
 
     def __init__(
         self,
@@ -162,16 +163,11 @@ class Assembly(SpikingModule):
         function: Slope = "tanh",
     ) -> None:
         super().__init__()
-        for name, value, valid in (
-            ("condition", condition, _CONDITIONS),
-            ("coupling", coupling, _COUPLINGS),
-            ("function", function, _FUNCTIONS),
-        ):
-            if value not in valid:
-                raise ConfigError(f"Assembly.{name}: no {name} is named {value!r}{nearest(str(value), valid)}")
-        for name, count in (("areas", areas), ("units", units)):
-            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-                raise ConfigError(f"Assembly.{name}: must be an integer > 0, got {count!r}")
+        check_name("Assembly.condition", "condition", condition, _CONDITIONS)
+        check_name("Assembly.coupling", "coupling", coupling, _COUPLINGS)
+        check_name("Assembly.function", "function", function, _FUNCTIONS)
+        check_whole("Assembly.areas", areas, 1)
+        check_whole("Assembly.units", units, 1)
         if not 0 < alpha <= 1:
             raise ConfigError(f"Assembly.alpha: must be more than 0 and at most 1, got {alpha!r}")
         if not 0 < rate < 1:
@@ -188,7 +184,7 @@ class Assembly(SpikingModule):
     def weights(self) -> tuple[Tensor, Tensor, Tensor]:
         """W, L and M, each ``(areas * units, areas * units)``."""
         blocks, metrics = area_weights(self.raw_areas, self._scale(), self.condition, self.alpha, self.rate)
-        inner, metric = torch.block_diag(*blocks), torch.block_diag(*metrics)
+        inner, metric = _block_diagonal(blocks), _block_diagonal(metrics)
         if self.coupling == "none":
             return inner, torch.zeros_like(inner), metric
         if self.condition == "free":
@@ -200,7 +196,7 @@ class Assembly(SpikingModule):
         if self.condition == "free":
             return None
         raw, scale = self.raw_areas.detach().double(), self._scale().detach().double()
-        metric = torch.block_diag(*area_weights(raw, scale, self.condition, self.alpha, self.rate)[1])
+        metric = _block_diagonal(area_weights(raw, scale, self.condition, self.alpha, self.rate)[1])
         eigenvalues = torch.linalg.eigvalsh(metric)
         return Certificate(1 - self.alpha * self.rate, metric, math.sqrt(float(eigenvalues[-1] / eigenvalues[0])))
 
@@ -240,3 +236,9 @@ def _pairs(areas: int, coupling: Coupling) -> Tensor:
     """1 where the area of the row is reached from the area of the column, in one of the two directions of each pair."""
     below = torch.ones(areas, areas).tril(-1)
     return below - below.tril(-2) if coupling == "chain" else below
+
+
+def _block_diagonal(blocks: Tensor) -> Tensor:
+    """``(areas * n, areas * n)`` from ``(areas, n, n)``."""
+    matrix: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # torch does not type it
+    return matrix

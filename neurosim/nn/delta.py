@@ -20,8 +20,9 @@ from typing import ClassVar, Final, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import ConfigError, nearest
+from neurosim.errors import ConfigError
 from neurosim.neurons.parameters import parameter_value
+from neurosim.nn.arguments import check_name, number
 
 StepGradient = Literal["lsq", "authors"]
 
@@ -53,8 +54,7 @@ def delta_quantize(x: Tensor, step: float | Tensor, gradient: StepGradient = "ls
     >>> delta_quantize(torch.tensor([0.12, 0.26, -0.26]), 0.1)
     tensor([ 0.1000,  0.3000, -0.3000])
     """
-    if gradient not in _GRADIENTS:
-        raise ConfigError(f"delta_quantize: gradient: no gradient is named {gradient!r}{nearest(str(gradient), _GRADIENTS)}")
+    check_name("delta_quantize: gradient", "gradient", gradient, _GRADIENTS)
     q = torch.as_tensor(step, dtype=x.dtype, device=x.device)
     fixed = q.detach()
     ratio = x / (q if gradient == "lsq" else fixed)
@@ -121,15 +121,13 @@ class DeltaActivation(nn.Module):
         fan_out: float = 1.0,
     ) -> None:
         super().__init__()
-        if gradient not in _GRADIENTS:
-            raise ConfigError(f"DeltaActivation.gradient: no gradient is named {gradient!r}{nearest(str(gradient), _GRADIENTS)}")
+        check_name("DeltaActivation.gradient", "gradient", gradient, _GRADIENTS)
         value = torch.as_tensor(parameter_value("DeltaActivation.step", step, "finite"))
         if bool((value <= 0).any()):
             raise ConfigError(f"DeltaActivation.step: must be more than 0, got {float(value.min()):g}")
-        for name, number in (("rate", rate), ("fan_out", fan_out)):
-            if isinstance(parameter_value(f"DeltaActivation.{name}", number, "0 or more and finite"), Tensor):
-                raise ConfigError(f"DeltaActivation.{name}: must be a number, got a tensor")
-        self.learn, self.gradient, self.rate, self.fan_out = bool(learn), gradient, float(rate), float(fan_out)
+        self.learn, self.gradient = bool(learn), gradient
+        self.rate = number("DeltaActivation.rate", rate, "0 or more and finite")
+        self.fan_out = number("DeltaActivation.fan_out", fan_out, "0 or more and finite")
         if self.learn:
             self.log_step = nn.Parameter(value.log())
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
 import torch
@@ -12,6 +13,13 @@ from torch.nn import functional
 from neurosim.errors import ConfigError, ConversionError
 
 EXACT: Final = 2.0**52  #: sums stay below; a change is at most twice a level, and float64 holds every integer up to 2⁵³
+
+
+_FUNCTIONS: Final[dict[type[nn.Module], Callable[..., Tensor]]] = {
+    nn.Linear: functional.linear,
+    nn.Conv1d: functional.conv1d,
+    nn.Conv2d: functional.conv2d,
+}
 
 
 class Unit(NamedTuple):
@@ -77,7 +85,7 @@ class AddUp(nn.Module):
             if layer.padding_mode != "zeros":
                 raise ConversionError(f"{where}: must pad with zeros, which are no events, got padding_mode={layer.padding_mode!r}")
             self.settings = {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
-        self.function = {nn.Linear: functional.linear, nn.Conv1d: functional.conv1d, nn.Conv2d: functional.conv2d}[type(layer)]
+        self.function: Callable[..., Tensor] = _FUNCTIONS[type(layer)]
         worth = layer.weight.detach().double() * _per_weight(layer, unit, where).to(layer.weight.device)
         largest = float(worth.abs().max()) if worth.numel() else 0.0
         if not math.isfinite(largest):
@@ -118,8 +126,7 @@ class AddUp(nn.Module):
         if self.function is functional.linear:
             return functional.linear(levels, weight)
         with torch.backends.cudnn.flags(enabled=False):  # its fast algorithms leave the integers
-            y: Tensor = self.function(levels, weight, None, **self.settings)
-            return y
+            return self.function(levels, weight, None, **self.settings)
 
 
 def _per_weight(layer: nn.Linear | nn.Conv1d | nn.Conv2d, unit: Unit, where: str) -> Tensor:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.neurons.parameters import parameter_value
+from neurosim.nn.arguments import check_whole, number
 from neurosim.nn.delta import DeltaActivation
 from neurosim.nn.delta_linear import AddUp, SumPool, Unit, unit_of
 from neurosim.nn.time import SpikingModule, SpikingSequential, TimeFold, over_time
@@ -133,14 +133,16 @@ class DeltaNetwork(SpikingModule):
             raise ConfigError(f"DeltaNetwork: noise needs a stream at every call, {how}, got noise={self.noise:g} and no stream")
         if state is not None and (not isinstance(state, DeltaState) or len(state.layers) != len(self.paths)):
             raise ConfigError(f"DeltaNetwork: state must be what run returned, for {len(self.paths)} layers, got {type(state).__name__}")
-        before, outputs = state, []
+        before: DeltaState | None = state
+        outputs = []
         for frame in x.double().unbind(0):
             counts: list[tuple[Tensor, Tensor]] | None = None if seen is None else []
-            y, before = self._frame(frame, before, stream, counts)
+            y, after = self._frame(frame, before, stream, counts)
+            before = after
             outputs.append(y)
             if seen is not None and counts is not None:
                 seen.append(counts)
-        return torch.stack(outputs), before
+        return torch.stack(outputs), after
 
     def _frame(
         self, frame: Tensor, before: DeltaState | None, stream: Stream | None, counts: list[tuple[Tensor, Tensor]] | None
@@ -185,7 +187,7 @@ class DeltaNetwork(SpikingModule):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Moves between devices; numbers stay float64, in which integers are exact."""
-        return super()._apply(lambda value: value.to(fn(value).device), recurse)  # type: ignore[no-untyped-call]  # torch does not type it
+        return super()._apply(lambda value: value.to(fn(value).device), recurse)  # type: ignore[no-untyped-call, no-any-return]  # torch does not type it
 
 
 def delta_inference(model: nn.Module, *, bits: int = 24, noise: float = 0.0, refresh_every: int | None = None) -> DeltaNetwork:
@@ -209,13 +211,10 @@ def delta_inference(model: nn.Module, *, bits: int = 24, noise: float = 0.0, ref
     >>> torch.equal(network(x), network.dense(x)), torch.allclose(network(x).float(), model(x))
     (True, True)
     """
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 32:
-        raise ConfigError(f"delta_inference: bits must be an integer from 2 to 32, got {bits!r}")
-    if refresh_every is not None and (isinstance(refresh_every, bool) or not isinstance(refresh_every, int) or refresh_every < 1):
-        raise ConfigError(f"delta_inference: refresh_every must be None or an integer of at least 1, got {refresh_every!r}")
-    level = parameter_value("delta_inference: noise", noise, "0 or more and finite")
-    if isinstance(level, Tensor):
-        raise ConfigError("delta_inference: noise: must be a number, got a tensor")
+    check_whole("delta_inference: bits", bits, 2, 32)
+    if refresh_every is not None:
+        check_whole("delta_inference: refresh_every", refresh_every, 1)
+    level = number("delta_inference: noise", noise, "0 or more and finite")
     pieces: list[nn.Module] = []
     paths: list[str] = []
     unit: Unit | None = None  # of the levels at this place; None where values are no levels

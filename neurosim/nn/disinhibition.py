@@ -32,8 +32,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neurosim.errors import ConfigError, nearest
-from neurosim.neurons.parameters import parameter_value
+from neurosim.errors import ConfigError
+from neurosim.nn.arguments import check_name, check_whole, number
 
 Rule = Literal["exact", "linear"]
 Feedback = Literal["sample", "average"]
@@ -108,6 +108,14 @@ class DisinhibitoryNetwork(nn.Module):
         ConfigError: An argument is out of its domain.
     """
 
+    k_p: float
+    k_i: float
+    tau_e: float
+    tau_i: float
+    tau_c: float
+    dt: float
+    settle: float
+
     def __init__(
         self,
         sizes: Sequence[int],
@@ -124,24 +132,22 @@ class DisinhibitoryNetwork(nn.Module):
         settle: float = 0.5,
     ) -> None:
         super().__init__()
-        if len(sizes) < 3 or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
-            raise ConfigError(f"DisinhibitoryNetwork.sizes: must be at least three integers > 0, got {list(sizes)!r}")
-        for name, value, valid in (("rule", rule, _RULES), ("feedback", feedback, _FEEDBACKS)):
-            if value not in valid:
-                raise ConfigError(f"DisinhibitoryNetwork.{name}: no {name} is named {value!r}{nearest(str(value), valid)}")
-        domains = dict.fromkeys(("k_p", "k_i"), "0 or more and finite")
-        given = {"k_p": k_p, "k_i": k_i, "tau_e": tau_e, "tau_i": tau_i, "tau_c": tau_c, "dt": dt, "settle": settle}
-        for name, number in given.items():
-            kept = parameter_value(f"DisinhibitoryNetwork.{name}", number, domains.get(name, "more than 0 seconds and finite"))
-            if isinstance(kept, Tensor):
-                raise ConfigError(f"DisinhibitoryNetwork.{name}: must be a number, got a tensor")
+        if len(sizes) < 3:
+            raise ConfigError(f"DisinhibitoryNetwork.sizes: must be at least three integers, with a hidden layer, got {list(sizes)!r}")
+        for size in sizes:
+            check_whole("DisinhibitoryNetwork.sizes", size, 1)
+        check_name("DisinhibitoryNetwork.rule", "rule", rule, _RULES)
+        check_name("DisinhibitoryNetwork.feedback", "feedback", feedback, _FEEDBACKS)
+        gains = {"k_p": k_p, "k_i": k_i}
+        times = {"tau_e": tau_e, "tau_i": tau_i, "tau_c": tau_c, "dt": dt, "settle": settle}
+        for given, domain in ((gains, "0 or more and finite"), (times, "more than 0 seconds and finite")):
+            for name, value in given.items():
+                setattr(self, name, number(f"DisinhibitoryNetwork.{name}", value, domain))
         if dt > min(tau_e, tau_i, tau_c) or settle < dt:
             raise ConfigError(
                 f"DisinhibitoryNetwork.dt: must be at most every time constant and settle, for the simulation to be stable, got {dt:g} s"
             )
         self.rule, self.feedback, self.normalize = rule, feedback, bool(normalize)
-        self.k_p, self.k_i, self.tau_e, self.tau_i, self.tau_c = (float(value) for value in (k_p, k_i, tau_e, tau_i, tau_c))
-        self.dt, self.settle = float(dt), float(settle)
         self.hidden = nn.ModuleList(nn.Linear(before, after) for before, after in pairwise(sizes[:-1]))
         self.readout = nn.Linear(sizes[-2], sizes[-1], bias=False)
 

@@ -139,7 +139,8 @@ def test_small_steps_follow_the_differential_equation() -> None:
     def after(steps: int) -> Tensor:
         made = network("spectral", alpha=1 / steps)
         u = normal(1, 2, SIZE).expand(steps, 2, SIZE)
-        return made(u)[-1].detach()
+        x: Tensor = made(u)
+        return x[-1].detach()
 
     exact = after(4096)
     errors = [float((after(steps) - exact).norm()) for steps in (16, 32, 64)]
@@ -216,7 +217,7 @@ def test_training_keeps_the_certificate() -> None:
         ({"condition": "spectrum"}, r"Assembly\.condition: no condition is named 'spectrum'; did you mean 'spectral'\?"),
         ({"coupling": "ring"}, r"Assembly\.coupling: no coupling is named 'ring'"),
         ({"function": "gelu"}, r"Assembly\.function: no function is named 'gelu'"),
-        ({"areas": 0}, r"Assembly\.areas: must be an integer > 0, got 0"),
+        ({"areas": 0}, r"Assembly\.areas: must be an integer of at least 1, got 0"),
         ({"alpha": 1.5}, r"Assembly\.alpha: must be more than 0 and at most 1, got 1.5"),
         ({"rate": 1.0}, r"Assembly\.rate: must be more than 0 and less than 1, got 1.0"),
     ],

@@ -158,7 +158,7 @@ def test_the_sparsity_loss_makes_a_network_send_less() -> None:
         model = SpikingSequential(nn.Linear(3, 8), DeltaActivation(0.1, learn=False, rate=1.0))
     x = noise(20, 4, 3, dtype=torch.float32)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
-    rates = []
+    rates: list[float] = []
     for _ in range(60):
         with watch_deltas(model) as seen:
             model(x)

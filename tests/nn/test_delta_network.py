@@ -89,7 +89,7 @@ def test_one_layer_differs_from_the_model_by_no_more_than_the_bound() -> None:
     x = frames(9, 3, 30).double()
     for bits in (4, 8, 16):
         levels = torch.round(x / 0.1).abs()
-        worst = 2.0**-bits * float(model[1].weight.detach().abs().max()) * float(model[0].step) * float(levels.sum(-1).max())
+        worst = 2.0**-bits * float(model[1].weight.detach().abs().max()) * float(model[0].step.detach()) * float(levels.sum(-1).max())
         difference = float((delta_inference(model, bits=bits)(x) - model(x)).detach().abs().max())
         assert 0 < difference <= worst * (1 + 1e-6)
 
@@ -207,12 +207,13 @@ def drifting(refresh_every: int | None, time: int) -> Tensor:
     """The error of each of 4,000 accumulators after every frame, ``(time, 4000)``."""
     model = SpikingSequential(DeltaActivation(0.1), nn.Linear(6, 40))
     network, x = delta_inference(model, noise=NOISE, refresh_every=refresh_every), frames(time, 100, 6)
-    return (network(x, stream=stream(8, "drift")) - network.dense(x)).flatten(1)
+    error: Tensor = network(x, stream=stream(8, "drift")) - network.dense(x)
+    return error.flatten(1)
 
 
 def within(variance: Tensor, wanted: float, n: int) -> bool:
     """n s²/σ² of n independent normal numbers of known mean 0 is χ² of n degrees; two-sided at 10⁻⁶."""
-    low, high = stats.chi2.ppf([0.5e-6, 1 - 0.5e-6], n)
+    low, high = (float(stats.chi2.ppf(at, n)) for at in (0.5e-6, 1 - 0.5e-6))
     return bool(low <= n * float(variance) / wanted <= high)
 
 
@@ -276,10 +277,10 @@ def test_models_that_cannot_compute_with_changes_are_refused_with_the_place_and_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"bits": 1}, "bits must be an integer from 2 to 32, got 1"),
+        ({"bits": 1}, "bits: must be an integer from 2 to 32, got 1"),
         ({"noise": -0.1}, "noise: must be 0 or more and finite, got -0.1"),
         ({"noise": torch.ones(2)}, "noise: must be a number, got a tensor"),
-        ({"refresh_every": 0}, "refresh_every must be None or an integer of at least 1, got 0"),
+        ({"refresh_every": 0}, "refresh_every: must be an integer of at least 1, got 0"),
     ],
 )
 def test_arguments_out_of_their_domain_are_refused(arguments: dict[str, Any], message: str) -> None:

@@ -121,7 +121,7 @@ def test_steps_along_the_rule_lower_the_loss() -> None:
         losses.append(float(functional.cross_entropy(learned.outputs, targets)))
         with torch.no_grad():
             for name, parameter in made.named_parameters():
-                parameter -= learned.gradients[name]
+                parameter.sub_(learned.gradients[name])
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -149,7 +149,7 @@ def test_the_forward_pass_compiles_without_a_break() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sizes": [3, 2]}, r"DisinhibitoryNetwork\.sizes: must be at least three integers > 0, got \[3, 2\]"),
+        ({"sizes": [3, 2]}, r"DisinhibitoryNetwork\.sizes: must be at least three integers, with a hidden layer, got \[3, 2\]"),
         ({"rule": "exakt"}, r"DisinhibitoryNetwork\.rule: no rule is named 'exakt'; did you mean 'exact'\?"),
         ({"feedback": "random"}, r"DisinhibitoryNetwork\.feedback: no feedback is named 'random'"),
         ({"k_p": -1.0}, r"DisinhibitoryNetwork\.k_p: must be 0 or more and finite, got -1"),
