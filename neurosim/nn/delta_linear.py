@@ -75,8 +75,10 @@ class AddUp(nn.Module):
         ConversionError: The unit does not fit the layer's inputs, or the layer pads with anything but zeros.
     """
 
-    weight: Tensor
+    weight: Tensor  #: V, integers
     bias: Tensor | None
+    grid: Tensor  #: g, a power of two
+    most: Tensor  #: largest level for which all sums are exact
 
     def __init__(self, layer: nn.Linear | nn.Conv1d | nn.Conv2d, unit: Unit, bits: int, where: str) -> None:
         super().__init__()
@@ -90,11 +92,12 @@ class AddUp(nn.Module):
         largest = float(worth.abs().max()) if worth.numel() else 0.0
         if not math.isfinite(largest):
             raise ConversionError(f"{where}: weights must be finite, got {largest}")
-        self.grid = 2.0 ** (math.frexp(largest)[1] - bits)  #: g; largest < 2^exponent, so integers stay at or below 2^bits
-        self.register_buffer("weight", (worth / self.grid).round())
+        grid = 2.0 ** (math.frexp(largest)[1] - bits)  # the largest is below 2 to that exponent: integers have at most so many bits
+        self.register_buffer("grid", torch.tensor(grid, dtype=torch.float64, device=worth.device))
+        self.register_buffer("weight", (worth / grid).round())
         self.register_buffer("bias", None if layer.bias is None else layer.bias.detach().double().clone())
         sums = self.weight.abs().flatten(1).sum(1)
-        self.most = EXACT / max(float(sums.max()) if sums.numel() else 0.0, 1.0)  #: largest level for which all sums are exact
+        self.register_buffer("most", EXACT / (sums.max() if sums.numel() else sums.sum()).clamp(min=1.0))
 
     def forward(self, levels: Tensor) -> Tensor:
         """V n, exact."""
@@ -103,9 +106,9 @@ class AddUp(nn.Module):
     def check(self, levels: Tensor) -> None:
         """Raise unless the sums of such levels are exact."""
         largest = levels.detach().abs().max().item() if levels.numel() else 0.0
-        if not largest <= self.most:
+        if not largest <= self.most.item():
             raise ConfigError(
-                f"{self.where}: levels must be finite and at most {self.most:.3g} for sums to be exact, got {largest:.3g}; "
+                f"{self.where}: levels must be finite and at most {self.most.item():.3g} for sums to be exact, got {largest:.3g}; "
                 "enlarge the step, or convert with fewer bits"
             )
 

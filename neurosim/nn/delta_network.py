@@ -29,7 +29,7 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.arguments import check_whole, number
 from neurosim.nn.delta import DeltaActivation
 from neurosim.nn.delta_linear import AddUp, SumPool, Unit, unit_of
-from neurosim.nn.time import SpikingModule, SpikingSequential, TimeFold, over_time
+from neurosim.nn.time import SpikingModule, SpikingSequential, TimeFold
 from neurosim.random import Stream
 
 _LINEAR: Final = (nn.Linear, nn.Conv1d, nn.Conv2d)
@@ -115,9 +115,8 @@ class DeltaNetwork(SpikingModule):
         Args:
             x: ``(time, batch, *)``.
         """
-        return over_time(
-            lambda frames: self._forward(frames, lambda layer, levels: layer.read(layer(levels), None)), x.double(), "DeltaNetwork"
-        )
+        self._check(x)
+        return torch.stack([self._forward(frame, lambda layer, levels: layer.read(layer(levels), None)) for frame in x.double().unbind(0)])
 
     def extra_repr(self) -> str:
         """For ``print``."""
@@ -126,8 +125,7 @@ class DeltaNetwork(SpikingModule):
     def _run(
         self, x: Tensor, state: object, stream: Stream | None, seen: list[list[tuple[Tensor, Tensor]]] | None
     ) -> tuple[Tensor, DeltaState]:
-        if x.dim() < 3 or len(x) == 0:
-            raise ConfigError(f"DeltaNetwork: x must be (time, batch, *units) with at least one frame, got shape {tuple(x.shape)}")
+        self._check(x)
         if self.noise and stream is None:
             how = "stream=neurosim.random.stream(seed, 'a name')"
             raise ConfigError(f"DeltaNetwork: noise needs a stream at every call, {how}, got noise={self.noise:g} and no stream")
@@ -143,6 +141,10 @@ class DeltaNetwork(SpikingModule):
             if seen is not None and counts is not None:
                 seen.append(counts)
         return torch.stack(outputs), after
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() < 3 or len(x) == 0:
+            raise ConfigError(f"DeltaNetwork: x must be (time, batch, *units) with at least one frame, got shape {tuple(x.shape)}")
 
     def _frame(
         self, frame: Tensor, before: DeltaState | None, stream: Stream | None, counts: list[tuple[Tensor, Tensor]] | None
@@ -173,7 +175,7 @@ class DeltaNetwork(SpikingModule):
         return y, DeltaState(tuple(kept), at + 1)
 
     def _forward(self, y: Tensor, add_up: Callable[[AddUp, Tensor], Tensor]) -> Tensor:
-        """One frame or many, ``(samples, *)``; what a linear layer makes of its levels is ``add_up``'s business."""
+        """One frame, ``(batch, *)``; what a linear layer makes of its levels is ``add_up``'s business."""
         for piece in self.pieces:
             if isinstance(piece, AddUp):
                 piece.check(y)
