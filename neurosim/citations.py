@@ -410,3 +410,50 @@ _work(
     year="2002",
     doi="10.1016/S0925-2312(01)00658-0",
 )
+_work(
+    "delta_activation",
+    "the layer that learns to change seldom, and delta inference",
+    "misc",
+    "yousefzadeh2021training",
+    author="Yousefzadeh, Amirreza and Sifalakis, Manolis",
+    title="Training for temporal sparsity in deep neural networks, application in video processing",
+    year="2021",
+    eprint="2107.07305",
+    archiveprefix="arXiv",
+)
+_work(
+    "lsq",
+    "the gradient of a learned step",
+    "inproceedings",
+    "esser2020learned",
+    author="Esser, Steven K. and McKinstry, Jeffrey L. and Bablani, Deepika and Appuswamy, Rathinakumar and Modha, Dharmendra S.",
+    title="Learned Step Size Quantization",
+    booktitle="International Conference on Learning Representations (ICLR)",
+    year="2020",
+    eprint="1902.08153",
+    archiveprefix="arXiv",
+)
+_work(
+    "disinhibition",
+    "the circuit that learns by a local rule",
+    "inproceedings",
+    "rossbroich2023disinhibitory",
+    author="Rossbroich, Julian and Zenke, Friedemann",
+    title="Dis-inhibitory neuronal circuits can control the sign of synaptic plasticity",
+    booktitle="Advances in Neural Information Processing Systems 36 (NeurIPS)",
+    year="2023",
+    eprint="2310.19614",
+    archiveprefix="arXiv",
+)
+_work(
+    "assembly",
+    "recurrent networks of recurrent networks that contract",
+    "inproceedings",
+    "kozachkov2022rnns",
+    author="Kozachkov, Leo and Ennis, Michaela and Slotine, Jean-Jacques",
+    title="{RNNs} of {RNNs}: Recursive Construction of Stable Assemblies of Recurrent Neural Networks",
+    booktitle="Advances in Neural Information Processing Systems 35 (NeurIPS)",
+    year="2022",
+    eprint="2106.08928",
+    archiveprefix="arXiv",
+)

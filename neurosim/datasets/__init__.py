@@ -19,6 +19,7 @@ from neurosim.datasets.fetch import Fetchable as Fetchable
 from neurosim.datasets.fetch import fetch as fetch
 from neurosim.datasets.hdf5_images import hdf5_images as hdf5_images
 from neurosim.datasets.idx import idx as idx
+from neurosim.datasets.moving_digits import moving_digits as moving_digits
 from neurosim.datasets.places import data_folder as data_folder
 from neurosim.datasets.places import find_data as find_data
 from neurosim.datasets.validation import split_validation as split_validation

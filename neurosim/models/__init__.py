@@ -4,10 +4,15 @@ An entry is a function or class with annotated keyword arguments that returns a 
 A user's file adds one with ``@neurosim.MODELS.register("my_model")`` and is named on the command line: ``--plugin my_model.py``.
 """
 
+from neurosim.models.assembly_rnn import AssemblyClassifier as AssemblyClassifier
+from neurosim.models.assembly_rnn import assembly_rnn as assembly_rnn
 from neurosim.models.base import ACTIVATIONS as ACTIVATIONS
 from neurosim.models.base import MODELS as MODELS
 from neurosim.models.base import Activation as Activation
 from neurosim.models.base import activation_layer as activation_layer
 from neurosim.models.base import initialize as initialize
 from neurosim.models.cnn import cnn as cnn
+from neurosim.models.delta_mlp import FrameClassifier as FrameClassifier
+from neurosim.models.delta_mlp import delta_mlp as delta_mlp
+from neurosim.models.disinhibitory_mlp import disinhibitory_mlp as disinhibitory_mlp
 from neurosim.models.mlp import mlp as mlp

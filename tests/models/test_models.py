@@ -22,6 +22,9 @@ from neurosim.models.base import Init
 ARGUMENTS: dict[str, dict[str, Any]] = {  # the smallest useful one of each, for images of 1 × 8 × 8 and 10 classes
     "mlp": {"sizes": [64, 16, 10]},
     "cnn": {"input_shape": [1, 8, 8], "channels": [4, 6], "hidden": [12], "classes": 10},
+    "assembly_rnn": {"inputs": 8, "classes": 10, "areas": 2, "units": 4, "condition": "diagonal"},
+    "delta_mlp": {"sizes": [64, 16, 10]},
+    "disinhibitory_mlp": {"sizes": [64, 16, 10]},
 }
 ALL = [pytest.param(name, ARGUMENTS.get(name, {}), id=name) for name in MODELS]
 
