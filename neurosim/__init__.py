@@ -80,11 +80,14 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.losses import LOSSES as LOSSES
     from neurosim.losses import REGULARIZERS as REGULARIZERS
     from neurosim.models import MODELS as MODELS
+    from neurosim.neurons import ALIF as ALIF
+    from neurosim.neurons import IF as IF
     from neurosim.neurons import LI as LI
     from neurosim.neurons import LIF as LIF
     from neurosim.neurons import NEURONS as NEURONS
     from neurosim.neurons import CubaLIF as CubaLIF
     from neurosim.neurons import Neuron as Neuron
+    from neurosim.neurons import ParametricLIF as ParametricLIF
     from neurosim.registry import Registry as Registry
     from neurosim.surrogate import SURROGATES as SURROGATES
     from neurosim.surrogate import Surrogate as Surrogate
@@ -118,7 +121,7 @@ _NAMES = {
     "neurosim.hardware.stage": ("STAGES", "Context", "Spec", "Stage", "Unit"),
     "neurosim.losses": ("LOSSES", "REGULARIZERS"),
     "neurosim.models": ("MODELS",),
-    "neurosim.neurons": ("LI", "LIF", "NEURONS", "CubaLIF", "Neuron"),
+    "neurosim.neurons": ("ALIF", "IF", "LI", "LIF", "NEURONS", "CubaLIF", "Neuron", "ParametricLIF"),
     "neurosim.registry": ("Registry",),
     "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
     "neurosim.surrogate": ("SURROGATES", "Surrogate"),
