@@ -51,8 +51,8 @@ class ALIF(Neuron[ALIFState]):
     whatever ``detach_reset`` says about the potential.
 
     The published equations reset one step later, :math:`h_{t+1} = a\,h_t + g\,x_{t+1} - \rho\,s_t`: these are the spikes of
-    ``reset="soft"`` with ``reset_by`` ρ/a. Bellec et al. (2018) add (1 − α) s instead of s: divide β by 1 − α. norse's LSNN gives the
-    input a synapse, decays by 1 − Δt/τ, resets hard, and lets what a spike adds to the threshold decay once before it counts.
+    ``reset="soft"`` with ``reset_by`` ρ/a. Bellec et al. (2018) add (1 − α) s instead of s: their β times 1 − α is this one. norse's LSNN
+    gives the input a synapse, decays by 1 − Δt/τ, resets hard, and lets what a spike adds to the threshold decay once before it counts.
 
     Args:
         tau_mem: Membrane time constant, seconds, > 0.

@@ -70,10 +70,10 @@ class Neuron(Kept, ABC, Generic[S]):
         >>> LIF(tau_mem=20e-3, dt=1e-3, v_threshold=2.0).with_threshold(0.5, sign=-1)
         LIF(tau_mem=0.02, dt=0.001, v_threshold=0.5, reset_by=2, sign=-1)
         """
-        if not hasattr(self, "v_threshold"):
-            raise ConfigError(f"{self._where}: with_threshold needs a neuron that fires; this one has no threshold")
         if self.threshold_is_fixed:
             raise ConfigError(f"{self._where}: with_threshold needs a neuron with one threshold; {self.threshold_is_fixed}")
+        if not hasattr(self, "v_threshold"):
+            raise ConfigError(f"{self._where}: with_threshold needs a neuron that fires; this one has no threshold")
         changed = copy.deepcopy(self)
         changed.learn = tuple(name for name in self.learn if name not in ("v_threshold", "reset_by"))
         changed._keep("reset_by", self.v_threshold if self.reset_by is None else self.reset_by, "a number")

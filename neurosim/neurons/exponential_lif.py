@@ -140,9 +140,13 @@ class EIF(Neuron[EIFState]):
         return EIFState(self._spread(x, self.v_leak)) if state is None else state
 
     def _parameters_for(self, x: Tensor) -> EIFParameters:
-        upstroke = (arriving(self.dt, self.tau_mem), self.v_threshold, self.slope_factor)
-        rule = self._peak_rule(x, self.v_peak, self.v_reset)
-        return EIFParameters(*self._leak_at(x).values(), *(self._at(x, one) for one in upstroke), rule)
+        return EIFParameters(
+            **self._leak_at(x),
+            arriving=self._at(x, arriving(self.dt, self.tau_mem)),
+            v_threshold=self._at(x, self.v_threshold),
+            slope_factor=self._at(x, self.slope_factor),
+            firing=self._peak_rule(x, self.v_peak, self.v_reset),
+        )
 
 
 def _check_peak(where: str, v_threshold: float | Tensor, v_peak: float | Tensor) -> None:

@@ -117,6 +117,7 @@ class Izhikevich(Neuron[IzhikevichState]):
     b: float | Tensor
     c: float | Tensor
     d: float | Tensor
+    r: float | Tensor
     v_peak: float | Tensor
     v_start: float | Tensor
 
@@ -163,5 +164,5 @@ class Izhikevich(Neuron[IzhikevichState]):
         return IzhikevichState(v, self._at(x, self.b) * v)
 
     def _parameters_for(self, x: Tensor) -> IzhikevichParameters:
-        values = (self._at(x, value) for value in (self.a, self.b, self.d, self.r))
-        return IzhikevichParameters(*values, 1e3 * self.dt, self._peak_rule(x, self.v_peak, self.c))
+        a, b, d, r = (self._at(x, value) for value in (self.a, self.b, self.d, self.r))
+        return IzhikevichParameters(a, b, d, r, 1e3 * self.dt, self._peak_rule(x, self.v_peak, self.c))

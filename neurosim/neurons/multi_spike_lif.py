@@ -105,7 +105,7 @@ class MultiSpikeLIF(Neuron[MultiSpikeState]):
         learn: Sequence[str] = (),
     ) -> None:
         super().__init__(dt, learn)
-        if not isinstance(max_spikes, int) or isinstance(max_spikes, bool) or max_spikes < 1:
+        if type(max_spikes) is not int or max_spikes < 1:
             raise ConfigError(f"{self._where}.max_spikes: must be a whole number of 1 or more, got {max_spikes!r:.60}")
         self.max_spikes = max_spikes
         self._keep_leak(tau_mem, r, v_leak)

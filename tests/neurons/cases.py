@@ -19,7 +19,7 @@ _VARIED = torch.linspace(0.5, 1.5, UNITS)
 
 
 def connected(neuron: Recurrent) -> Recurrent:
-    """The same with weights that 16 bits hold exactly, as they do the sums of them: excitation by two neighbours, inhibition by the rest."""
+    """The same with weights that 16 bits hold exactly, and their sums too: excitation by two neighbours, inhibition by the rest."""
     weight = torch.full((UNITS, UNITS), -0.125) + 0.375 * (torch.eye(UNITS).roll(1, 0) + torch.eye(UNITS).roll(-2, 0))
     neuron.connection.load_state_dict({"weight": weight})
     return neuron

@@ -21,7 +21,7 @@ from tests.neurons.cases import CASES, NOISE, UNITS, drive, learned_arguments, l
 Make = Callable[[], ns.Neuron[Any]]
 
 ALL = [pytest.param(make, id=f"{name}, {kind}") for (name, kind), make in CASES.items()]
-LEARNED = [pytest.param(make, id=name) for (name, kind), make in CASES.items() if kind == "learned"]
+LEARNED = [pytest.param(make, id=f"{name}, {kind}") for (name, kind), make in CASES.items() if kind == "learned"]
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -216,9 +216,10 @@ def test_what_is_printed_names_the_class_and_what_was_chosen(make: Make) -> None
     assert ("\n" in text) == any(True for _ in neuron.children())
 
 
-@pytest.mark.parametrize("make", ALL)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does it itself
+@pytest.mark.parametrize("make", [param for param in ALL if "learned" in str(param.id) or "noisy" in str(param.id)])
 def test_compiled_without_a_break_it_computes_the_same(make: Make) -> None:
-    neuron, x = make(), drive()
+    neuron, x = make(), 3 * drive(3)
     torch.compiler.reset()
     compiled = torch.compile(neuron.run, fullgraph=True, backend="aot_eager")
     out, state = compiled(x, stream=NOISE)
@@ -227,6 +228,7 @@ def test_compiled_without_a_break_it_computes_the_same(make: Make) -> None:
     assert same(state, after)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does it itself
 @pytest.mark.parametrize("make", [param for param in ALL if "plain" in str(param.id) or "noisy" in str(param.id)])
 def test_a_compiled_stream_is_compiled_a_few_times_at_most(make: Make) -> None:
     neuron, x = make(), drive(24)
@@ -240,7 +242,8 @@ def test_a_compiled_stream_is_compiled_a_few_times_at_most(make: Make) -> None:
     compiled = torch.compile(neuron.run, fullgraph=True, backend=backend)
     state, parts = None, []
     for chunk in x.split(2):
-        out, state = compiled(chunk, state, stream=NOISE)
+        out, after = compiled(chunk, state, stream=NOISE)
+        state = detach(after)
         parts.append(out)
     assert torch.equal(torch.cat(parts), neuron(x, stream=NOISE))
     assert len(counted) <= 3  # from rest, after some steps, after any number of steps
@@ -301,7 +304,7 @@ def test_a_detached_state_ends_the_graph(make: Make) -> None:
     assert x.grad is None
 
 
-@pytest.mark.parametrize("make", [param for param in LEARNED if param.id not in ("if", "izhikevich")])
+@pytest.mark.parametrize("make", [param for param in LEARNED if "if," not in str(param.id).split() and "izhikevich," not in str(param.id)])
 def test_large_steps_of_an_optimizer_leave_time_constants_positive_and_decays_between_0_and_1(make: Make) -> None:
     neuron = make()
     for direction in (1.0, -1.0):
