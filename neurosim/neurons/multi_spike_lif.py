@@ -11,6 +11,7 @@ from torch import Tensor
 from neurosim.errors import ConfigError
 from neurosim.neurons.base import NEURONS, Neuron, Trace
 from neurosim.neurons.firing import PLAIN_RESETS, Firing, PlainReset, Value, after_spike
+from neurosim.neurons.parameters import parameter_value
 from neurosim.neurons.spike import spike
 from neurosim.neurons.steps import in_turn, traced
 from neurosim.random import Stream
@@ -109,7 +110,7 @@ class MultiSpikeLIF(Neuron[MultiSpikeState]):
             raise ConfigError(f"{self._where}.max_spikes: must be a whole number of 1 or more, got {max_spikes!r:.60}")
         self.max_spikes = max_spikes
         self._keep_leak(tau_mem, r, v_leak)
-        self._keep("v_threshold", v_threshold, "more than 0 and finite")
+        parameter_value(f"{self._where}.v_threshold", v_threshold, "more than 0 and finite")  # where it starts, if it is learned
         self._keep_firing(
             v_threshold=v_threshold,
             v_reset=v_reset,

@@ -116,6 +116,7 @@ def test_whole_numbers_survive_16_bits() -> None:
         ({"max_spikes": 0}, r"max_spikes: must be a whole number of 1 or more, got 0"),
         ({"max_spikes": 2.0}, r"max_spikes: must be a whole number of 1 or more, got 2\.0"),
         ({"v_threshold": 0.0}, r"v_threshold: must be more than 0 and finite, got 0"),
+        ({"v_threshold": -1.0, "learn": "v_threshold"}, r"v_threshold: must be more than 0 and finite, got -1"),
         ({"reset": "soft_both"}, r"reset: no reset is named 'soft_both'; did you mean 'soft'\?"),
     ],
 )
