@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from matplotlib.figure import Figure
@@ -52,7 +52,10 @@ def main() -> None:
         times = torch.arange(1, round(END / neuron.dt) + 1) * neuron.dt
         x = current * ((times > ON) & (times < OFF + neuron.dt / 2)).float().reshape(-1, 1, 1)
         with torch.no_grad():
-            v, spikes = (neuron(x), torch.zeros_like(x)) if isinstance(neuron, ns.LI) else neuron.trace(x)[1::-1]  # type: ignore[attr-defined]  # all others have it
+            if isinstance(neuron, ns.LI):
+                v, spikes = neuron(x), torch.zeros_like(x)
+            else:
+                spikes, v, _ = cast("ns.LIF", neuron).trace(x)  # all that fire have it
         v, spikes = v.flatten(), spikes.flatten()
         low, high = float(v.min()), float(v.max())
         base = high + 0.12 * (high - low)
