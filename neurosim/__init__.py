@@ -87,11 +87,14 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.losses import LOSSES as LOSSES
     from neurosim.losses import REGULARIZERS as REGULARIZERS
     from neurosim.models import MODELS as MODELS
+    from neurosim.neurons import ALIF as ALIF
+    from neurosim.neurons import IF as IF
     from neurosim.neurons import LI as LI
     from neurosim.neurons import LIF as LIF
     from neurosim.neurons import NEURONS as NEURONS
     from neurosim.neurons import CubaLIF as CubaLIF
     from neurosim.neurons import Neuron as Neuron
+    from neurosim.neurons import ParametricLIF as ParametricLIF
     from neurosim.registry import Registry as Registry
     from neurosim.surrogate import SURROGATES as SURROGATES
     from neurosim.surrogate import Surrogate as Surrogate
@@ -151,7 +154,7 @@ _NAMES = {
     "neurosim.hardware.stage": ("Context", "STAGES", "Spec", "Stage", "Unit"),
     "neurosim.losses": ("LOSSES", "REGULARIZERS"),
     "neurosim.models": ("MODELS",),
-    "neurosim.neurons": ("CubaLIF", "LI", "LIF", "NEURONS", "Neuron"),
+    "neurosim.neurons": ("ALIF", "CubaLIF", "IF", "LI", "LIF", "NEURONS", "Neuron", "ParametricLIF"),
     "neurosim.registry": ("Registry",),
     "neurosim.surrogate": ("SURROGATES", "Surrogate"),
     "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),

@@ -457,3 +457,48 @@ _work(
     eprint="2106.08928",
     archiveprefix="arXiv",
 )
+
+_work(
+    "alif",
+    "neurons with an adaptive threshold",
+    "article",
+    "bellec2020solution",
+    author="Bellec, Guillaume and Scherr, Franz and Subramoney, Anand and Hajek, Elias and Salaj, Darjan and Legenstein, Robert"
+    " and Maass, Wolfgang",
+    title="A solution to the learning dilemma for recurrent networks of spiking neurons",
+    journal="Nature Communications",
+    volume="11",
+    pages="3625",
+    year="2020",
+    doi="10.1038/s41467-020-17236-y",
+)
+
+_work(
+    "eif",
+    "exponential integrate-and-fire neurons",
+    "article",
+    "fourcaudtrocme2003spike",
+    author="Fourcaud-Trocm{\\'e}, Nicolas and Hansel, David and van Vreeswijk, Carl and Brunel, Nicolas",
+    title="How Spike Generation Mechanisms Determine the Neuronal Response to Fluctuating Inputs",
+    journal="The Journal of Neuroscience",
+    volume="23",
+    number="37",
+    pages="11628--11640",
+    year="2003",
+    doi="10.1523/JNEUROSCI.23-37-11628.2003",
+)
+
+_work(
+    "izhikevich",
+    "Izhikevich's neurons",
+    "article",
+    "izhikevich2003simple",
+    author="Izhikevich, Eugene M.",
+    title="Simple model of spiking neurons",
+    journal="IEEE Transactions on Neural Networks",
+    volume="14",
+    number="6",
+    pages="1569--1572",
+    year="2003",
+    doi="10.1109/TNN.2003.820440",
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 from torch import Tensor
 
@@ -19,6 +19,19 @@ class LIFState(NamedTuple):
 
     v: Tensor  #: membrane potential after the reset, ``(batch, *units)``
     step: int | Tensor = 0  #: steps since rest; only noise depends on it
+
+
+def lif_steps(x: Tensor, v: Tensor | None, *, step: int | Tensor, **settings: Any) -> tuple[LIFOutput, LIFState]:
+    """What :func:`neurosim.ops.lif.lif` gives, with the state that streams.
+
+    Args:
+        x: Input, ``(time, batch, *units)``.
+        v: Potential before the first step; None is 0.
+        step: Steps since rest.
+        settings: Those of the op.
+    """
+    out = lif(x, v, step=step, **settings)
+    return out, LIFState(out.v, step + x.shape[0])
 
 
 @NEURONS.register("lif")
@@ -137,5 +150,4 @@ class LIF(Neuron[LIFState]):
     def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
         self._check(x, state, LIFState)
         v, step = (self._rest(x), 0) if state is None else state
-        out = lif(x, v, **self._leak(), **self._firing(stream, step), record=record)
-        return out, LIFState(out.v, step + x.shape[0])
+        return lif_steps(x, v, **self._leak(), **self._firing(stream, step), record=record)

@@ -19,6 +19,7 @@ Domain = Callable[[Tensor], Tensor]
 DOMAINS: Final[dict[str, Domain]] = {
     "more than 0 seconds": lambda value: value > 0,
     "more than 0 seconds and finite": lambda value: (value > 0) & value.isfinite(),
+    "more than 0 and finite": lambda value: (value > 0) & value.isfinite(),
     "finite": torch.isfinite,
     "a number": lambda value: ~value.isnan(),
     "1 or -1": lambda value: value.abs() == 1,

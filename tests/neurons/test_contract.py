@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import pickle
 from collections.abc import Callable
@@ -15,25 +16,27 @@ from torch import Tensor
 import neurosim as ns
 from neurosim.config.kinds import arguments_model
 from neurosim.neurons import detach
-from tests.neurons.cases import CASES, NOISE, UNITS, drive
+from tests.neurons.cases import CASES, NOISE, UNITS, drive, learned_arguments, leaves
 
 Make = Callable[[], ns.Neuron[Any]]
 
 ALL = [pytest.param(make, id=f"{name}, {kind}") for (name, kind), make in CASES.items()]
-LEARNED = [pytest.param(make, id=name) for (name, kind), make in CASES.items() if kind == "learned"]
+LEARNED = [pytest.param(make, id=f"{name}, {kind}") for (name, kind), make in CASES.items() if kind == "learned"]
+FUSED_AND_NOISY = [param for param in ALL if param.id in ("lif, noisy", "cuba_lif, noisy", "if, noisy", "plif, noisy")]
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     """Whether two states are equal bit for bit."""
-    return type(a) is type(b) and all(torch.equal(torch.as_tensor(p), torch.as_tensor(q)) for p, q in zip(a, b, strict=True))
+    pairs = zip(leaves(a), leaves(b), strict=True)
+    return type(a) is type(b) and all(torch.equal(torch.as_tensor(p), torch.as_tensor(q)) for p, q in pairs)
 
 
 # --- the registry ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_the_registry_holds_the_neurons_and_each_has_its_cases_here() -> None:
-    assert {"lif", "cuba_lif", "li"} <= set(ns.NEURONS)
+    assert {"lif", "cuba_lif", "li", "if", "plif", "alif", "rlif", "multi_spike_lif", "izhikevich", "eif"} <= set(ns.NEURONS)
     assert {name for name, _ in CASES} == set(ns.NEURONS)
     assert {name for name, kind in CASES if kind == "learned"} == set(ns.NEURONS)
 
@@ -56,8 +59,7 @@ def test_every_argument_can_be_read_back(make: Make) -> None:
 @pytest.mark.parametrize("make", LEARNED)
 def test_a_neuron_can_learn_all_its_parameters_and_no_other(make: Make) -> None:
     neuron = make()
-    learned = {name.removeprefix("log_") for name, _ in neuron.named_parameters()}
-    assert learned == set(neuron.learn) == set(neuron.learnable)
+    assert learned_arguments(neuron) == set(neuron.learn) == set(neuron.learnable)
 
 
 # --- time ------------------------------------------------------------------------------------------------------------------------------
@@ -131,7 +133,7 @@ def test_an_input_and_a_state_are_left_as_they_are(make: Make) -> None:
 def test_results_have_the_shape_of_the_input_and_states_that_of_a_step(make: Make, shape: tuple[int, ...]) -> None:
     out, state = make().run(drive(*shape), stream=NOISE)
     assert out.shape == shape
-    assert {value.shape for value in state if isinstance(value, Tensor)} == {shape[1:]}
+    assert {value.shape for value in leaves(state) if isinstance(value, Tensor)} == {shape[1:]}
 
 
 @pytest.mark.parametrize("make", [param for param in ALL if "noisy" not in str(param.id)])
@@ -148,7 +150,7 @@ def test_the_result_has_the_type_of_the_input_and_the_state_at_least_32_bits(mak
     out, state = make().run(drive().to(dtype), stream=NOISE)
     assert out.dtype == dtype
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    assert {value.dtype for value in state if isinstance(value, Tensor)} == {wide}
+    assert {value.dtype for value in leaves(state) if isinstance(value, Tensor)} == {wide}
 
 
 @pytest.mark.parametrize("make", ALL)
@@ -208,15 +210,17 @@ def test_a_state_dict_carries_everything_that_is_a_tensor(make: Make) -> None:
 def test_what_is_printed_names_the_class_and_what_was_chosen(make: Make) -> None:
     neuron = make()
     text = str(neuron)
-    assert text.startswith(f"{type(neuron).__name__}(tau_mem=")
+    usual = inspect.signature(type(neuron)).parameters["learn"].default
+    assert text.startswith(f"{type(neuron).__name__}(")
     assert "dt=0.001" in text
-    assert ("learn=" in text) == bool(neuron.learn)
-    assert "\n" not in text
+    assert ("learn=" in text) == (tuple(neuron.learn) != tuple(usual))
+    assert ("\n" in text) == any(True for _ in neuron.children())
 
 
-@pytest.mark.parametrize("make", ALL)
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does it itself
+@pytest.mark.parametrize("make", [param for param in ALL if "learned" in str(param.id) or param in FUSED_AND_NOISY])
 def test_compiled_without_a_break_it_computes_the_same(make: Make) -> None:
-    neuron, x = make(), drive()
+    neuron, x = make(), 3 * drive(2)  # tracing takes long for neurons that run step by step
     torch.compiler.reset()
     compiled = torch.compile(neuron.run, fullgraph=True, backend="aot_eager")
     out, state = compiled(x, stream=NOISE)
@@ -225,7 +229,8 @@ def test_compiled_without_a_break_it_computes_the_same(make: Make) -> None:
     assert same(state, after)
 
 
-@pytest.mark.parametrize("make", [param for param in ALL if "plain" in str(param.id) or "noisy" in str(param.id)])
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does it itself
+@pytest.mark.parametrize("make", [param for param in ALL if "plain" in str(param.id) or param in FUSED_AND_NOISY])
 def test_a_compiled_stream_is_compiled_a_few_times_at_most(make: Make) -> None:
     neuron, x = make(), drive(24)
     torch.compiler.reset()
@@ -238,7 +243,8 @@ def test_a_compiled_stream_is_compiled_a_few_times_at_most(make: Make) -> None:
     compiled = torch.compile(neuron.run, fullgraph=True, backend=backend)
     state, parts = None, []
     for chunk in x.split(2):
-        out, state = compiled(chunk, state, stream=NOISE)
+        out, after = compiled(chunk, state, stream=NOISE)
+        state = detach(after)
         parts.append(out)
     assert torch.equal(torch.cat(parts), neuron(x, stream=NOISE))
     assert len(counted) <= 3  # from rest, after some steps, after any number of steps
@@ -265,14 +271,14 @@ def test_gradients_reach_every_learned_parameter_and_the_input(make: Make) -> No
     for reset in ("soft", "hard"):
         neuron, x = make(), drive(40).requires_grad_()
         if hasattr(neuron, "reset"):
-            neuron.reset = reset
+            getattr(neuron, "neuron", neuron).reset = reset
         out, state = neuron.run(x)
         (out.square().sum() + state.v.square().sum()).backward()
         given = {name: value.grad for name, value in (*neuron.named_parameters(), ("x", x)) if value.grad is not None}
-        unused = {"hard": "reset_by", "soft": "v_reset"}[reset]
+        unused = {"hard": "reset_by", "soft": "v_reset"}[reset] if hasattr(neuron, "reset") else ""
         assert {name for name, grad in given.items() if not grad.isfinite().all()} == set()
         reached = {name for name, grad in given.items() if grad.abs().max() > 0}
-        assert reached == {*(name for name, _ in neuron.named_parameters()), "x"} - {unused}
+        assert reached == {*(name for name, _ in neuron.named_parameters()), "x"} - {unused, f"neuron.{unused}"}
 
 
 @pytest.mark.parametrize("make", LEARNED)
@@ -299,16 +305,18 @@ def test_a_detached_state_ends_the_graph(make: Make) -> None:
     assert x.grad is None
 
 
-@pytest.mark.parametrize("make", LEARNED)
+@pytest.mark.parametrize("make", [param for param in LEARNED if "if," not in str(param.id).split() and "izhikevich," not in str(param.id)])
 def test_large_steps_of_an_optimizer_leave_time_constants_positive_and_decays_between_0_and_1(make: Make) -> None:
     neuron = make()
     for direction in (1.0, -1.0):
         twin = copy.deepcopy(neuron)
         optimizer = torch.optim.SGD(twin.parameters(), lr=3.0)
         for name, value in twin.named_parameters():
-            value.grad = torch.full_like(value, direction if name.startswith("log_") else 0.0)
+            value.grad = torch.full_like(value, direction if name.rpartition(".")[2].startswith(("log_", "w")) else 0.0)
         optimizer.step()
-        for name in ("tau_mem", "tau_syn") if hasattr(twin, "tau_syn") else ("tau_mem",):
+        times = [name for name in ("tau_mem", "tau_syn", "tau_adapt") if hasattr(twin, name)]
+        assert times
+        for name in times:
             tau = torch.as_tensor(getattr(twin, name))
             decay = torch.exp(-twin.dt / tau)
             assert bool((tau > 0).all())
@@ -322,7 +330,7 @@ def test_large_steps_of_an_optimizer_leave_time_constants_positive_and_decays_be
 @pytest.mark.parametrize("make", ALL)
 def test_it_moves_with_everything_it_owns(make: Make) -> None:
     out, state = make().to("meta").run(drive().to("meta"), stream=NOISE)
-    assert {value.device.type for value in (out, *state) if isinstance(value, Tensor)} == {"meta"}
+    assert {value.device.type for value in (out, *leaves(state)) if isinstance(value, Tensor)} == {"meta"}
     assert out.shape == drive().shape
 
 
