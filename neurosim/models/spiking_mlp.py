@@ -57,7 +57,7 @@ def spiking_mlp(
     last = len(sizes) - 1
     for at in range(1, last):
         body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
-        body |= {f"norm{at}": one for one in parts.normed(sizes[at])}
+        body |= parts.normed(f"norm{at}", sizes[at])
         body[f"fire{at}"] = parts.firing(sizes[at], axes=1)
         if dropout:
             body[f"drop{at}"] = nn.Dropout(dropout)

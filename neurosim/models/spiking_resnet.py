@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
+from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
 from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
 from neurosim.nn import SpikingNetwork, SpikingResidual, SpikingSequential
@@ -56,7 +57,7 @@ def spiking_resnet(
         input_shape: Channels, height and width of an image.
         classes: Outputs.
         time_steps: How long an image is shown.
-        residual: See above. ``ms`` with ``layers="ei"`` gives excitatory-inhibitory layers spikes only, as ``sew`` does.
+        residual: See above. Excitatory-inhibitory layers need ``sew``: membranes, which ``ms`` sends through its shortcuts, may be below 0.
         norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
         width: Factor on all channels.
 
@@ -70,6 +71,8 @@ def spiking_resnet(
         K. He et al., CVPR 2016 (depth 18); H. Zheng et al., AAAI 2021 (depth 19, and 1/√2 on branches that are added); W. Fang et al.,
         NeurIPS 2021 (``sew``, ADD); Y. Hu et al., IEEE TNNLS 36 (2025) 2353–2367 (``ms``).
     """
+    if residual == "ms" and layers == "ei":
+        raise ConfigError("spiking_resnet: layers='ei' takes inputs of 0 or more, which residual='sew' gives, got residual='ms'")
     parts, plan = Parts(norm, neuron, activation, layers, ei, time_steps, bias), PLANS[depth]
 
     def wide(channels: int) -> int:
@@ -77,7 +80,7 @@ def spiking_resnet(
 
     features = wide(plan.stem)
     body: OrderedDict[str, nn.Module] = OrderedDict(stem=parts.conv(input_shape[0], features, 3))
-    body |= {"stem_norm": one for one in parts.normed(features)}
+    body |= parts.normed("stem_norm", features)
     if residual == "sew":
         body["stem_fire"] = parts.firing(features, axes=3)
     for stage, (channels, blocks) in enumerate(plan.stages, 1):
@@ -90,7 +93,7 @@ def spiking_resnet(
     body["pool"], body["flatten"] = nn.AdaptiveAvgPool2d(1), nn.Flatten()
     for at, size in enumerate(plan.hidden, 1):
         body[f"fc{at}"] = parts.linear(features, wide(size))
-        body |= {f"fc_norm{at}": one for one in parts.normed(wide(size))}
+        body |= parts.normed(f"fc_norm{at}", wide(size))
         body[f"fc_fire{at}"] = parts.firing(wide(size), axes=1)
         features = wide(size)
     body[f"fc{len(plan.hidden) + 1}"] = parts.linear(features, classes, last=True)
@@ -101,13 +104,13 @@ def _block(parts: Parts, residual: Residual, inputs: int, outputs: int, stride: 
     branch: OrderedDict[str, nn.Module] = OrderedDict()
     for at, (before, step) in enumerate(((inputs, stride), (outputs, 1)), 1):
         product = OrderedDict([(f"conv{at}", parts.conv(before, outputs, 3, step))])
-        product |= {f"norm{at}": one for one in parts.normed(outputs, alpha=1 / math.sqrt(2) if at == 2 and residual == "ms" else 1.0)}
+        product |= parts.normed(f"norm{at}", outputs, alpha=1 / math.sqrt(2) if at == 2 and residual == "ms" else 1.0)
         fire = {f"fire{at}": parts.firing(outputs if residual == "sew" else before, axes=3)}
         branch |= {**product, **fire} if residual == "sew" else {**fire, **product}
     if stride == 1 and inputs == outputs:
         return SpikingResidual(SpikingSequential(branch))
     shortcut: OrderedDict[str, nn.Module] = OrderedDict(conv=parts.conv(inputs, outputs, 1, stride))
-    shortcut |= {"norm": one for one in parts.normed(outputs, alpha=1 / math.sqrt(2) if residual == "ms" else 1.0)}
+    shortcut |= parts.normed("norm", outputs, alpha=1 / math.sqrt(2) if residual == "ms" else 1.0)
     if residual == "sew":
         shortcut["fire"] = parts.firing(outputs, axes=3)
     return SpikingResidual(SpikingSequential(branch), SpikingSequential(shortcut))

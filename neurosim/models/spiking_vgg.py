@@ -40,7 +40,7 @@ def spiking_vgg(
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = False,
 ) -> SpikingNetwork:
-    """A VGG network of neurons: 3 × 3 convolutions ``conv1``, ``conv2``, …, pooling by 2, linear layers ``fc1``, …
+    """A VGG network of neurons: 3 × 3 convolutions ``conv1`` …, pooling by 2, linear layers ``fc1`` ….
 
     The number in its name does not count what the code base of each author counts; the plans are those of the E-I networks: 5, 8, 11 and 16
     are 3, 5, 8 and 13 convolutions and one linear layer, with ``hidden`` more.
@@ -78,7 +78,7 @@ def spiking_vgg(
         convolutions += 1
         outputs = max(1, round(step * width))
         body[f"conv{convolutions}"] = parts.conv(features, outputs, 3)
-        body |= {f"norm{convolutions}": one for one in parts.normed(outputs)}
+        body |= parts.normed(f"norm{convolutions}", outputs)
         body[f"fire{convolutions}"] = parts.firing(outputs, axes=3)
         features = outputs
     if not height * side:
@@ -89,7 +89,7 @@ def spiking_vgg(
     sizes = [features * height * side, *hidden]
     for at in range(1, len(sizes)):
         body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
-        body |= {f"fc_norm{at}": one for one in parts.normed(sizes[at])}
+        body |= parts.normed(f"fc_norm{at}", sizes[at])
         body[f"fc_fire{at}"] = parts.firing(sizes[at], axes=1)
         if dropout:
             body[f"drop{at}"] = nn.Dropout(dropout)
