@@ -1,0 +1,187 @@
+"""Membrane-potential batch normalisation: the membrane is normalised before it is compared with the threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from neurosim.errors import ConfigError, ConversionError, nearest
+from neurosim.neurons import LIF, LIFState, Trace, spike
+from neurosim.neurons.parameters import state_dtype
+from neurosim.nn.time import SpikingModule
+from neurosim.norms.over_time import BatchNormOverTime, Statistics, features_shape, normalize
+from neurosim.norms.threshold import fold_threshold
+from neurosim.random import Stream
+
+Carry = Literal["raw", "normalized"]
+RESETS: Final = ("soft", "hard", "none")
+
+
+class _Step(NamedTuple):
+    h: Tensor  #: membrane before the norm
+    fired: Tensor
+    v: Tensor  #: what is carried to the next step
+
+
+class MPBN(SpikingModule):
+    r"""A LIF neuron whose membrane is batch-normalised before it fires.
+
+    .. math:: h_t = a\,v_{t-1} + g\,x_t + b, \qquad m_t = \gamma\,\frac{h_t - \mu}{\sqrt{\sigma^2 + \varepsilon}} + \beta,
+        \qquad s_t = \Theta(\sigma_n (m_t - \theta))
+
+    What the reset acts on, and the next step starts from, is h with ``carry="raw"`` and m with ``carry="normalized"``. With the raw
+    potential the norm is no part of the dynamics: :meth:`fold` turns it into thresholds, and nothing is left of it.
+
+    All that is not about the norm is the neuron's own: time constant, threshold (of m), reset (of what is carried), surrogate, noise,
+    values of every unit such as those of a mismatched chip. The authors' layer is
+
+    ``MPBN(LIF(tau, dt, v_threshold=V/2, strict=True, reset="hard", detach_reset=False, surrogate=surrogate("clamped_tanh", width=V)), C)``
+
+    with V their V_th of 1 and τ = −Δt/ln 0.25: they compare m/V with ½.
+
+    **Statistics.** In evaluation, one running pair μ, σ² serves all steps. In training, ``"per_step"`` takes those of every step by itself
+    and updates the running pair once a step, in the order of time (the authors' code). ``"merged"`` takes one pair for all steps, of the
+    membranes of all steps together. Membranes depend on spikes before them, and so on the statistics that are being taken; the sequence is
+    therefore run twice: with the running pair, as in evaluation, for membranes to take statistics of, and then normalised by these.
+    Gradients go through both. The running pair is updated once.
+
+    Args:
+        neuron: The neuron, with reset ``"soft"``, ``"hard"`` or ``"none"``.
+        features: Which units share statistics, and with them a threshold, as a shape that broadcasts to the units: C after a linear layer,
+            ``(C, 1, 1)`` for the channels of feature maps, ``(C, H, W)`` for every element.
+        carry: See above. ``"normalized"`` is SpikingJelly's and cannot be folded.
+        statistics: See above.
+        eps: ε, > 0.
+        momentum: How far an update moves the running statistics, in (0, 1].
+
+    Shapes:
+        x ``(time, batch, C, *)``; spikes the same; the state is that of the neuron.
+
+    Raises:
+        ConfigError: An argument, an input or a state is not as above, or a statistic would be of a single value.
+
+    Source:
+        Y. Guo et al., "Membrane potential batch normalization for spiking neural networks", ICCV 2023, and its published code.
+
+    >>> layer = MPBN(LIF(tau_mem=2e-3, dt=1e-3, reset="hard"), (3, 1, 1))
+    >>> spikes = layer(torch.rand(4, 2, 3, 5, 5))
+    >>> layer.eval().fold()
+    LIF(tau_mem=0.002, dt=0.001, v_threshold=... (3, 1, 1), reset='hard', reset_by=1)
+    """
+
+    def __init__(
+        self,
+        neuron: LIF,
+        features: int | Sequence[int],
+        *,
+        carry: Carry = "raw",
+        statistics: Statistics = "per_step",
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+    ) -> None:
+        super().__init__()
+        if not isinstance(neuron, LIF):
+            raise ConfigError(f"MPBN.neuron: must be a LIF, got {type(neuron).__name__}")
+        if neuron.reset not in RESETS:
+            raise ConfigError(f"MPBN.neuron: its reset must be one of {', '.join(RESETS)}, got {neuron.reset!r}")
+        if carry not in get_args(Carry):
+            raise ConfigError(f"MPBN.carry: must be 'raw' or 'normalized', got {carry!r}{nearest(str(carry), get_args(Carry))}")
+        self.neuron = neuron
+        self.features = features_shape("MPBN.features", features)
+        of_channels = math.prod(self.features[1:]) == 1
+        self.norm = BatchNormOverTime(self.features[0] if of_channels else self.features, statistics, eps=eps, momentum=momentum)
+        self.carry = carry
+
+    def run(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
+        """Spikes, and the state to hand to the next chunk; arguments are those of :meth:`LIF.run`.
+
+        In training with merged statistics every chunk has statistics of its own.
+        """
+        trace = self.trace(x, state, stream=stream)
+        return trace.spikes, trace.state
+
+    def trace(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> Trace[LIFState]:
+        """The same as :meth:`run` with what is carried after every step, which gradients flow through too."""
+        self.neuron._check(x, state, LIFState)
+        if x.dim() != 2 + len(self.features):
+            example = f"; channels of such units are features={(self.features[0], *[1] * (x.dim() - 3))}"
+            raise ConfigError(
+                f"MPBN: features of shape {self.features} need units of as many axes, got x of shape {tuple(x.shape)}{example}"
+            )
+        if state is None:
+            rest = self.neuron._rest(x)
+            state = LIFState(torch.zeros(x.shape[1:], dtype=state_dtype(x), device=x.device) if rest is None else rest)
+        given = None
+        if self.training and self.norm.statistics == "merged" and len(x):
+            running = [value.reshape(self.features) for value in self._coefficients()]
+            before = self._steps(x, state, stream, lambda h: normalize(h, *running))
+            given = self.norm.observe(torch.stack([step.h for step in before]))
+        steps = list(self._steps(x, state, stream, lambda h: self.norm(h[None], given)[0]))
+        if not steps:
+            return Trace(torch.zeros_like(x), torch.zeros_like(x), state)
+        spikes, v = (torch.stack([step[at].to(x.dtype) for step in steps]) for at in (1, 2))
+        return Trace(spikes, v, LIFState(steps[-1].v, state.step + len(x)))
+
+    def fold(self) -> LIF:
+        """The neuron alone, with thresholds in the place of the norm: the same spikes as in evaluation.
+
+        The thresholds are exact: both agree for every membrane potential, not only up to rounding, where both run on torch's own arithmetic
+        in the dtype of the statistics. Where γ is negative the comparison turns round (``sign`` is −1), where it is 0 the threshold is ∞
+        or −∞. The reset stays what it was. The result is for inference: its surrogate gradient is not scaled by γ/√(σ² + ε).
+
+        Raises:
+            ConversionError: The normalised potential is carried on, so that the norm is part of the dynamics.
+        """
+        if self.carry != "raw":
+            raise ConversionError(
+                f"MPBN: with carry={self.carry!r} the norm changes what the next step starts from, which no threshold can do; "
+                "only a layer that was trained with carry='raw' can be folded"
+            )
+        mean, scale, shift = self._coefficients()
+        threshold, sign = (
+            torch.as_tensor(value, dtype=mean.dtype, device=mean.device).detach() for value in (self.neuron.v_threshold, self.neuron.sign)
+        )
+        with torch.no_grad():
+            return self.neuron.with_threshold(*fold_threshold(mean, scale, shift, threshold, sign, self.neuron.strict))
+
+    def extra_repr(self) -> str:
+        """For ``print``."""
+        return f"features={self.features}, carry={self.carry!r}"
+
+    def _coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, scale and shift of evaluation, of a shape that broadcasts to the units."""
+        mean, scale, shift = (torch.as_tensor(value).reshape(self.features) for value in self.norm.coefficients())
+        return mean, scale, shift
+
+    def _steps(self, x: Tensor, state: LIFState, stream: Stream | None, norm: Callable[[Tensor], Tensor]) -> Iterator[_Step]:
+        """One step after the other, in the arithmetic of :func:`neurosim.ops.lif.lif`."""
+        leak, firing = self.neuron._leak(), self.neuron._firing(stream, state.step)
+        decay, gain, bias = leak["decay"], leak["gain"], leak["bias"]
+        threshold, sign, strict, shape = firing["threshold"], firing["sign"], firing["strict"], firing["surrogate"]
+        reset_by = threshold if firing["reset_by"] is None else firing["reset_by"]
+        unscaled, unbiased = (isinstance(value, float) and value == at for value, at in ((gain, 1), (bias, 0)))
+        v = state.v
+        for t, x_t in enumerate(x.unbind(0)):
+            first = (state.step + t) * v.numel()
+            drive = x_t.to(v.dtype)
+            if self.neuron.input_noise and stream is not None:
+                drive = drive + self.neuron.input_noise * stream.child("input").normal(v.shape, like=v, offset=int(first))
+            h = decay * v + (drive if unscaled else gain * drive)
+            h = h if unbiased else h + bias
+            if self.neuron.membrane_noise and stream is not None:
+                h = h + self.neuron.membrane_noise * stream.child("membrane").normal(v.shape, like=v, offset=int(first))
+            m = norm(h)
+            fired = spike(sign * (m - threshold), shape, strict=strict)
+            by = fired.detach() if firing["detach_reset"] else fired
+            carried = h if self.carry == "raw" else m
+            if self.neuron.reset == "soft":
+                v = carried - reset_by * by
+            elif self.neuron.reset == "hard":
+                v = carried * (1 - by) + firing["v_reset"] * by
+            else:
+                v = carried
+            yield _Step(h, fired, v)
