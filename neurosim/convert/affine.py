@@ -25,14 +25,13 @@ def fold_after(layer: Weighted, affine: Affine) -> None:
     """
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     scale, shift = _of("outputs", outputs, affine)
-    axis = 1 if isinstance(layer, TRANSPOSED) else 0
     weight = layer.weight.detach().double()
     if isinstance(layer, TRANSPOSED):  # (inputs, outputs of a group, *): every group of inputs has its own outputs
-        grouped = weight.unflatten(0, (layer.groups, -1))
+        grouped = weight.reshape(layer.groups, -1, *weight.shape[1:])
         factors = scale.reshape(layer.groups, 1, -1, *(1,) * (weight.dim() - 2))
-        weight = (grouped * factors).flatten(0, 1)
+        weight = (grouped * factors).reshape(weight.shape)
     else:
-        weight = weight * _along(scale, axis, weight)
+        weight = weight * _along(scale, 0, weight)
     bias = torch.zeros_like(shift) if layer.bias is None else layer.bias.detach().double()
     _replace(layer, weight, bias * scale + shift)
 

@@ -52,8 +52,9 @@ def fold(
     ============================================================ ==============================================================
 
     What feeds a norm must be certain: neighbours in ``nn.Sequential``, ``SpikingSequential`` and ``TimeFold``, however they are nested and
-    wherever they lie in the model, with nothing between them. (A ``BatchNorm1d`` after a ``Linear`` is taken to normalise its features.) Everything else is left as it is, with the reason in the report. So is a norm
-    between no weights and a neuron: its shift would move the potential at which the neuron rests, and with it the one it starts from.
+    wherever they lie in the model, with nothing between them. (A ``BatchNorm1d`` after a ``Linear`` is taken to normalise its features.)
+    Everything else is left as it is, with the reason in the report. So is a norm between no weights and a neuron: its shift would move the
+    potential at which the neuron rests, and with it the one it starts from.
 
     Weights are rounded once, so outputs of digital layers change by a few units in the last place, and a neuron whose membrane comes that
     close to its threshold may fire a step sooner or later. A batch shows how much that is.
@@ -160,12 +161,13 @@ def _affine(norm: nn.Module) -> Affine:
         return norm.fold()
     if not isinstance(norm, _BatchNorm):
         raise ConversionError("it takes statistics of every sample")
-    if norm.running_mean is None or norm.running_var is None:
+    mean, var = norm._buffers["running_mean"], norm._buffers["running_var"]
+    if mean is None or var is None:
         raise ConversionError("it takes statistics of every batch, also in evaluation")
-    inverse = 1 / (norm.running_var.double() + norm.eps).sqrt()
-    scale = inverse if norm.weight is None else inverse * norm.weight.detach()
-    shift = -norm.running_mean * scale
-    return Affine(scale, shift if norm.bias is None else shift + norm.bias.detach())
+    weight, bias = norm._parameters["weight"], norm._parameters["bias"]
+    inverse = 1 / (var.double() + norm.eps).sqrt()
+    scale = inverse if weight is None else inverse * weight.detach()
+    return Affine(scale, -mean * scale if bias is None else bias.detach() - mean * scale)
 
 
 def _check_layer(layer: nn.Module, uses: Counter[int], owners: Counter[int], where: str) -> None:

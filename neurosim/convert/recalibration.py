@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from itertools import zip_longest
 from typing import Any
 
@@ -54,8 +54,7 @@ def recalibrate(
     >>> calibrated.eval()(torch.cat(data)).std(0).round(decimals=2)
     tensor([1., 1., 1.], grad_fn=<RoundBackward1>)
     """
-    if isinstance(passes, bool) or not isinstance(passes, int) or passes < 1:
-        raise ConfigError(f"recalibrate: passes must be an integer > 0, got {passes!r}")
+    _check_passes(passes)
     if passes > 1 and iter(loader) is loader:
         raise ConfigError(f"recalibrate: the loader is gone through {passes} times, so it must be a list or a loader, not an iterator")
     changed = copy.deepcopy(model)
@@ -83,6 +82,11 @@ def recalibrate(
         for kept, value in zip(mine.buffers(recurse=False), new.buffers(recurse=False), strict=True):
             kept.copy_(value)
     return model
+
+
+def _check_passes(passes: object) -> None:
+    if isinstance(passes, bool) or not isinstance(passes, int) or passes < 1:
+        raise ConfigError(f"recalibrate: passes must be an integer > 0, got {passes!r}")
 
 
 def _norms(model: nn.Module) -> list[TimeNorm | _BatchNorm]:
@@ -125,9 +129,10 @@ def _seen(model: nn.Module, norms: list[TimeNorm | _BatchNorm], loader: Iterable
 def _set(norm: TimeNorm | _BatchNorm, seen: list[Moments]) -> None:
     if isinstance(norm, TimeNorm):
         norm.set_statistics(seen)
-    elif seen and seen[0].count and norm.running_mean is not None and norm.running_var is not None:
-        norm.running_mean.copy_(seen[0].mean)
-        norm.running_var.copy_(seen[0].variance)
+    elif seen and seen[0].n:
+        running: Any = norm
+        running.running_mean.copy_(seen[0].mean)
+        running.running_var.copy_(seen[0].variance)
 
 
 def _counted(loader: Iterable[Batch], bar: Any) -> Iterator[Batch]:
@@ -137,4 +142,4 @@ def _counted(loader: Iterable[Batch], bar: Any) -> Iterator[Batch]:
 
 
 def _batches(loader: Iterable[Batch], passes: int) -> int | None:
-    return passes * len(loader) if hasattr(loader, "__len__") else None
+    return passes * len(loader) if isinstance(loader, Sized) else None

@@ -12,9 +12,10 @@ from torch import Tensor
 from neurosim.errors import ConfigError, ConversionError, nearest
 from neurosim.neurons import LIF, LIFState, Trace, spike
 from neurosim.neurons.parameters import state_dtype
-from neurosim.nn.time import SpikingModule
-from neurosim.norms.over_time import BatchNormOverTime, Statistics, features_shape, normalize
+from neurosim.nn.time import SpikingModule, State
+from neurosim.norms.over_time import BatchNormOverTime, Statistics
 from neurosim.norms.threshold import fold_threshold
+from neurosim.norms.time_norm import features_shape, normalize
 from neurosim.random import Stream
 
 Carry = Literal["raw", "normalized"]
@@ -43,11 +44,12 @@ class MPBN(SpikingModule):
 
     with V their V_th of 1 and τ = −Δt/ln 0.25: they compare m/V with ½.
 
-    **Statistics.** In evaluation, one running pair μ, σ² serves all steps. In training, ``"per_step"`` takes those of every step by itself
-    and updates the running pair once a step, in the order of time (the authors' code). ``"merged"`` takes one pair for all steps, of the
-    membranes of all steps together. Membranes depend on spikes before them, and so on the statistics that are being taken; the sequence is
-    therefore run twice: with the running pair, as in evaluation, for membranes to take statistics of, and then normalised by these.
-    Gradients go through both. The running pair is updated once.
+    **Statistics.** Evaluation has one running pair μ, σ² for all steps. In training, ``"per_step"`` takes those of every step by itself and
+    updates the running pair once a step, in the order of time (the authors' code). ``"merged"`` takes them over time as well, and updates
+    the running pair once, with those of the whole sequence. But membranes depend on spikes before them, and so on the statistics to be
+    taken. With the raw potential the sequence is therefore run twice: with the running pair, as in evaluation, for membranes to take one
+    pair of statistics of, and then normalised by this pair; gradients go through both. With the normalised potential no run with other
+    statistics resembles the one to be normalised, and every step takes the statistics of all steps up to itself.
 
     Args:
         neuron: The neuron, with reset ``"soft"``, ``"hard"`` or ``"none"``.
@@ -96,7 +98,7 @@ class MPBN(SpikingModule):
         self.norm = BatchNormOverTime(self.features[0] if of_channels else self.features, statistics, eps=eps, momentum=momentum)
         self.carry = carry
 
-    def run(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
+    def run(self, x: Tensor, state: State | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
         """Spikes, and the state to hand to the next chunk; arguments are those of :meth:`LIF.run`.
 
         In training with merged statistics every chunk has statistics of its own.
@@ -104,7 +106,7 @@ class MPBN(SpikingModule):
         trace = self.trace(x, state, stream=stream)
         return trace.spikes, trace.state
 
-    def trace(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> Trace[LIFState]:
+    def trace(self, x: Tensor, state: State | None = None, *, stream: Stream | None = None) -> Trace[LIFState]:
         """The same as :meth:`run` with what is carried after every step, which gradients flow through too."""
         self.neuron._check(x, state, LIFState)
         if x.dim() != 2 + len(self.features):
@@ -112,19 +114,15 @@ class MPBN(SpikingModule):
             raise ConfigError(
                 f"MPBN: features of shape {self.features} need units of as many axes, got x of shape {tuple(x.shape)}{example}"
             )
-        if state is None:
-            rest = self.neuron._rest(x)
-            state = LIFState(torch.zeros(x.shape[1:], dtype=state_dtype(x), device=x.device) if rest is None else rest)
-        given = None
-        if self.training and self.norm.statistics == "merged" and len(x):
-            running = [value.reshape(self.features) for value in self._coefficients()]
-            before = self._steps(x, state, stream, lambda h: normalize(h, *running))
-            given = self.norm.observe(torch.stack([step.h for step in before]))
-        steps = list(self._steps(x, state, stream, lambda h: self.norm(h[None], given)[0]))
+        rest = self.neuron._rest(x) if state is None else None
+        zero = torch.zeros(x.shape[1:], dtype=state_dtype(x), device=x.device)
+        start = LIFState(*state) if state is not None else LIFState(zero if rest is None else rest)
+        merged = self.training and self.norm.statistics == "merged" and len(x) > 0
+        steps = self._merged(x, start, stream) if merged else list(self._steps(x, start, stream, lambda h: self.norm(h[None])[0]))
         if not steps:
-            return Trace(torch.zeros_like(x), torch.zeros_like(x), state)
+            return Trace(torch.zeros_like(x), torch.zeros_like(x), start)
         spikes, v = (torch.stack([step[at].to(x.dtype) for step in steps]) for at in (1, 2))
-        return Trace(spikes, v, LIFState(steps[-1].v, state.step + len(x)))
+        return Trace(spikes, v, LIFState(steps[-1].v, start.step + len(x)))
 
     def fold(self) -> LIF:
         """The neuron alone, with thresholds in the place of the norm: the same spikes as in evaluation.
@@ -157,6 +155,24 @@ class MPBN(SpikingModule):
         mean, scale, shift = (torch.as_tensor(value).reshape(self.features) for value in self.norm.coefficients())
         return mean, scale, shift
 
+    def _merged(self, x: Tensor, state: LIFState, stream: Stream | None) -> list[_Step]:
+        """All steps, in training, with statistics over time."""
+        if self.carry == "raw":
+            running = self._coefficients()
+            before = self._steps(x, state, stream, lambda h: normalize(h, *running))
+            given = self.norm.observe(torch.stack([step.h for step in before]))
+            return list(self._steps(x, state, stream, lambda h: self.norm(h[None], given)[0]))
+        seen: list[Tensor] = []
+
+        def normalized(h: Tensor) -> Tensor:
+            seen.append(h)
+            so_far: Tensor = self.norm(h[None], self.norm.statistics_of(torch.stack(seen)))
+            return so_far[0]
+
+        steps = list(self._steps(x, state, stream, normalized))
+        self.norm.observe(torch.stack(seen))
+        return steps
+
     def _steps(self, x: Tensor, state: LIFState, stream: Stream | None, norm: Callable[[Tensor], Tensor]) -> Iterator[_Step]:
         """One step after the other, in the arithmetic of :func:`neurosim.ops.lif.lif`."""
         leak, firing = self.neuron._leak(), self.neuron._firing(stream, state.step)
@@ -164,16 +180,17 @@ class MPBN(SpikingModule):
         threshold, sign, strict, shape = firing["threshold"], firing["sign"], firing["strict"], firing["surrogate"]
         reset_by = threshold if firing["reset_by"] is None else firing["reset_by"]
         unscaled, unbiased = (isinstance(value, float) and value == at for value, at in ((gain, 1), (bias, 0)))
+        noise = firing["input_noise"], firing["membrane_noise"]
         v = state.v
         for t, x_t in enumerate(x.unbind(0)):
             first = (state.step + t) * v.numel()
             drive = x_t.to(v.dtype)
-            if self.neuron.input_noise and stream is not None:
-                drive = drive + self.neuron.input_noise * stream.child("input").normal(v.shape, like=v, offset=int(first))
+            if noise[0] and stream is not None:
+                drive = drive + noise[0] * stream.child("input").normal(v.shape, like=v, offset=int(first))
             h = decay * v + (drive if unscaled else gain * drive)
             h = h if unbiased else h + bias
-            if self.neuron.membrane_noise and stream is not None:
-                h = h + self.neuron.membrane_noise * stream.child("membrane").normal(v.shape, like=v, offset=int(first))
+            if noise[1] and stream is not None:
+                h = h + noise[1] * stream.child("membrane").normal(v.shape, like=v, offset=int(first))
             m = norm(h)
             fired = spike(sign * (m - threshold), shape, strict=strict)
             by = fired.detach() if firing["detach_reset"] else fired

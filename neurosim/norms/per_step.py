@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.norms.base import NORMS, Affine, Cost, Operations
 from neurosim.norms.moments import Moments, moments
-from neurosim.norms.over_time import TimeNorm, normalize
+from neurosim.norms.time_norm import TimeNorm, normalize
 from neurosim.random import Stream
 
 
@@ -162,5 +162,5 @@ class TemporalEffectiveBatchNorm(SteppedNorm):
         return Cost(Operations(adds=2, multiplies=2))
 
     def _at(self, x: Tensor, first: int) -> Tensor:
-        z = self._train(x.flatten(0, 1)).view(x.shape) if self.training else self._evaluate(x)
+        z = self._train(x.flatten(0, 1)).reshape(x.shape) if self.training else self._evaluate(x)
         return z * self.p[first : first + len(x)].reshape(-1, *(1,) * (x.dim() - 1)).to(x.dtype)

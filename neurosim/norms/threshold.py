@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import torch
 from torch import Tensor
 
-from neurosim.norms.over_time import normalize
+from neurosim.norms.time_norm import normalize
 
 _ORDERED: Final = {torch.float32: torch.int32, torch.float64: torch.int64}
 
@@ -30,7 +30,7 @@ def fold_threshold(mean: Tensor, scale: Tensor, shift: Tensor, threshold: Tensor
     does. The two sides then agree for every finite u, and not only up to rounding.
 
     Args:
-        mean, scale, shift: μ, k and β of :func:`~neurosim.norms.over_time.normalize`, float32 or float64, finite.
+        mean, scale, shift: μ, k and β of :func:`~neurosim.norms.time_norm.normalize`, float32 or float64, finite.
         threshold: θ; ±∞ allowed.
         sign: σ, 1 or −1.
         strict: Whether the comparisons are > instead of ≥.
@@ -42,7 +42,8 @@ def fold_threshold(mean: Tensor, scale: Tensor, shift: Tensor, threshold: Tensor
     >>> fold_threshold(0.5 * one, torch.tensor([2.0, -2.0, 0.0]), 0 * one, 3 * one, one, strict=False)
     Comparison(threshold=tensor([ 2., -1., inf]), sign=tensor([ 1., -1.,  1.]))
     """
-    mean, scale, shift, threshold, sign = torch.broadcast_tensors(mean, scale, shift, threshold, sign)
+    shape = (mean + scale + shift + threshold + sign).shape
+    mean, scale, shift, threshold, sign = (value.expand(shape) for value in (mean, scale, shift, threshold, sign))
 
     def fires(u: Tensor) -> Tensor:
         m = torch.where(scale == 0, shift, normalize(u, mean, scale, shift))  # 0 · inf, of a u − μ too large, is NaN
