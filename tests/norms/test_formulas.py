@@ -166,3 +166,15 @@ def test_outputs_gradients_and_running_statistics_are_spikingjellys(name: str) -
     torch.testing.assert_close(norm.eval()(shared["x_eval"]), theirs["y_eval"], **close)
     if name == "tebn":
         torch.testing.assert_close(norm.p.grad, theirs["grad_p"], rtol=1e-5, atol=1e-4)
+
+
+def test_steps_that_are_equal_fold_to_one_scale_and_shift() -> None:
+    x = sequence(name="evaluation")
+    tebn = varied(TemporalEffectiveBatchNorm(C, T))
+    tebn(sequence())
+    nn.init.constant_(tebn.p, -0.7)
+    bntt = varied(BatchNormThroughTime(C, 1))
+    bntt(sequence(1))
+    for norm in (tebn, bntt):
+        scale, shift = (value.reshape(C, 1, 1) for value in norm.fold())
+        torch.testing.assert_close(norm.eval()(x[: norm.steps]), scale * x[: norm.steps] + shift)
