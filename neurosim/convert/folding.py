@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from neurosim.convert.affine import WEIGHTED, fold_after, fold_before
 from neurosim.convert.folding_report import Folding, NormReport
 from neurosim.errors import ConfigError, ConversionError
+from neurosim.nn.graph import SpikingGraph
 from neurosim.nn.mpbn import MPBN
 from neurosim.nn.time import SpikingSequential, TimeFold
 from neurosim.norms import Affine, Norm
@@ -51,8 +52,9 @@ def fold(
     BNTT, TEBN                                                   as a batch norm, if all steps have the same scale and shift
     ============================================================ ==============================================================
 
-    What feeds a norm must be certain: neighbours in ``nn.Sequential``, ``SpikingSequential`` and ``TimeFold``, however they are nested and
-    wherever they lie in the model, with nothing between them. (A ``BatchNorm1d`` after a ``Linear`` is taken to normalise its features.)
+    What feeds a norm must be certain: neighbours in ``nn.Sequential``, ``SpikingSequential``, ``SpikingGraph`` and ``TimeFold``, however
+    they are nested and wherever they lie in the model, with nothing between them. (A ``BatchNorm1d`` after a ``Linear`` is taken to
+    normalise its features.)
     Everything else is left as it is, with the reason in the report. So is a norm between no weights and a neuron: its shift would move the
     potential at which the neuron rests, and with it the one it starts from.
 
@@ -204,7 +206,10 @@ def _chains(place: _Place) -> list[list[_Place]]:
                 yield from chain(child)
             return
         yield place
-        if chained:  # what hooks see of it stays: nothing is folded across its ends
+        if isinstance(module, SpikingGraph):
+            for segment in _segments(module):
+                begin([child for name in segment for child in _children(place) if child.name == name])
+        elif chained:  # what hooks see of it stays: nothing is folded across its ends
             begin(_children(place))
         elif not isinstance(module, _NORMS):
             for child in _children(place):
@@ -218,6 +223,19 @@ def _chains(place: _Place) -> list[list[_Place]]:
 
     begin([place])
     return found
+
+
+def _segments(graph: SpikingGraph) -> list[list[str]]:
+    """The modules of a graph, cut wherever one has several sources, or what it gives goes to several places or out."""
+    used = Counter([graph.output, *(source for source, _ in graph.delayed), *(one for found in graph.sources.values() for one in found)])
+    joined = {target for _, target in graph.delayed}
+    found: dict[str, list[str]] = {}
+    for name in graph.order:
+        sources = graph.sources[name]
+        alone = len(sources) == 1 and name not in joined and used[sources[0]] == 1 and sources[0] in found
+        found[name] = found[sources[0]] if alone else []
+        found[name].append(name)
+    return list({id(segment): segment for segment in found.values()}.values())
 
 
 def _children(place: _Place) -> list[_Place]:

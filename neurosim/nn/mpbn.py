@@ -144,7 +144,8 @@ class MPBN(SpikingModule):
             torch.as_tensor(value, dtype=mean.dtype, device=mean.device).detach() for value in (self.neuron.v_threshold, self.neuron.sign)
         )
         with torch.no_grad():
-            return self.neuron.with_threshold(*fold_threshold(mean, scale, shift, threshold, sign, self.neuron.strict))
+            found = fold_threshold(mean, scale, shift, threshold, sign, self.neuron.strict)
+        return self.neuron.with_threshold(found.threshold, found.sign if bool((found.sign < 0).any()) else 1.0)
 
     def extra_repr(self) -> str:
         """For ``print``."""

@@ -39,8 +39,8 @@ def fold_threshold(mean: Tensor, scale: Tensor, shift: Tensor, threshold: Tensor
         All broadcast to each other; so does the result.
 
     >>> one = torch.ones(())
-    >>> fold_threshold(0.5 * one, torch.tensor([2.0, -2.0, 0.0]), 0 * one, 3 * one, one, strict=False)
-    Comparison(threshold=tensor([ 2., -1., inf]), sign=tensor([ 1., -1.,  1.]))
+    >>> fold_threshold(0 * one, torch.tensor([2.0, -2.0, 0.0]), 0 * one, 4 * one, one, strict=False)
+    Comparison(threshold=tensor([ 2., -2., inf]), sign=tensor([ 1., -1.,  1.]))
     """
     shape = (mean + scale + shift + threshold + sign).shape
     mean, scale, shift, threshold, sign = (value.expand(shape) for value in (mean, scale, shift, threshold, sign))

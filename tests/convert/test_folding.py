@@ -18,7 +18,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.nn import MPBN, SpikingNetwork, SpikingResidual, SpikingSequential, TimeFold
+from neurosim.nn import MPBN, SpikingGraph, SpikingNetwork, SpikingResidual, SpikingSequential, TimeFold
 from neurosim.norms import BatchNormOverTime, BatchNormThroughTime, TemporalEffectiveBatchNorm, ThresholdDependentBatchNorm
 
 T = 4
@@ -264,6 +264,23 @@ def test_a_chain_within_a_module_of_ones_own_is_folded() -> None:
     assert [(one.path, one.status, one.into) for one in report(folded).norms] == [("norm", "left", ""), ("inner.1", "folded", "inner.0")]
     x = uniform(5, 2, 3, 3)
     torch.testing.assert_close(folded(x), model(x), rtol=1e-6, atol=2e-6)
+
+
+def test_in_a_graph_what_goes_one_way_only_is_a_chain() -> None:
+    """The weights of ``b`` feed a norm and the output, so that they must stay; those of ``a`` feed a norm alone."""
+    torch.manual_seed(0)
+    parts = {"a": nn.Linear(3, 4), "na": BatchNormOverTime(4), "b": nn.Linear(3, 4), "nb": BatchNormOverTime(4), "end": nn.Identity()}
+    edges = {"a": ["input"], "na": ["a"], "b": ["input"], "nb": ["b"], "end": ["na", "nb", "b"]}
+    model = settled(SpikingGraph(parts, edges, "end"), T, 9, 3)
+    folded = ns.fold(model)
+    assert [(one.path, one.status) for one in report(folded).norms] == [("na", "folded"), ("nb", "left")]
+    x = uniform(T, 9, 3)
+    torch.testing.assert_close(folded(x), model(x), rtol=1e-6, atol=2e-6)
+    loop = settled(
+        SpikingGraph({"a": nn.Linear(3, 3), "na": BatchNormOverTime(3)}, {"a": ["input"], "na": ["a"]}, "na", [("na", "a")]), T, 9, 3
+    )
+    torch.testing.assert_close(ns.fold(loop)(x), loop(x), rtol=1e-5, atol=1e-5)
+    assert report(ns.fold(loop)).count("folded") == 1
 
 
 def test_a_layer_that_is_used_twice_is_replaced_in_both_places() -> None:

@@ -101,7 +101,8 @@ def test_gradients_are_those_of_finite_differences(make: Make, training: bool) -
     weight = sequence(name="cotangent", batch=2, dtype=torch.float64)
 
     def loss(x: Tensor, *values: Tensor) -> Tensor:
-        return (torch.func.functional_call(copy.deepcopy(norm), dict(zip(names, values, strict=True)), x) * weight).sum()
+        y: Tensor = torch.func.functional_call(copy.deepcopy(norm), dict(zip(names, values, strict=True)), x)
+        return (y * weight).sum()
 
     assert torch.autograd.gradcheck(loss, (x, *values), fast_mode=True)
 

@@ -98,7 +98,7 @@ def test_tebn_is_a_batch_norm_times_a_weight_for_every_step() -> None:
     norm, x = varied(TemporalEffectiveBatchNorm(C, T)), sequence()
     plain = nn.BatchNorm2d(C)
     plain.load_state_dict({name: value for name, value in norm.state_dict().items() if name != "p"})
-    assert torch.equal(norm(x), TimeFold(plain)(x) * norm.p.reshape(T, 1, 1, 1, 1))
+    assert torch.equal(norm(x), TimeFold(plain)(x) * norm.get_parameter("p").reshape(T, 1, 1, 1, 1))
 
 
 STEPPED = [pytest.param(kind, id=kind.__name__) for kind in (BatchNormThroughTime, TemporalEffectiveBatchNorm)]
@@ -158,12 +158,11 @@ def test_outputs_gradients_and_running_statistics_are_spikingjellys(name: str) -
     y: Tensor = norm(x)
     (y * shared["cotangent"]).sum().backward()
     assert x.grad is not None
-    close = {"rtol": 1e-5, "atol": 1e-5}
-    torch.testing.assert_close(y, theirs["y"], **close)
-    torch.testing.assert_close(x.grad, theirs["grad_x"], **close)
-    torch.testing.assert_close(norm.running_mean, theirs["running_mean"], **close)
-    torch.testing.assert_close(norm.running_var, theirs["running_var"], **close)
-    torch.testing.assert_close(norm.eval()(shared["x_eval"]), theirs["y_eval"], **close)
+    torch.testing.assert_close(y, theirs["y"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x.grad, theirs["grad_x"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm.running_mean, theirs["running_mean"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, theirs["running_var"], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(norm.eval()(shared["x_eval"]), theirs["y_eval"], rtol=1e-5, atol=1e-5)
     if name == "tebn":
         torch.testing.assert_close(norm.p.grad, theirs["grad_p"], rtol=1e-5, atol=1e-4)
 
@@ -172,7 +171,7 @@ def test_steps_that_are_equal_fold_to_one_scale_and_shift() -> None:
     x = sequence(name="evaluation")
     tebn = varied(TemporalEffectiveBatchNorm(C, T))
     tebn(sequence())
-    nn.init.constant_(tebn.p, -0.7)
+    nn.init.constant_(tebn.get_parameter("p"), -0.7)
     bntt = varied(BatchNormThroughTime(C, 1))
     bntt(sequence(1))
     for norm in (tebn, bntt):

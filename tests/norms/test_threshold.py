@@ -51,14 +51,14 @@ def test_both_comparisons_agree_for_every_number(
 @given(mean=values, scale=st.floats(0.0625, 64), negative=st.booleans(), shift=values, threshold=values)
 def test_the_threshold_is_the_formula_up_to_rounding(mean: float, scale: float, negative: bool, shift: float, threshold: float) -> None:
     k = -scale if negative else scale
-    arguments = (torch.tensor(value, dtype=torch.float64) for value in (mean, k, shift, threshold, 1.0))
-    found = fold_threshold(*arguments, strict=False)
+    mu, slope, beta, theta, sigma = (torch.tensor(value, dtype=torch.float64) for value in (mean, k, shift, threshold, 1.0))
+    found = fold_threshold(mu, slope, beta, theta, sigma, strict=False)
     assert float(found.threshold) == pytest.approx((threshold - shift) / k + mean, rel=1e-9, abs=1e-9)
     assert float(found.sign) == (-1 if negative else 1)
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_scale_of_0_is_a_constant_that_the_shift_decides(strict: bool) -> None:
+def test_a_slopeof_0_is_a_constant_that_the_shift_decides(strict: bool) -> None:
     shift = torch.tensor([0.9, 1.0, 1.1])
     found = fold_threshold(0.3 * ONE, 0 * ONE, shift, ONE, ONE, strict)
     assert found.threshold.tolist() == [math.inf, math.inf if strict else -math.inf, -math.inf]
