@@ -31,9 +31,9 @@ def recalibrate(
     neuron (or channel) without a gradient and without labels. What statistics cannot see, such as the offset of a comparator that comes
     after the norm, stays.
 
-    The first pass normalises by the statistics of each batch, so that every layer sees inputs of about the right scale at once. Each
-    further pass evaluates with what the one before found, which is what evaluation will do, and takes the statistics again. All values of a
-    pass count alike.
+    The first pass normalises by the statistics of each batch, so that every layer sees inputs of about the right scale at once, however
+    deep it lies. Each further pass evaluates with what the one before found, which is what evaluation will do, and takes the statistics
+    again. All values of a pass count alike.
 
     Args:
         model: With batch norms, those over time, or MPBN, not yet folded; without, there is nothing left to calibrate.

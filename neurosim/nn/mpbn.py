@@ -127,9 +127,10 @@ class MPBN(SpikingModule):
     def fold(self) -> LIF:
         """The neuron alone, with thresholds in the place of the norm: the same spikes as in evaluation.
 
-        The thresholds are exact: both agree for every membrane potential, not only up to rounding, where both run on torch's own arithmetic
-        in the dtype of the statistics. Where γ is negative the comparison turns round (``sign`` is −1), where it is 0 the threshold is ∞
-        or −∞. The reset stays what it was. The result is for inference: its surrogate gradient is not scaled by γ/√(σ² + ε).
+        The thresholds are exact: both agree for every membrane potential in the dtype of the statistics, and not only up to rounding,
+        unless a compiler fuses the norm's multiplication and addition into one operation. Where γ is negative the comparison turns round
+        (``sign`` is −1), where it is 0 the threshold is ∞ or −∞. The reset stays what it was. The result is for inference: its surrogate
+        gradient is not scaled by γ/√(σ² + ε).
 
         Raises:
             ConversionError: The normalised potential is carried on, so that the norm is part of the dynamics.

@@ -120,9 +120,9 @@ class TimeNorm(Norm):
 
     def _train(self, x: Tensor, at: int | None = None) -> Tensor:
         """With the statistics of ``(samples, *units)``, which update the running ones; ``at`` is the set, where there are several."""
-        self.num_batches_tracked.add_(1)
         y = x if len(self.features) == 1 else x.flatten(1)
         self._refuse_single(y.numel() // y.shape[1], x)
+        self.num_batches_tracked.add_(1)
         every = self.running_mean, self.running_var, self._gamma()
         mean, var, weight = ((value if at is None else value[at]).view(-1) for value in every)
         bias = None if self.bias is None else (self.bias if at is None else self.bias[at]).view(-1)

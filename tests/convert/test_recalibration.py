@@ -59,6 +59,19 @@ def test_a_norm_that_counts_steps_keeps_them_apart_when_sequences_are_cut() -> N
     torch.testing.assert_close(ns.recalibrate(Halves(), [x]).get_buffer("norm.running_mean"), x.mean(1))
 
 
+def test_one_pass_is_enough_for_layers_behind_layers_that_are_far_off() -> None:
+    """Gains of 100 and of 1: without the statistics of the batch, each layer would wait for the one before."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*(part for _ in range(4) for part in (nn.Linear(5, 5), nn.BatchNorm1d(5), nn.Tanh())))
+    for at, gain in zip((0, 3, 6, 9), (100, 1, 100, 1), strict=True):
+        model.get_parameter(f"{at}.weight").detach().mul_(gain)
+    data = list(normal(4000, 5).split(1000))
+    found = ns.recalibrate(model, data, passes=1).eval()
+    for last in (2, 5, 8, 11):
+        y = found[:last](torch.cat(data))  # type: ignore[index]  # an nn.Sequential
+        torch.testing.assert_close(y.std(0), torch.ones(5), rtol=0.05, atol=0)
+
+
 def test_further_passes_find_the_statistics_that_evaluation_has() -> None:
     """The membranes that evaluation has with the statistics found have these statistics."""
     torch.manual_seed(0)

@@ -373,6 +373,16 @@ def test_it_compiles_whole(training: bool) -> None:
     torch.testing.assert_close(other.state_dict(), mpbn.state_dict())
 
 
+def test_under_autocast_the_membrane_keeps_32_bits() -> None:
+    net = ns.nn.SpikingSequential(nn.Conv2d(2, C, 1), layer(statistics="merged"))
+    x = torch.rand(3, 4, 2, 3, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        spikes, state = net.run(x)
+    assert spikes.dtype == torch.bfloat16
+    assert state[1].v.dtype == torch.float32
+    spikes.float().sum().backward()
+
+
 def test_the_state_is_the_neurons() -> None:
     _, state = layer().run(sequence())
     assert isinstance(state, LIFState)
