@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError, ConversionError, nearest
-from neurosim.neurons import LIF, LIFState, Trace, spike
+from neurosim.neurons import LIF, LIFState, Trace
+from neurosim.neurons.firing import PLAIN_RESETS, Firing, after_spike, fires
 from neurosim.neurons.parameters import state_dtype
 from neurosim.nn.time import SpikingModule, State
 from neurosim.norms.over_time import BatchNormOverTime, Statistics
@@ -19,7 +20,6 @@ from neurosim.norms.time_norm import features_shape, normalize
 from neurosim.random import Stream
 
 Carry = Literal["raw", "normalized"]
-RESETS: Final = ("soft", "hard", "none")
 
 
 class _Step(NamedTuple):
@@ -88,8 +88,8 @@ class MPBN(SpikingModule):
         super().__init__()
         if not isinstance(neuron, LIF):
             raise ConfigError(f"MPBN.neuron: must be a LIF, got {type(neuron).__name__}")
-        if neuron.reset not in RESETS:
-            raise ConfigError(f"MPBN.neuron: its reset must be one of {', '.join(RESETS)}, got {neuron.reset!r}")
+        if neuron.reset not in PLAIN_RESETS:
+            raise ConfigError(f"MPBN.neuron: its reset must be one of {', '.join(PLAIN_RESETS)}, got {neuron.reset!r}")
         if carry not in get_args(Carry):
             raise ConfigError(f"MPBN.carry: must be 'raw' or 'normalized', got {carry!r}{nearest(str(carry), get_args(Carry))}")
         self.neuron = neuron
@@ -179,10 +179,9 @@ class MPBN(SpikingModule):
         """One step after the other, in the arithmetic of :func:`neurosim.ops.lif.lif`."""
         leak, firing = self.neuron._leak(), self.neuron._firing(stream, state.step)
         decay, gain, bias = leak["decay"], leak["gain"], leak["bias"]
-        threshold, sign, strict, shape = firing["threshold"], firing["sign"], firing["strict"], firing["surrogate"]
-        reset_by = threshold if firing["reset_by"] is None else firing["reset_by"]
-        unscaled, unbiased = (isinstance(value, float) and value == at for value, at in ((gain, 1), (bias, 0)))
         noise = firing["input_noise"], firing["membrane_noise"]
+        rule = Firing(**{name: firing[name] for name in Firing._fields})
+        unscaled, unbiased = (isinstance(value, float) and value == at for value, at in ((gain, 1), (bias, 0)))
         v = state.v
         for t, x_t in enumerate(x.unbind(0)):
             first = (state.step + t) * v.numel()
@@ -194,13 +193,6 @@ class MPBN(SpikingModule):
             if noise[1] and stream is not None:
                 h = h + noise[1] * stream.child("membrane").normal(v.shape, like=v, offset=int(first))
             m = norm(h)
-            fired = spike(sign * (m - threshold), shape, strict=strict)
-            by = fired.detach() if firing["detach_reset"] else fired
-            carried = h if self.carry == "raw" else m
-            if self.neuron.reset == "soft":
-                v = carried - reset_by * by
-            elif self.neuron.reset == "hard":
-                v = carried * (1 - by) + firing["v_reset"] * by
-            else:
-                v = carried
+            fired = fires(m, rule)
+            v = after_spike(h if self.carry == "raw" else m, fired, rule)
             yield _Step(h, fired, v)
