@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim import models as models
     from neurosim import neurons as neurons
     from neurosim import nn as nn
+    from neurosim import norms as norms
     from neurosim import plot as plot
     from neurosim import random as random
     from neurosim import surrogate as surrogate
@@ -59,6 +60,9 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import to_digital as to_digital
     from neurosim.convert.accelerate import Acceleration as Acceleration
     from neurosim.convert.accelerate import accelerate as accelerate
+    from neurosim.convert.folding import fold as fold
+    from neurosim.convert.folding_report import Folding as Folding
+    from neurosim.convert.recalibration import recalibrate as recalibrate
     from neurosim.convert.spiking import to_qcfs as to_qcfs
     from neurosim.convert.spiking import to_spiking as to_spiking
     from neurosim.convert.spiking_report import SpikingConversion as SpikingConversion
@@ -95,6 +99,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.neurons import CubaLIF as CubaLIF
     from neurosim.neurons import Neuron as Neuron
     from neurosim.neurons import ParametricLIF as ParametricLIF
+    from neurosim.norms import NORMS as NORMS
     from neurosim.registry import Registry as Registry
     from neurosim.surrogate import SURROGATES as SURROGATES
     from neurosim.surrogate import Surrogate as Surrogate
@@ -120,6 +125,7 @@ _MODULES = (
     "models",
     "neurons",
     "nn",
+    "norms",
     "plot",
     "random",
     "surrogate",
@@ -144,6 +150,9 @@ _NAMES = {
         "to_digital",
     ),
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
+    "neurosim.convert.folding": ("fold",),
+    "neurosim.convert.folding_report": ("Folding",),
+    "neurosim.convert.recalibration": ("recalibrate",),
     "neurosim.convert.spiking": ("to_qcfs", "to_spiking"),
     "neurosim.convert.spiking_report": ("SpikingConversion", "accuracy_over_time"),
     "neurosim.datasets": ("DATASETS", "Dataset", "Split", "load_dataset"),
@@ -155,6 +164,7 @@ _NAMES = {
     "neurosim.losses": ("LOSSES", "REGULARIZERS"),
     "neurosim.models": ("MODELS",),
     "neurosim.neurons": ("ALIF", "CubaLIF", "IF", "LI", "LIF", "NEURONS", "Neuron", "ParametricLIF"),
+    "neurosim.norms": ("NORMS",),
     "neurosim.registry": ("Registry",),
     "neurosim.surrogate": ("SURROGATES", "Surrogate"),
     "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),

@@ -242,6 +242,58 @@ _work(
     doi="10.1109/ICCV48922.2021.00266",
 )
 _work(
+    "tdbn",
+    "batch norm to the scale of the threshold",
+    "inproceedings",
+    "zheng2021going",
+    author="Zheng, Hanle and Wu, Yujie and Deng, Lei and Hu, Yifan and Li, Guoqi",
+    title="Going Deeper With Directly-Trained Larger Spiking Neural Networks",
+    booktitle="Proceedings of the AAAI Conference on Artificial Intelligence",
+    volume="35",
+    pages="11062--11070",
+    year="2021",
+    eprint="2011.05280",
+    archiveprefix="arXiv",
+)
+_work(
+    "bntt",
+    "batch norm through time",
+    "article",
+    "kim2021revisiting",
+    author="Kim, Youngeun and Panda, Priyadarshini",
+    title="Revisiting Batch Normalization for Training Low-Latency Deep Spiking Neural Networks From Scratch",
+    journal="Frontiers in Neuroscience",
+    volume="15",
+    pages="773954",
+    year="2021",
+    doi="10.3389/fnins.2021.773954",
+)
+_work(
+    "tebn",
+    "temporal effective batch norm",
+    "inproceedings",
+    "duan2022temporal",
+    author="Duan, Chaoteng and Ding, Jianhao and Chen, Shiyan and Yu, Zhaofei and Huang, Tiejun",
+    title="Temporal Effective Batch Normalization in Spiking Neural Networks",
+    booktitle="Advances in Neural Information Processing Systems",
+    volume="35",
+    pages="34377--34390",
+    year="2022",
+)
+_work(
+    "mpbn",
+    "the norm of the membrane, and its folding into thresholds",
+    "inproceedings",
+    "guo2023membrane",
+    author="Guo, Yufei and Zhang, Yuhan and Chen, Yuanpei and Peng, Weihang and Liu, Xiaode and Zhang, Liwen and Huang, Xuhui and Ma, Zhe",
+    title="Membrane Potential Batch Normalization for Spiking Neural Networks",
+    booktitle="Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)",
+    pages="19420--19430",
+    year="2023",
+    eprint="2308.08359",
+    archiveprefix="arXiv",
+)
+_work(
     "wilson",
     "the interval of a yield",
     "article",

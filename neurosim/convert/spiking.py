@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections import OrderedDict
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, get_args
@@ -17,7 +16,7 @@ from neurosim.convert.spiking_report import SpikingConversion, SpikingLayer, com
 from neurosim.convert.spiking_scale import Scaling, learned_scale, observe, rescale, scale
 from neurosim.convert.spiking_trace import RECTIFIERS, Layer, Traced, fold_batch_norms, trace
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.neurons import LIF, Neuron
+from neurosim.neurons import IF, Neuron
 from neurosim.nn.graph import INPUT, SpikingGraph
 from neurosim.nn.qcfs import QCFS
 from neurosim.nn.spike_pool import SpikingMaxPool2d
@@ -261,7 +260,7 @@ def _device(model: nn.Module) -> torch.device:
 
 
 def _integrate_and_fire(reset: Literal["soft", "hard"], v_init: float, dt: float) -> Neuron[Any]:
-    return LIF(math.inf, dt, v_leak=v_init, reset=reset)  # without a leak it starts there and is not drawn back
+    return IF(dt, v_start=v_init, reset=reset)
 
 
 def _assemble(layers: list[Layer], output: str) -> SpikingModule:

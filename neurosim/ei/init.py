@@ -43,7 +43,7 @@ class Moments(NamedTuple):
     variance: float  #: over samples, unbiased, averaged over features
 
 
-def initialize(model: Model, *inputs: Any, seed: int, method: str = "ei", fallback: Moments | None = None) -> Model:
+def initialize(model: Model, *inputs: Any, seed: int, method: str | None = None, fallback: Moments | None = None) -> Model:
     r"""Give the excitatory-inhibitory layers of a model their first weights, in place, in the order in which one forward reaches them.
 
     Every layer sees what the layers before it, initialised already, make of the batch. The forward runs in evaluation mode and without
@@ -55,8 +55,8 @@ def initialize(model: Model, *inputs: Any, seed: int, method: str = "ei", fallba
             subtracting a mean), moved to the model's device.
         seed: Of the random weights, in [0, 2⁶³); each layer draws from a stream of its own path.
         method: ``"ei"``: E-I Init, as above. ``"kaiming_abs"``: what ordinary initialisation comes to under Dale's law, for comparison: all
-            three weights are absolute values of N(0, 2/fan-in), gains 1, biases 0; the batch only tells which layers there are.
-
+            three weights are absolute values of N(0, 2/fan-in), gains 1, biases 0; the batch only tells which layers there are. None: what
+            each layer's ``first_weights`` says.
         fallback: What E-I Init is to take for a layer that gets nothing from the batch, or the same from all its samples, as may happen
             without one half of the inhibition: ``Moments(0.5, 0.5, 0.25)`` is what a fair coin would send. None refuses such a batch.
 
@@ -72,9 +72,10 @@ def initialize(model: Model, *inputs: Any, seed: int, method: str = "ei", fallba
     >>> model.initialized, round(model.lateral.weight[0, 0].item(), 4)
     (True, 0.125)
     """
-    if method not in METHODS:
-        raise ConfigError(f"initialize.method: no method is named {method!r}{nearest(str(method), METHODS)}")
     found = layers(model)
+    for name in [layer.first_weights for layer in found.values()] if method is None else [method]:
+        if name not in METHODS:
+            raise ConfigError(f"initialize.method: no method is named {name!r}{nearest(str(name), METHODS)}")
     if not found:
         raise ConfigError("initialize: the model must have excitatory-inhibitory layers (neurosim.nn.EILinear, EIConv2d), has none")
     wrong = next((one for one in inputs if not isinstance(one, Tensor)), None)
@@ -86,7 +87,9 @@ def initialize(model: Model, *inputs: Any, seed: int, method: str = "ei", fallba
     done: set[str] = set()
     with _undone_on_error(found), _evaluating(model), torch.no_grad(), torch.compiler.set_stance("force_eager"):
         handles = [
-            layer.register_forward_pre_hook(partial(_on_arrival, path, METHODS[method], source, fallback, done), with_kwargs=True)
+            layer.register_forward_pre_hook(
+                partial(_on_arrival, path, METHODS[method or layer.first_weights], source, fallback, done), with_kwargs=True
+            )
             for (path, layer), source in zip(found.items(), sources, strict=True)
         ]
         try:

@@ -28,6 +28,7 @@ from neurosim.nn.ei_layer import EICurrents as EICurrents
 from neurosim.nn.ei_layer import EILayer as EILayer
 from neurosim.nn.ei_linear import EILinear as EILinear
 from neurosim.nn.graph import SpikingGraph as SpikingGraph
+from neurosim.nn.mpbn import MPBN as MPBN
 from neurosim.nn.qcfs import QCFS as QCFS
 from neurosim.nn.spike_pool import SpikingMaxPool2d as SpikingMaxPool2d
 from neurosim.nn.spiking import SpikingNetwork as SpikingNetwork

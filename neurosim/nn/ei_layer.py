@@ -39,6 +39,7 @@ class EILayer(nn.Module, ABC):
 
     stays_digital: ClassVar[str] = "its products are layers of their own; gains, subtraction and division run in the digital part"
     feature_dims: ClassVar[int]  #: axes of one sample
+    first_weights: str = "ei"  #: how :func:`neurosim.ei.initialize` draws them unless it is told: a name in ``neurosim.ei.METHODS``
 
     excitatory: nn.Module
     inhibitory: nn.Module

@@ -51,6 +51,9 @@ def rebuild(config: RunConfig) -> nn.Module:
 def initialize_from(model: nn.Module, images: Tensor, *, seed: int) -> None:
     """Give layers that take their first weights from data theirs, in place; layers that have weights, from ``init_from``, keep them all.
 
+    Excitatory-inhibitory layers that lack one half of their inhibition may silence those behind them; where such are, layers that nothing
+    reaches are initialised for spikes at every other step.
+
     Args:
         model: A digital model.
         images: A batch of the training set.
@@ -59,8 +62,10 @@ def initialize_from(model: nn.Module, images: Tensor, *, seed: int) -> None:
     Raises:
         ConfigError: The batch does not suit the layers; see :func:`neurosim.ei.initialize`.
     """
-    if not all(layer.initialized for layer in ei.layers(model).values()):
-        ei.initialize(model, images, seed=seed)
+    layers = ei.layers(model).values()
+    if not all(layer.initialized for layer in layers):
+        whole = all(layer.subtractive and (layer.divisive or layer.output) for layer in layers)
+        ei.initialize(model, images, seed=seed, fallback=None if whole else ei.Moments(0.5, 0.5, 0.25))
 
 
 def check_model(model: nn.Module, images: Tensor, classes: int) -> None:

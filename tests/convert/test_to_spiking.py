@@ -147,7 +147,7 @@ def test_a_chain_stays_a_chain_and_branches_become_a_graph() -> None:
 
 def test_a_module_that_is_used_several_times_becomes_several() -> None:
     network = spiking(trained("residual"), time_steps=2, calibration=images())
-    assert sum(isinstance(module, ns.LIF) for module in network.modules()) == 5
+    assert sum(isinstance(module, ns.IF) for module in network.modules()) == 5
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,7 +167,7 @@ def test_nothing_is_left_that_only_multiplies() -> None:
     for kind in KINDS:
         network = spiking(trained(kind), time_steps=2, calibration=images())
         kinds = {type(module).__name__ for module in network.body.children()}
-        assert kinds <= {"Conv2d", "Linear", "LIF", "AvgPool2d", "Flatten", "_GlobalAverage"}
+        assert kinds <= {"Conv2d", "Linear", "IF", "AvgPool2d", "Flatten", "_GlobalAverage"}
 
 
 # --- max pooling -------------------------------------------------------------------------------------------------------------------------
@@ -278,8 +278,8 @@ def test_the_report_tells_what_became_of_every_layer_and_how_good_it_is() -> Non
     labels = model(x).argmax(1)
     report = spiking(model, time_steps=12, calibration=[(x[:50], labels[:50]), (x[50:], labels[50:])]).conversion
     assert [(layer.path, layer.result) for layer in report.layers] == [
-        *(("0", "Conv2d"), ("1", "folded"), ("2", "LIF"), ("3", "AvgPool2d"), ("4", "Conv2d"), ("5", "LIF"), ("6", "Flatten")),
-        *(("7", "left out"), ("8", "Linear"), ("9", "LIF"), ("10", "Linear")),
+        *(("0", "Conv2d"), ("1", "folded"), ("2", "IF"), ("3", "AvgPool2d"), ("4", "Conv2d"), ("5", "IF"), ("6", "Flatten")),
+        *(("7", "left out"), ("8", "Linear"), ("9", "IF"), ("10", "Linear")),
     ]
     assert report.digital_accuracy == 1.0
     assert list(report.accuracy) == [1, 2, 4, 8, 12]
@@ -305,7 +305,7 @@ def test_accuracy_over_time_is_that_of_runs_of_each_length() -> None:
 def test_an_activation_after_the_last_layer_is_left_out() -> None:
     model = nn.Sequential(*two_layers(), nn.ReLU())
     network = spiking(model, time_steps=4, calibration=inputs())
-    assert [type(module).__name__ for module in network.body.children()] == ["Linear", "LIF", "Linear"]
+    assert [type(module).__name__ for module in network.body.children()] == ["Linear", "IF", "Linear"]
     assert network.conversion.layers[-1].result == "left out"
 
 

@@ -192,3 +192,12 @@ def test_an_encoder_by_name_brings_its_steps_and_draws_from_the_stream_of_the_ca
         net(x)
     with pytest.raises(ns.ConfigError, match=r"time_steps: must be the 5 steps of its encoder, got 4"):
         net.time_steps = 4
+
+
+def test_a_module_that_is_there_twice_runs_twice() -> None:
+    layer, neuron, x = nn.Linear(3, 3), ns.LIF(2e-3, DT), torch.rand(5, 2, 3)
+    net = ns.nn.SpikingSequential(layer, neuron, layer, neuron)
+    y, state = net.run(x)
+    assert torch.equal(y, neuron(layer(neuron(layer(x)))))
+    assert len(state) == len(net) == 4
+    assert net[2] is layer

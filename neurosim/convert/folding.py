@@ -1,0 +1,255 @@
+"""Folding: norms that computed the same for every sample become part of weights and thresholds."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from neurosim.convert.affine import WEIGHTED, fold_after, fold_before
+from neurosim.convert.folding_report import Folding, NormReport
+from neurosim.errors import ConfigError, ConversionError
+from neurosim.nn.graph import SpikingGraph
+from neurosim.nn.mpbn import MPBN
+from neurosim.nn.time import SpikingSequential, TimeFold
+from neurosim.norms import Affine, Norm
+from neurosim.random import Stream
+
+_CHAINS: Final = (nn.Sequential, SpikingSequential)
+_PER_SAMPLE: Final = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
+_NORMS: Final = (Norm, _BatchNorm, MPBN, *_PER_SAMPLE)
+
+
+class _Place(NamedTuple):
+    """Where a module stands."""
+
+    parent: nn.Module
+    name: str
+    path: str
+
+    @property
+    def module(self) -> nn.Module:
+        module = self.parent._modules[self.name]
+        return nn.Identity() if module is None else module
+
+
+def fold(
+    model: nn.Module, batch: Tensor | None = None, *, tolerance: float | None = None, stream: Stream | None = None, inplace: bool = False
+) -> nn.Module:
+    r"""A copy of a model for inference, without the norms that its weights and thresholds can take over.
+
+    ============================================================ ==============================================================
+    norm                                                         becomes
+    ============================================================ ==============================================================
+    batch norm of torch or over time, after a layer with weights part of its weights and bias
+    the same, before a layer with weights and after none         part of that one's
+    MPBN                                                         thresholds and signs of its neuron, with the same spikes
+    BNTT, TEBN                                                   as a batch norm, if all steps have the same scale and shift
+    ============================================================ ==============================================================
+
+    What feeds a norm must be certain: neighbours in ``nn.Sequential``, ``SpikingSequential``, ``SpikingGraph`` and ``TimeFold``, however
+    they are nested and wherever they lie in the model, with nothing between them. (A ``BatchNorm1d`` after a ``Linear`` is taken to
+    normalise its features.)
+    Everything else is left as it is, with the reason in the report. So is a norm between no weights and a neuron: its shift would move the
+    potential at which the neuron rests, and with it the one it starts from.
+
+    Weights are rounded once, so outputs of digital layers change by a few units in the last place, and a neuron whose membrane comes that
+    close to its threshold may fire a step sooner or later. A batch shows how much that is.
+
+    Args:
+        model: Any module; norms are folded as they are in evaluation.
+        batch: What to call both models with, in evaluation, to compare their outputs.
+        tolerance: The largest deviation to accept; needs a batch.
+        stream: For a model with noise: the one that both are run with.
+        inplace: Fold ``model`` itself.
+
+    Returns:
+        The model, with the report at ``model.folding``. Folded norms are ``nn.Identity`` now, so that all other names stay.
+
+    Raises:
+        ConfigError: There is a tolerance without a batch, or the model is an MPBN and to be folded in place.
+        ConversionError: The deviation is above the tolerance. ``model`` is then unchanged.
+
+    Source:
+        B. Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018, section
+        3.2 (weights); Y. Guo et al., "Membrane potential batch normalization for spiking neural networks", ICCV 2023 (thresholds).
+
+    >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    >>> print(fold(model).folding)
+    1 norms folded, 0 left; not checked on a batch
+      norm  type         status  into  reason
+      1     BatchNorm2d  folded  0     into the weights of the Conv2d before it
+    """
+    if tolerance is not None and batch is None:
+        raise ConfigError("fold: a tolerance needs a batch to compare on, got none")
+    if inplace and isinstance(model, MPBN):
+        raise ConfigError("fold: a model that is itself an MPBN cannot be replaced in place; use what fold returns")
+    folded, norms = _folded(copy.deepcopy(model))
+    deviation = differing = None
+    if batch is not None:
+        deviation, differing = _compare(model, folded, batch, stream)
+        if tolerance is not None and not deviation <= tolerance:
+            raise ConversionError(f"fold: outputs must differ by at most {tolerance:g}, got {deviation:g}; the model is unchanged")
+    if inplace:
+        folded, norms = _folded(model)
+    report: Any = folded
+    report.folding = Folding(tuple(norms), deviation, differing)
+    return folded
+
+
+def _folded(model: nn.Module) -> tuple[nn.Module, list[NormReport]]:
+    """Fold everything that can be; ``model`` is changed."""
+    root = nn.ModuleDict({"model": model})
+    modules = [module for _, module in root.named_modules(remove_duplicate=False)]
+    weights = [value for module in root.modules() for value in module._parameters.values() if value is not None]
+    uses, owners = Counter(map(id, modules)), Counter(map(id, weights))  # both lists live on, so that no id is given twice
+    order = {path: at for at, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
+    reports: dict[int, NormReport] = {}
+    neurons: dict[int, nn.Module] = {}
+    for chain in _chains(_Place(root, "model", "")):
+        for at, place in enumerate(chain):
+            norm = place.module
+            if isinstance(norm, _NORMS) and id(norm) not in reports:
+                reports[id(norm)] = _fold_one(chain, at, uses, owners, neurons)
+            if id(norm) in neurons:
+                place.parent._modules[place.name] = neurons[id(norm)]
+    return root["model"], sorted(reports.values(), key=lambda report: order[report.path])
+
+
+def _fold_one(chain: list[_Place], at: int, uses: Counter[int], owners: Counter[int], neurons: dict[int, nn.Module]) -> NormReport:
+    place = chain[at]
+    norm = place.module
+    kind = type(norm).__name__
+    try:
+        if isinstance(norm, MPBN):
+            neurons[id(norm)] = norm.fold().train(norm.training)
+            return NormReport(place.path, kind, "folded", place.path, "into the thresholds of its neuron")
+        affine = _affine(norm)
+        if uses[id(norm)] > 1 or _hooked(norm):
+            raise ConversionError("it is used in several places" if uses[id(norm)] > 1 else "it has hooks")
+        reasons = []
+        for steps, fold_into, where in ((-1, fold_after, "before"), (1, fold_before, "after")):
+            other = _neighbour(chain, at, steps)
+            if other is None:
+                reasons.append(f"nothing certain comes {where} it")
+                continue
+            layer: Any = other.module
+            name = type(layer).__name__
+            try:
+                _check_layer(layer, uses, owners, where)
+                fold_into(layer, affine)
+            except ConversionError as error:
+                reasons.append(str(error))
+                continue
+            place.parent._modules[place.name] = nn.Identity().train(norm.training)
+            return NormReport(place.path, kind, "folded", other.path, f"into the weights of the {name} {where} it")
+        raise ConversionError("; ".join(reasons))
+    except ConversionError as error:
+        return NormReport(place.path, kind, "left", "", str(error))
+
+
+def _affine(norm: nn.Module) -> Affine:
+    """Scale and shift of any norm in evaluation.
+
+    Raises:
+        ConversionError: They are not the same for all samples.
+    """
+    if isinstance(norm, Norm):
+        return norm.fold()
+    if not isinstance(norm, _BatchNorm):
+        raise ConversionError("it takes statistics of every sample")
+    mean, var = norm._buffers["running_mean"], norm._buffers["running_var"]
+    if mean is None or var is None:
+        raise ConversionError("it takes statistics of every batch, also in evaluation")
+    weight, bias = norm._parameters["weight"], norm._parameters["bias"]
+    inverse = 1 / (var.double() + norm.eps).sqrt()
+    scale = inverse if weight is None else inverse * weight.detach()
+    return Affine(scale, -mean * scale if bias is None else bias.detach() - mean * scale)
+
+
+def _check_layer(layer: nn.Module, uses: Counter[int], owners: Counter[int], where: str) -> None:
+    if type(layer) not in WEIGHTED:
+        raise ConversionError(f"{type(layer).__name__}, which comes {where} it, is no layer whose weights take a scale and a shift")
+    if uses[id(layer)] > 1 or any(owners[id(value)] > 1 for value in layer.parameters()):
+        raise ConversionError(f"the {type(layer).__name__} {where} it is used in several places")
+    if _hooked(layer):
+        raise ConversionError(f"the {type(layer).__name__} {where} it has hooks")
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _neighbour(chain: list[_Place], at: int, step: int) -> _Place | None:
+    at += step
+    while 0 <= at < len(chain):
+        if type(chain[at].module) is not nn.Identity:
+            return chain[at]
+        at += step
+    return None
+
+
+def _chains(place: _Place) -> list[list[_Place]]:
+    """Every chain of modules of which each is fed by nothing but the one before, in the order of the model."""
+    found: list[list[_Place]] = []
+
+    def chain(place: _Place) -> Iterator[_Place]:
+        module = place.module
+        chained = type(module) in (*_CHAINS, TimeFold)
+        if chained and not _hooked(module):
+            for child in _children(place):
+                yield from chain(child)
+            return
+        yield place
+        if isinstance(module, SpikingGraph):
+            for segment in _segments(module):
+                begin([child for name in segment for child in _children(place) if child.name == name])
+        elif chained:  # what hooks see of it stays: nothing is folded across its ends
+            begin(_children(place))
+        elif not isinstance(module, _NORMS):
+            for child in _children(place):
+                begin([child])
+
+    def begin(places: list[_Place]) -> None:
+        mine: list[_Place] = []
+        found.append(mine)
+        for one in places:
+            mine.extend(chain(one))
+
+    begin([place])
+    return found
+
+
+def _segments(graph: SpikingGraph) -> list[list[str]]:
+    """The modules of a graph, cut wherever one has several sources, or what it gives goes to several places or out."""
+    used = Counter([graph.output, *(source for source, _ in graph.delayed), *(one for found in graph.sources.values() for one in found)])
+    joined = {target for _, target in graph.delayed}
+    found: dict[str, list[str]] = {}
+    for name in graph.order:
+        sources = graph.sources[name]
+        alone = len(sources) == 1 and name not in joined and used[sources[0]] == 1 and sources[0] in found
+        found[name] = found[sources[0]] if alone else []
+        found[name].append(name)
+    return list({id(segment): segment for segment in found.values()}.values())
+
+
+def _children(place: _Place) -> list[_Place]:
+    module = place.module
+    names = [name for name, child in module._modules.items() if child is not None]
+    return [_Place(module, name, f"{place.path}.{name}" if place.path else name) for name in names]
+
+
+def _compare(before: nn.Module, after: nn.Module, batch: Tensor, stream: Stream | None) -> tuple[float, float]:
+    """The largest difference of outputs in evaluation, and the share that differs."""
+    extra = {} if stream is None else {"stream": stream}
+    with torch.no_grad():
+        one, other = (copy.deepcopy(model).eval()(batch, **extra) for model in (before, after))
+    if not isinstance(one, Tensor):
+        raise ConfigError(f"fold: the check needs a model that gives a tensor, got {type(one).__name__}")
+    apart = torch.where(one == other, 0.0, (one - other).abs().double())
+    return float(apart.max()) if apart.numel() else 0.0, float((apart != 0).double().mean()) if apart.numel() else 0.0

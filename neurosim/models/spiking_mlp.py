@@ -1,0 +1,65 @@
+"""Spiking multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt
+from torch import nn
+
+from neurosim.models.base import MODELS
+from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
+from neurosim.nn import SpikingNetwork, SpikingSequential
+
+
+@MODELS.register("spiking_mlp")
+def spiking_mlp(
+    sizes: Annotated[list[PositiveInt], Field(min_length=2)],
+    time_steps: PositiveInt = 4,
+    norm: Norm = "none",
+    neuron: Mapping[str, Any] = NEURON,
+    activation: Firing = "spike",
+    layers: Layers = "plain",
+    ei: Mapping[str, Any] = {},
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    bias: bool = True,
+) -> SpikingNetwork:
+    """Linear layers ``fc1``, ``fc2``, … with neurons between them; images are flattened first.
+
+    Args:
+        sizes: Features from the input to the classes.
+        time_steps: How long an image is shown.
+        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        dropout: Probability after every neuron.
+
+    Shapes:
+        x ``(batch, *)`` with ``sizes[0]`` elements a sample; result ``(batch, sizes[-1])``.
+
+    Raises:
+        ConfigError: The choices do not go together.
+
+    >>> spiking_mlp([64, 32, 10], norm="bn")
+    SpikingNetwork(
+      time_steps=4
+      (body): SpikingSequential(
+        (flatten): Flatten(start_dim=1, end_dim=-1)
+        (fc1): Linear(in_features=64, out_features=32, bias=True)
+        (norm1): BatchNormOverTime(32, eps=1e-05, momentum=0.1, statistics='merged')
+        (fire1): LIF(tau_mem=0.002, dt=0.001)
+        (fc2): Linear(in_features=32, out_features=10, bias=True)
+      )
+    )
+    """
+    parts = Parts(norm, neuron, activation, layers, ei, time_steps, bias)
+    body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    last = len(sizes) - 1
+    for at in range(1, last):
+        body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
+        body |= parts.normed(f"norm{at}", sizes[at])
+        body[f"fire{at}"] = parts.firing(sizes[at], axes=1)
+        if dropout:
+            body[f"drop{at}"] = nn.Dropout(dropout)
+    body[f"fc{last}"] = parts.linear(sizes[last - 1], sizes[last], last=True)
+    return SpikingNetwork(SpikingSequential(body), time_steps)

@@ -1,0 +1,116 @@
+"""Spiking residual networks."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import nn
+
+from neurosim.errors import ConfigError
+from neurosim.models.base import MODELS
+from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
+from neurosim.nn import SpikingNetwork, SpikingResidual, SpikingSequential
+
+Residual = Literal["sew", "ms"]
+
+
+class Plan(NamedTuple):
+    """A residual network: blocks of two convolutions."""
+
+    stem: int  #: channels
+    stages: tuple[tuple[int, int], ...]  #: channels and number of blocks; the first block of all but the first stage has stride 2
+    hidden: tuple[int, ...]  #: features of linear layers before the last
+
+
+PLANS = {
+    18: Plan(64, ((64, 2), (128, 2), (256, 2), (512, 2)), ()),
+    19: Plan(128, ((128, 3), (256, 3), (512, 2)), (256,)),
+}
+
+
+@MODELS.register("spiking_resnet")
+def spiking_resnet(
+    depth: Literal[18, 19],
+    input_shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
+    classes: PositiveInt,
+    time_steps: PositiveInt = 4,
+    residual: Residual = "sew",
+    norm: Norm = "tdbn",
+    neuron: Mapping[str, Any] = NEURON,
+    activation: Firing = "spike",
+    layers: Layers = "plain",
+    ei: Mapping[str, Any] = {},
+    width: PositiveFloat = 1.0,
+    bias: bool = False,
+) -> SpikingNetwork:
+    """A residual network of neurons for small images: a 3 × 3 stem of stride 1, blocks of two convolutions, the mean of the maps.
+
+    Blocks with ``sew`` residuals are conv – norm – fire – conv – norm – fire, to which the block's input is added: spikes are counted. With
+    ``ms`` they are fire – conv – norm – fire – conv – norm: membranes are added, and what runs through the convolutions is spikes.
+
+    Args:
+        depth: 18, or 19 as in the work on tdBN.
+        input_shape: Channels, height and width of an image.
+        classes: Outputs.
+        time_steps: How long an image is shown.
+        residual: See above. Excitatory-inhibitory layers need ``sew``: membranes, which ``ms`` sends through its shortcuts, may be below 0.
+        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        width: Factor on all channels.
+
+    Shapes:
+        x ``(batch, *input_shape)``; result ``(batch, classes)``.
+
+    Raises:
+        ConfigError: The choices do not go together.
+
+    Source:
+        K. He et al., CVPR 2016 (depth 18); H. Zheng et al., AAAI 2021 (depth 19, and 1/√2 on branches that are added); W. Fang et al.,
+        NeurIPS 2021 (``sew``, ADD); Y. Hu et al., IEEE TNNLS 36 (2025) 2353–2367 (``ms``).
+    """
+    if residual == "ms" and layers == "ei":
+        raise ConfigError("spiking_resnet: layers='ei' takes inputs of 0 or more, which residual='sew' gives, got residual='ms'")
+    parts, plan = Parts(norm, neuron, activation, layers, ei, time_steps, bias), PLANS[depth]
+
+    def wide(channels: int) -> int:
+        return max(1, round(channels * width))
+
+    features = wide(plan.stem)
+    body: OrderedDict[str, nn.Module] = OrderedDict(stem=parts.conv(input_shape[0], features, 3))
+    body |= parts.normed("stem_norm", features)
+    if residual == "sew":
+        body["stem_fire"] = parts.firing(features, axes=3)
+    for stage, (channels, blocks) in enumerate(plan.stages, 1):
+        for block in range(1, blocks + 1):
+            stride = 2 if stage > 1 and block == 1 else 1
+            body[f"block{stage}_{block}"] = _block(parts, residual, features, wide(channels), stride)
+            features = wide(channels)
+    if residual == "ms":
+        body["last_fire"] = parts.firing(features, axes=3)
+    body["pool"], body["flatten"] = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    for at, size in enumerate(plan.hidden, 1):
+        body[f"fc{at}"] = parts.linear(features, wide(size))
+        body |= parts.normed(f"fc_norm{at}", wide(size))
+        body[f"fc_fire{at}"] = parts.firing(wide(size), axes=1)
+        features = wide(size)
+    body[f"fc{len(plan.hidden) + 1}"] = parts.linear(features, classes, last=True)
+    return SpikingNetwork(SpikingSequential(body), time_steps)
+
+
+def _block(parts: Parts, residual: Residual, inputs: int, outputs: int, stride: int) -> SpikingResidual:
+    branch: OrderedDict[str, nn.Module] = OrderedDict()
+    for at, (before, step) in enumerate(((inputs, stride), (outputs, 1)), 1):
+        product = OrderedDict([(f"conv{at}", parts.conv(before, outputs, 3, step))])
+        product |= parts.normed(f"norm{at}", outputs, alpha=1 / math.sqrt(2) if at == 2 and residual == "ms" else 1.0)
+        fire = {f"fire{at}": parts.firing(outputs if residual == "sew" else before, axes=3)}
+        branch |= {**product, **fire} if residual == "sew" else {**fire, **product}
+    if stride == 1 and inputs == outputs:
+        return SpikingResidual(SpikingSequential(branch))
+    shortcut: OrderedDict[str, nn.Module] = OrderedDict(conv=parts.conv(inputs, outputs, 1, stride))
+    shortcut |= parts.normed("norm", outputs, alpha=1 / math.sqrt(2) if residual == "ms" else 1.0)
+    if residual == "sew":
+        shortcut["fire"] = parts.firing(outputs, axes=3)
+    return SpikingResidual(SpikingSequential(branch), SpikingSequential(shortcut))
