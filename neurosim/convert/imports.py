@@ -89,6 +89,12 @@ def stepwise(layer: nn.Module) -> Callable[[Tensor], tuple[Tensor, None]]:
     return lambda x: (torch.stack([source(step) for step in x.unbind(0)]), None)
 
 
+def whole(layer: nn.Module) -> Callable[[Tensor], tuple[Tensor, None]]:
+    """A stateless layer that the source calls on ``(time, batch, *)``, in evaluation mode."""
+    source = copy.deepcopy(layer).eval()
+    return lambda x: (source(x), None)
+
+
 def imported(where: str, library: str, parts: Sequence[Part], settings: Drive) -> SpikingSequential:
     """The network of what stands for the layers, compared with its source, with the report at ``network.exchange``.
 
