@@ -59,6 +59,12 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import to_digital as to_digital
     from neurosim.convert.accelerate import Acceleration as Acceleration
     from neurosim.convert.accelerate import accelerate as accelerate
+    from neurosim.convert.equivalence import Exchange as Exchange
+    from neurosim.convert.from_norse import from_norse as from_norse
+    from neurosim.convert.from_snntorch import from_snntorch as from_snntorch
+    from neurosim.convert.from_spikingjelly import from_spikingjelly as from_spikingjelly
+    from neurosim.convert.nir_read import from_nir as from_nir
+    from neurosim.convert.nir_write import to_nir as to_nir
     from neurosim.convert.spiking import to_qcfs as to_qcfs
     from neurosim.convert.spiking import to_spiking as to_spiking
     from neurosim.convert.spiking_report import SpikingConversion as SpikingConversion
@@ -146,6 +152,12 @@ _NAMES = {
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
     "neurosim.convert.spiking": ("to_qcfs", "to_spiking"),
     "neurosim.convert.spiking_report": ("SpikingConversion", "accuracy_over_time"),
+    "neurosim.convert.equivalence": ("Exchange",),
+    "neurosim.convert.from_norse": ("from_norse",),
+    "neurosim.convert.from_snntorch": ("from_snntorch",),
+    "neurosim.convert.from_spikingjelly": ("from_spikingjelly",),
+    "neurosim.convert.nir_read": ("from_nir",),
+    "neurosim.convert.nir_write": ("to_nir",),
     "neurosim.datasets": ("DATASETS", "Dataset", "Split", "load_dataset"),
     "neurosim.encoding": ("ENCODERS", "Encoder"),
     "neurosim.errors": ("CheckpointError", "ConfigError", "ConversionError", "DataError", "NeurosimError", "RunError"),

@@ -1,7 +1,7 @@
 r"""Networks of norse as networks of this library.
 
-With κ = dt · ``tau_mem_inv``, norse's membrane goes from v to :math:`v + \kappa (v_{leak} - v + j)`: a decay of 1 − κ and, with ``r=1``, a gain
-of κ and a bias of κ v_leak, whose time constant here is :math:`-\Delta t / \ln(1 - \kappa)`, not the one that norse is given.
+With κ = dt · ``tau_mem_inv``, norse's membrane goes from v to :math:`v + \kappa (v_{leak} - v + j)`: a decay of 1 − κ and, with ``r=1``, a
+gain of κ and a bias of κ v_leak, whose time constant here is :math:`-\Delta t / \ln(1 - \kappa)`, not the one that norse is given.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from neurosim.convert.accelerate_rules import Plan, Refusal
 from neurosim.convert.equivalence import Part, Source
-from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, stateless, stepwise, whole
+from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise, whole
 from neurosim.convert.optional import require
 from neurosim.convert.time_constants import number_or_tensor, tau_of
 from neurosim.neurons import LI, LIF, CubaLIF
@@ -34,9 +34,9 @@ def from_norse(
 ) -> SpikingSequential:
     """A chain of norse layers as a network of this library, compared with its source.
 
-    ``LIF`` and ``LIFCell`` become ``CubaLIF``, ``LIFBoxCell``, ``IAF`` and ``IAFCell`` become ``LIF``, ``LI`` and ``LICell`` two ``LI`` in a
-    row, ``LIBoxCell`` becomes ``LI``; ``LIFRecurrent`` and ``LIFRecurrentCell`` a loop. Steps are those of the layers' own ``dt``. Sums are
-    taken in another order than norse's: membranes agree to rounding, spikes but for ties.
+    ``LIF`` and ``LIFCell`` become ``CubaLIF``, ``LIFBoxCell``, ``IAF`` and ``IAFCell`` become ``LIF``, ``LI`` and ``LICell`` two ``LI`` in
+    a row, ``LIBoxCell`` becomes ``LI``; ``LIFRecurrent`` and ``LIFRecurrentCell`` a loop. Steps are those of the layers' own ``dt``. Sums
+    are taken in another order than norse's: membranes agree to rounding, spikes but for ties.
 
     Args:
         layers: A model (``SequentialState``, ``nn.Sequential`` or one layer), or layers in order; it is left as it is. Layers without
@@ -76,7 +76,8 @@ def _part(path: str, layer: Any, sequences: bool) -> Part:
 
     takes = _takes_sequences(layer)
     if takes is not None:
-        ours, words, fires = _neuron(path, layer)
+        with refusing(_WHERE, path, layer):
+            ours, words, fires = _neuron(path, layer)
         return Part(path, layer, ours, _source(layer, takes), words, fires)
     if isinstance(layer, Lift):
         if layer.is_stateful:
@@ -181,8 +182,8 @@ def _source(layer: Any, sequences: bool) -> Source:
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         state = None
         spikes, membranes = [], []
-        for step in x.split(1):
-            out, state = layer(step if sequences else step[0], state)
+        for step in x.unbind(0):
+            out, state = layer(step[None] if sequences else step, state)
             spikes.append(out[0] if sequences else out)
             membranes.append(torch.broadcast_to(state.v, spikes[-1].shape))
         for value, required in flags:

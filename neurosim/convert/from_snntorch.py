@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.convert.equivalence import Part, Source
-from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, stateless, stepwise
-from neurosim.convert.time_constants import number_or_tensor, tau_of
+from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise
+from neurosim.convert.time_constants import number_or_tensor, seconds, tau_of
 from neurosim.neurons import LIF, CubaLIF
 from neurosim.nn.graph import SpikingGraph
 from neurosim.nn.scale import Scale, Shift
@@ -58,6 +58,7 @@ def from_snntorch(
     >>> net.exchange.differing, net.exchange.deviation
     (0, 0.0)
     """
+    dt = seconds(_WHERE, dt)
     parts = [_part(path, layer, dt) for path, layer in in_order(_WHERE, layers, is_plain_sequential)]
     return imported(_WHERE, f"snnTorch {version('snntorch')}", parts, Drive(input_shape, time_steps, batch, seed, drive))
 
@@ -67,7 +68,8 @@ def _part(path: str, layer: nn.Module, dt: float) -> Part:
 
     if not isinstance(layer, SpikingNeuron):
         return Part(path, layer, stateless(_WHERE, path, layer), stepwise(layer), "as it is")
-    ours, words = _neuron(path, layer, dt)
+    with refusing(_WHERE, path, layer):
+        ours, words = _neuron(path, layer, dt)
     return Part(path, layer, ours, _source(layer), words, fires=True)
 
 

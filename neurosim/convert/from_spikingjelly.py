@@ -10,7 +10,7 @@ node                         h                                                  
 ``CUBALIFNode``              d_v v + i, with i = d_c i + x                           ``CubaLIF``, a = d_v, α = d_c
 ============================ ======================================================= ================================================
 
-All fire at h ≥ θ and reset at once: to v_r, or, where ``v_reset`` is None (v_r is then 0), by θ. A step of theirs is τ in steps, not seconds.
+All fire at h ≥ θ and reset at once: to v_r, or, where ``v_reset`` is None (v_r is then 0), by θ. Their τ counts steps, not seconds.
 
 Source:
     SpikingJelly 2.0.0, ``activation_based/functional/neuron.py``, ``activation_based/surrogate.py``.
@@ -18,10 +18,11 @@ Source:
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import torch
@@ -29,8 +30,8 @@ from torch import Tensor, nn
 
 from neurosim.convert.accelerate_rules import agrees, as_number, spelled
 from neurosim.convert.equivalence import Part, Source
-from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, stateless, stepwise, whole
-from neurosim.convert.time_constants import tau_of
+from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise, whole
+from neurosim.convert.time_constants import seconds, tau_of
 from neurosim.errors import ConfigError
 from neurosim.neurons import LIF, CubaLIF
 from neurosim.nn.time import SpikingSequential
@@ -71,9 +72,9 @@ def from_spikingjelly(
 ) -> SpikingSequential:
     """A chain of SpikingJelly layers, in either step mode, as a network of this library, compared with its source.
 
-    ``IFNode``, ``LIFNode`` and ``ParametricLIFNode`` become ``LIF``, ``CUBALIFNode`` becomes ``CubaLIF``; layers of ``spikingjelly`` that wrap
-    one of torch become that. Where a sum is taken in another order (``decay_input``, a reset value other than 0), membranes agree to rounding.
-    A learned τ is learned as its logarithm here.
+    ``IFNode``, ``LIFNode`` and ``ParametricLIFNode`` become ``LIF``, ``CUBALIFNode`` becomes ``CubaLIF``; layers of SpikingJelly that wrap
+    one of torch become that. Sums are taken in another order: membranes agree to rounding, spikes but for ties. A learned τ is learned as
+    its logarithm here.
 
     Args:
         layers: A model, ``nn.Sequential`` or one layer, or layers in order; it is left as it is.
@@ -94,9 +95,12 @@ def from_spikingjelly(
     modes = {layer.step_mode for _, layer in found if _name(layer) in _NEURONS}
     if len(modes) > 1:
         raise refuse(_WHERE, *found[0], "some neurons have step_mode 's', some 'm'")
+    dt = seconds(_WHERE, dt)
     parts = [_part(path, layer, dt, "m" in modes) for path, layer in found]
-    release = getattr(sys.modules.get("spikingjelly"), "__version__", "")
-    return imported(_WHERE, f"SpikingJelly {release}".rstrip(), parts, Drive(input_shape, time_steps, batch, seed, drive))
+    library = "SpikingJelly"
+    with contextlib.suppress(PackageNotFoundError):
+        library += f" {version('spikingjelly')}"
+    return imported(_WHERE, library, parts, Drive(input_shape, time_steps, batch, seed, drive))
 
 
 def _name(module: nn.Module) -> str:
@@ -108,7 +112,8 @@ def _name(module: nn.Module) -> str:
 def _part(path: str, layer: Any, dt: float, sequences: bool) -> Part:
     name = _name(layer)
     if name in _NEURONS:
-        neuron, words = _neuron(path, layer, dt)
+        with refusing(_WHERE, path, layer):
+            neuron, words = _neuron(path, layer, dt)
         return Part(path, layer, neuron, _source(layer), words, fires=True)
     if name == "Dropout":
         return Part(path, layer, nn.Dropout(layer.p), _folded(layer), "a new mask at every step; theirs is one for all steps")

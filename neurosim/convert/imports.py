@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -68,6 +69,15 @@ def is_plain_sequential(module: nn.Module) -> bool:
 def refuse(where: str, path: str, layer: nn.Module, reason: str) -> ConversionError:
     """The error that says why a layer cannot be imported."""
     return ConversionError(f"{where}: {path} ({type(layer).__name__}) cannot be imported exactly: {reason}")
+
+
+@contextlib.contextmanager
+def refusing(where: str, path: str, layer: nn.Module) -> Generator[None]:
+    """What a neuron of ours says of its parameters, as the reason why a layer cannot be imported."""
+    try:
+        yield
+    except ConfigError as error:
+        raise refuse(where, path, layer, str(error)) from error
 
 
 def stateless(where: str, path: str, layer: nn.Module) -> nn.Module:
@@ -133,7 +143,7 @@ def _drive(where: str, parts: Sequence[Part], settings: Drive) -> Tensor:
     if shape is None:
         kind = type(parts[0].layer).__name__
         raise ConfigError(f"{where}: input_shape must be given, the shape of one sample: the first layer, {kind}, does not tell it")
-    if not len(shape) or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in shape):
+    if not len(shape) or any(type(size) is not int or size < 1 for size in shape):
         raise ConfigError(f"{where}: input_shape must be integers > 0, got {shape!r:.60}")
     tensors = [value for part in parts for value in part.layer.state_dict().values() if value.is_floating_point()]
     like = tensors[0] if tensors else torch.empty(0)

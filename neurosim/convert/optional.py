@@ -23,4 +23,5 @@ def require(module: str, where: str) -> str:
         importlib.import_module(module)
         return version(name)
     except (ImportError, PackageNotFoundError) as error:
-        raise ConfigError(f"{where}: {name} must be installed, pip install 'neurosim-torch[interop]', got {type(error).__name__}: {error}") from error
+        got = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"{where}: {name} must be installed, pip install 'neurosim-torch[interop]', got {got}") from error

@@ -13,9 +13,22 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from neurosim.errors import ConversionError
+from neurosim.errors import ConfigError, ConversionError
+from neurosim.neurons.parameters import parameter_value
 
 _FORGETS: Final = 1e-3  #: in steps: exp(−1000) is 0 in float32 and float64
+
+
+def seconds(where: str, dt: object) -> float:
+    """A step.
+
+    Raises:
+        ConfigError: It is no finite number of seconds > 0.
+    """
+    value = parameter_value(f"{where}: dt", dt, "more than 0 seconds and finite")
+    if isinstance(value, Tensor):
+        raise ConfigError(f"{where}: dt: must be a number, got a tensor")
+    return value
 
 
 def number_or_tensor(value: float | Tensor) -> float | Tensor:
