@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.convert.equivalence import Part, Source
-from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise
+from neurosim.convert.imports import Drive, copied, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise
 from neurosim.convert.time_constants import number_or_tensor, seconds, tau_of
 from neurosim.neurons import LIF, CubaLIF
 from neurosim.nn.graph import SpikingGraph
@@ -126,7 +125,7 @@ def _loop(path: str, layer: Any, fire: nn.Module) -> SpikingGraph:
     modules: dict[str, nn.Module] = {"fire": fire}
     sources = {"fire": ["input"], "recurrent": ["fire"]}
     if isinstance(layer.recurrent, nn.Linear | nn.Conv2d):
-        back = copy.deepcopy(layer.recurrent)
+        back = copied(layer.recurrent)
         if back.bias is not None:
             bias = back.bias.detach()
             learned = back.bias.requires_grad
@@ -144,7 +143,7 @@ def _loop(path: str, layer: Any, fire: nn.Module) -> SpikingGraph:
 
 def _source(layer: Any) -> Source:
     """The layer of snnTorch, step by step from rest."""
-    source = copy.deepcopy(layer).eval()
+    source = copied(layer).eval()
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
         source.reset_mem()

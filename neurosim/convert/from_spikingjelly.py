@@ -19,7 +19,6 @@ Source:
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from neurosim.convert.accelerate_rules import agrees, as_number, spelled
 from neurosim.convert.equivalence import Part, Source
-from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise, whole
+from neurosim.convert.imports import Drive, copied, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise, whole
 from neurosim.convert.time_constants import seconds, tau_of
 from neurosim.errors import ConfigError
 from neurosim.neurons import LIF, CubaLIF
@@ -181,7 +180,7 @@ def _surrogate(function: Any) -> Surrogate | str:
 def _of_torch(layer: nn.Module) -> nn.Module:
     """A copy as the layer of torch that it wraps."""
     base = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
-    plain = copy.deepcopy(layer)
+    plain = copied(layer)
     plain.__class__ = base
     for name in [name for name in vars(plain) if "step_mode" in name]:
         del plain.__dict__[name]
@@ -195,7 +194,7 @@ def _folded(layer: Any) -> Source:
 
 def _source(layer: Any) -> Source:
     """A neuron of SpikingJelly from rest, in its own step mode."""
-    source = copy.deepcopy(layer).eval()
+    source = copied(layer).eval()
     sequences = source.step_mode == "m"
     source.store_v_seq = sequences
 

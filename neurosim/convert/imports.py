@@ -7,7 +7,7 @@ import copy
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,9 @@ from neurosim.convert.equivalence import Part, verified
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.time import SpikingSequential
 from neurosim.random import stream
+
+
+_NOT_STATELESS: Final = (nn.RNNBase, nn.RNNCellBase, nn.ModuleList, nn.ModuleDict)
 
 
 class Drive(NamedTuple):
@@ -86,22 +89,33 @@ def stateless(where: str, path: str, layer: nn.Module) -> nn.Module:
     Raises:
         ConversionError: It is not a layer of torch without state.
     """
-    if not type(layer).__module__.startswith("torch.nn.") or isinstance(layer, nn.RNNBase | nn.RNNCellBase):
+    if not type(layer).__module__.startswith("torch.nn.") or isinstance(layer, _NOT_STATELESS):
         known = "only its neurons and layers of torch without state are known"
         hint = "; of a model with a forward of its own, pass the layers in the order in which it calls them" * bool(list(layer.children()))
         raise refuse(where, path, layer, known + hint)
-    return copy.deepcopy(layer)
+    return copied(layer)
+
+
+def copied(layer: nn.Module) -> Any:
+    """A deep copy; what a layer keeps of a graph, such as a hidden state, is copied without it."""
+    memo: dict[int, Any] = {}
+    for module in layer.modules():
+        for kept in vars(module).values():
+            for value in (kept, *kept.values()) if isinstance(kept, dict) else (kept,):
+                if isinstance(value, Tensor) and not value.is_leaf:
+                    memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(layer, memo)
 
 
 def stepwise(layer: nn.Module) -> Callable[[Tensor], tuple[Tensor, None]]:
     """A stateless layer of the source as it is run there: step by step, in evaluation mode."""
-    source = copy.deepcopy(layer).eval()
+    source = copied(layer).eval()
     return lambda x: (torch.stack([source(step) for step in x.unbind(0)]), None)
 
 
 def whole(layer: nn.Module) -> Callable[[Tensor], tuple[Tensor, None]]:
     """A stateless layer that the source calls on ``(time, batch, *)``, in evaluation mode."""
-    source = copy.deepcopy(layer).eval()
+    source = copied(layer).eval()
     return lambda x: (source(x), None)
 
 
