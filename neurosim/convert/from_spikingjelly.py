@@ -180,7 +180,7 @@ def _surrogate(function: Any) -> Surrogate | str:
 def _of_torch(layer: nn.Module) -> nn.Module:
     """A copy as the layer of torch that it wraps."""
     base = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn."))
-    plain = copied(layer)
+    plain: nn.Module = copied(layer)
     plain.__class__ = base
     for name in [name for name in vars(plain) if "step_mode" in name]:
         del plain.__dict__[name]

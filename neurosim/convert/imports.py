@@ -17,7 +17,6 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.time import SpikingSequential
 from neurosim.random import stream
 
-
 _NOT_STATELESS: Final = (nn.RNNBase, nn.RNNCellBase, nn.ModuleList, nn.ModuleDict)
 
 
@@ -93,7 +92,8 @@ def stateless(where: str, path: str, layer: nn.Module) -> nn.Module:
         known = "only its neurons and layers of torch without state are known"
         hint = "; of a model with a forward of its own, pass the layers in the order in which it calls them" * bool(list(layer.children()))
         raise refuse(where, path, layer, known + hint)
-    return copied(layer)
+    copy_of: nn.Module = copied(layer)
+    return copy_of
 
 
 def copied(layer: nn.Module) -> Any:

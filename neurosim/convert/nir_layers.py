@@ -143,13 +143,17 @@ def _conv(where: str, node: Any, dtype: torch.dtype | None) -> nn.Module:
         raise ConversionError(f"{where}: weight must be (out, in, …) and bias (out,), got {tuple(weight.shape)} and {tuple(bias.shape)}")
     biased = bool(node.metadata.get("bias", True)) if node.metadata.get("writer") == WRITER else True
     groups = int(node.groups)
+    stride, dilation = _sizes(node.stride, weight), _sizes(node.dilation, weight)
+    padding = node.padding if isinstance(node.padding, str) else _sizes(node.padding, weight)
+    if min(*stride, *dilation, groups) < 1 or (not isinstance(padding, str) and min(padding) < 0):
+        raise ConversionError(f"{where}: stride, dilation and groups must be > 0, padding not negative")
     layer = (nn.Conv1d if flat else nn.Conv2d)(
         weight.shape[1] * groups,
         weight.shape[0],
         kernel_size=tuple(weight.shape[2:]),  # type: ignore[arg-type]  # as long as the layer has axes
-        stride=_sizes(node.stride, weight),
-        padding=node.padding if isinstance(node.padding, str) else _sizes(node.padding, weight),
-        dilation=_sizes(node.dilation, weight),
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
         groups=groups,
         bias=biased,
         device="meta",

@@ -55,7 +55,10 @@ def _as_written(where: str, node: Any, said: Mapping[str, Any]) -> nn.Module:
         raise ConversionError(f"{where}: its steps must be 'exponential', got {said['step']!r}")
 
     def value(name: str, source: Any) -> float | Tensor:
-        return _restored(np.asarray(source), tensors.get(name))
+        found = _restored(np.asarray(source), tensors.get(name))
+        if isinstance(found, float) or name.startswith("tau_"):  # the logarithm of a time constant is taken in double precision
+            return found
+        return found.to(_dtype(tensors[name]))
 
     tau = getattr(node, "tau", getattr(node, "tau_mem", None))
     times = {"tau_mem": math.inf if tau is None else value("tau_mem", tau)}

@@ -69,10 +69,16 @@ class _Surrogate(nn.Module):
         self.alpha, self.spiking = alpha, spiking
 
     def forward(self, z: Tensor) -> Tensor:
-        return _Fire.apply(z, SHAPES[type(self).__name__](self.alpha))
+        spikes: Tensor = _Fire.apply(z, SHAPES[type(self).__name__](self.alpha))
+        return spikes
 
 
 class _Node(nn.Module):
+    v_reset: Any
+    tau: Any
+    v_threshold: Any
+    surrogate_function: Any
+
     def __init__(self, step_mode: str = "s", **settings: Any) -> None:
         super().__init__()
         self.step_mode, self.store_v_seq = step_mode, False
@@ -86,7 +92,7 @@ class _Node(nn.Module):
         self.v: Any = 0.0 if self.v_reset is None else self.v_reset
         self.c: Any = 0.0
 
-    def _charge(self, x: Tensor) -> Tensor:
+    def _charge(self, x: Tensor) -> Any:
         rest = self.v_reset or 0.0
         name = type(self).__name__
         if name == "IFNode":
@@ -98,7 +104,7 @@ class _Node(nn.Module):
         return self.v + (x - (self.v - rest)) * share if self.decay_input else self.v - (self.v - rest) * share + x
 
     def _step(self, x: Tensor) -> Tensor:
-        h = self._charge(x)
+        h: Tensor = self._charge(x)
         spike: Tensor = self.surrogate_function(h - self.v_threshold)
         fired = spike.detach() if self.detach_reset else spike
         self.v = h - fired * self.v_threshold if self.v_reset is None else fired * self.v_reset + (1 - fired) * h

@@ -20,7 +20,7 @@ def drive(*shape: int, time: int = 60) -> Tensor:
     return ns.random.stream(5, "drive").normal((time, 3, *shape), like=torch.empty(0)) * 1.5
 
 
-def looped(layers: nn.Sequential, x: Tensor) -> Tensor:
+def looped(layers: Any, x: Tensor) -> Tensor:
     """A model with hidden states, as snnTorch wants it run: one step a call, from rest."""
     for layer in layers:
         if isinstance(layer, snn.SpikingNeuron):
@@ -28,7 +28,7 @@ def looped(layers: nn.Sequential, x: Tensor) -> Tensor:
     return torch.stack([layers(step) for step in x])
 
 
-def seeded(*layers: nn.Module) -> nn.Sequential:
+def seeded(*layers: Any) -> Any:
     torch.manual_seed(1)
     for layer in layers:
         if hasattr(layer, "reset_parameters"):
@@ -79,7 +79,9 @@ def test_a_loop_gives_the_spikes_of_the_source_from_the_first_step_on(layer: Any
 
 def test_a_convolutional_model_with_a_loop_of_maps_gives_the_spikes_of_the_source() -> None:
     loop = snn.RLeaky(beta=0.8, conv2d_channels=4, kernel_size=3, init_hidden=True)
-    model = seeded(nn.Conv2d(1, 4, 3), loop, nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 5), snn.Leaky(0.7, init_hidden=True))
+    model = seeded(
+        nn.Conv2d(1, 4, 3), loop, nn.BatchNorm2d(4), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 5), snn.Leaky(0.7, init_hidden=True)
+    )
     x = drive(1, 6, 6, time=20)
     network = ns.from_snntorch(model, input_shape=(1, 6, 6))
     assert torch.equal(looped(model.eval(), x), network.eval()(x))
@@ -109,7 +111,7 @@ def test_the_source_is_left_as_it_is() -> None:
     model = seeded(nn.Linear(4, 6), snn.Leaky(beta=0.9, init_hidden=True), nn.Dropout(0.5))
     model(torch.ones(2, 4))
     before, instances = model[1].mem.detach().clone(), len(snn.SpikingNeuron.instances)
-    network = ns.from_snntorch(model)
+    network: Any = ns.from_snntorch(model)
     assert torch.equal(model[1].mem, before)
     assert model.training
     assert network.training

@@ -16,9 +16,11 @@ LIF_NODE: dict[str, Any] = recorded("03_LIFNode").settings
 
 def test_every_class_is_recorded_under_every_reset() -> None:
     said = [recorded(name).settings for name in names()]
-    found = {(one["class"], one["v_reset"], one.get("decay_input")) for one in said}
+    found: set[tuple[str, float | None, bool | None]] = {(one["class"], one["v_reset"], one.get("decay_input")) for one in said}
     resets = (None, 0.0, -0.25)
-    expected = {("IFNode", v, None) for v in resets} | {("CUBALIFNode", v, None) for v in resets[:2]}
+    expected: set[tuple[str, float | None, bool | None]] = {("IFNode", v, None) for v in resets} | {
+        ("CUBALIFNode", v, None) for v in resets[:2]
+    }
     expected |= {(kind, v, decays) for kind in ("LIFNode", "ParametricLIFNode") for v in resets for decays in (True, False)}
     assert found == expected
     assert {one["surrogate"] for one in said} == {"Sigmoid", "ATan", "SuperSpike", "PiecewiseQuadratic", "Rect", "Erf"}
@@ -89,7 +91,7 @@ def test_what_cannot_be_exact_is_refused_with_the_reason(changes: dict[str, Any]
 def test_a_surrogate_that_has_another_formula_than_it_had_is_refused() -> None:
     layer = node(LIF_NODE)
     layer.surrogate_function.forward = lambda z: z.sigmoid()
-    with pytest.raises(ns.ConversionError, match="is not what it was in SpikingJelly 2.0.0"):
+    with pytest.raises(ns.ConversionError, match=r"is not what it was in SpikingJelly 2\.0\.0"):
         ns.from_spikingjelly(layer, input_shape=(3,))
 
 
