@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nir
 import norse.torch as norse
 import numpy as np
@@ -28,6 +29,7 @@ from torch import Tensor, nn
 import neurosim as ns
 
 DT = 1e-3
+DATA = Path(__file__).parent / "data"
 
 
 def drive(*shape: int, time: int = 60) -> Tensor:
@@ -170,6 +172,14 @@ def test_a_graph_of_norse_with_single_numbers_and_another_reset_gives_its_spikes
     theirs = run_norse(model, drive(4))
     assert theirs.sum() > 50
     assert torch.equal(theirs, network(drive(4)))
+
+
+def test_a_graph_of_spikingjelly_gives_the_spikes_that_were_recorded() -> None:
+    with h5py.File(DATA / "spikingjelly_graph.h5") as file:
+        x, spikes, dt = torch.from_numpy(file["x"][()]), torch.from_numpy(file["spikes"][()]).float(), float(file.attrs["dt"])
+    assert 0 < spikes.sum() < spikes.numel()
+    network = ns.from_nir(DATA / "spikingjelly.nir", dt=dt, convention="spikingjelly")
+    assert torch.equal(network(x), spikes)
 
 
 def lif(tau: float = 0.02, r: float = 1.0, **others: float) -> Any:
