@@ -49,8 +49,8 @@ def tau_of(where: str, decay: float | Tensor, dt: float) -> float | Tensor:
     Raises:
         ConversionError: A decay is out of range.
 
-    >>> tau_of("", 0.5, 1e-3)
-    0.0014426950408889634
+    >>> tau_of("", 0.5, 1e-3) * math.log(2)
+    0.001
     >>> tau_of("", 1.0, 1e-3)
     inf
     """

@@ -95,6 +95,15 @@ def test_every_reset_comes_back(reset: Any, tmp_path: Path) -> None:
     assert torch.equal(spikes, through_a_file(model, tmp_path, (4,))(x))
 
 
+def test_time_constants_that_were_learned_come_back_to_the_bit() -> None:
+    """Near a second, their logarithms, which are what is learned, are finer than they are themselves in single precision."""
+    model: Any = ns.LIF(torch.ones(101), DT, reset="hard", learn=["tau_mem"])
+    model.log_tau_mem.data = torch.linspace(-0.3, 0.3, 101)
+    back: Any = ns.from_nir(ns.to_nir(model, input_shape=(101,)))
+    assert not torch.equal(model.tau_mem.log(), model.log_tau_mem)
+    assert torch.equal(back[0].log_tau_mem, model.log_tau_mem)
+
+
 @settings(max_examples=60, deadline=None)
 @given(log_tau=st.lists(st.floats(-9, 2, width=32), min_size=1, max_size=4), dt=st.floats(1e-6, 1.0))
 def test_every_time_constant_comes_back_to_the_bit(log_tau: list[float], dt: float) -> None:
