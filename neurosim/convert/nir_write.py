@@ -31,7 +31,7 @@ def to_nir(
     ``SpikingSequential``, ``SpikingResidual``, ``SpikingGraph`` and ``nn.Sequential`` become nodes and edges; ``LIF``, ``CubaLIF`` and
     ``LI`` become ``LIF`` (``IF`` with an infinite ``tau_mem``), ``CubaLIF`` and ``LI`` (``I``); ``Linear``, ``Conv1d``, ``Conv2d``,
     ``AvgPool2d`` (``SumPool2d`` with ``divisor_override=1``) and ``Flatten`` become what they are called there; ``Dropout`` and
-    ``Identity`` are left out.
+    ``Identity`` are left out. Of a ``SpikingNetwork``, its body is written: how an input becomes a sequence is not part of a graph.
 
     NIR's neurons have no step, no reset but a hard one, and fire above their threshold. What ours have besides stands in the metadata of
     every neuron: ``dt``, ``step`` (``exponential``), ``gain``, ``reset``, ``comparison``, ``surrogate`` and more, from which
@@ -115,8 +115,6 @@ class _Writer:
                 sources, shape = self.add(_join(path, name), child, sources, shape)
             return sources, shape
         if isinstance(module, SpikingNetwork):
-            if module.encoder is not None and not self.lossy:
-                raise ConversionError(f"to_nir: {path or 'model'}: an encoder is not part of a graph; write its body, or say lossy=True")
             return self.add(_join(path, "body"), module.body, sources, shape)
         if isinstance(module, TimeFold):
             return self.add(_join(path, "module"), module.module, sources, shape)

@@ -272,11 +272,13 @@ def test_a_residual_around_nothing_is_refused() -> None:
         ns.to_nir(ns.nn.SpikingSequential(ns.LI(1e-2, DT), ns.nn.SpikingResidual(nn.Identity())), input_shape=(3,))
 
 
-def test_an_encoder_needs_permission() -> None:
-    net = ns.nn.SpikingNetwork(ns.nn.SpikingSequential(nn.Linear(2, 2)), 3, encoder=lambda x, t: x.expand(t, *x.shape))
-    with pytest.raises(ns.ConversionError, match="encoder"):
-        ns.to_nir(net)
-    ns.to_nir(net, lossy=True)
+def test_a_network_that_was_converted_from_a_digital_one_comes_back(tmp_path: Path) -> None:
+    digital = nn.Sequential(weighted(nn.Conv2d(1, 4, 3)), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), weighted(nn.Linear(16, 3)))
+    model: Any = ns.to_spiking(digital.eval(), time_steps=8, calibration=drive(1, 6, 6)[0].abs())
+    back = through_a_file(model, tmp_path, (1, 6, 6))
+    x = drive(1, 6, 6).abs()
+    assert model.body[1](model.body[0](x.flatten(0, 1)).unflatten(0, x.shape[:2])).sum() > 0
+    assert torch.equal(model.run(x)[0], back(x))
 
 
 @pytest.mark.parametrize(("shape", "says"), [(None, "given"), ((0,), "integers > 0"), ((2.0,), "integers > 0")])
