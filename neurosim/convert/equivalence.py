@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from neurosim.convert.report import table
 from neurosim.errors import ConversionError
-from neurosim.neurons import LI, LIF, CubaLIF
+from neurosim.neurons import LIF, CubaLIF
 from neurosim.nn.time import SpikingSequential, step_through
 from neurosim.random import Stream, stream
 
-Neuron = LIF | CubaLIF | LI
 Source = Callable[[Tensor], tuple[Tensor, Tensor | None]]
 
 #: what rounding may do: this share of the spikes may differ, and values by this much of the largest
@@ -143,9 +142,9 @@ def _match(where: str, part: Part, inputs: Sequence[Tensor], results: Sequence[t
         spikes += _fired(out)
         if potential is not None and found is not None:
             membrane = max(membrane or 0.0, _deviation(potential, found))
-    wrong = differing > SPIKES_MAY_DIFFER * max(spikes, 1) if part.fires else not deviation <= VALUES_MAY_DIFFER * max(scale, 1.0)
-    if wrong:
-        got = f"{differing} of {spikes} spikes differ" if part.fires else f"outputs differ by {deviation:.3g}"
+    too_many = differing > SPIKES_MAY_DIFFER * max(spikes, 1)
+    if too_many or (not differing and not deviation <= VALUES_MAY_DIFFER * max(scale, 1.0)):
+        got = f"{differing} of {spikes} spikes differ" if too_many else f"outputs differ by {deviation:.3g}"
         raise ConversionError(f"{where}: {part.path} ({kind}) does not do here what it does in its library: {got}")
     becomes = " → ".join(type(one).__name__ for one in (part.ours if isinstance(part.ours, SpikingSequential) else [part.ours]))
     return LayerMatch(part.path, kind, becomes, part.words, spikes if part.fires else None, differing, deviation, membrane)

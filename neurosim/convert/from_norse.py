@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from neurosim.convert.accelerate_rules import Plan, Refusal
 from neurosim.convert.equivalence import Part, Source
-from neurosim.convert.imports import Drive, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise, whole
+from neurosim.convert.imports import Drive, as_it_is, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise, whole
 from neurosim.convert.optional import require
 from neurosim.convert.time_constants import number_or_tensor, tau_of
 from neurosim.neurons import LI, LIF, CubaLIF
@@ -84,7 +84,7 @@ def _part(path: str, layer: Any, sequences: bool) -> Part:
             raise refuse(_WHERE, path, layer, "the lifted layer has a state")
         return Part(path, layer, stateless(_WHERE, path, layer.lifted_module), stepwise(layer.lifted_module), "lifted over time")
     if not sequences:
-        return Part(path, layer, stateless(_WHERE, path, layer), stepwise(layer), "as it is")
+        return Part(path, layer, stateless(_WHERE, path, layer), stepwise(layer), as_it_is(layer))
     return Part(path, layer, _seen_with_time(path, layer), whole(layer), "as it is")
 
 

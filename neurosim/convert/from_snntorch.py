@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.convert.equivalence import Part, Source
-from neurosim.convert.imports import Drive, copied, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise
+from neurosim.convert.imports import Drive, as_it_is, copied, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise
 from neurosim.convert.time_constants import number_or_tensor, seconds, tau_of
 from neurosim.neurons import LIF, CubaLIF
 from neurosim.nn.graph import SpikingGraph
@@ -66,7 +66,7 @@ def _part(path: str, layer: nn.Module, dt: float) -> Part:
     from snntorch import SpikingNeuron
 
     if not isinstance(layer, SpikingNeuron):
-        return Part(path, layer, stateless(_WHERE, path, layer), stepwise(layer), "as it is")
+        return Part(path, layer, stateless(_WHERE, path, layer), stepwise(layer), as_it_is(layer))
     with refusing(_WHERE, path, layer):
         ours, words = _neuron(path, layer, dt)
     return Part(path, layer, ours, _source(layer), words, fires=True)

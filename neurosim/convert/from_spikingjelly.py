@@ -29,7 +29,19 @@ from torch import Tensor, nn
 
 from neurosim.convert.accelerate_rules import agrees, as_number, spelled
 from neurosim.convert.equivalence import Part, Source
-from neurosim.convert.imports import Drive, copied, imported, in_order, is_plain_sequential, refuse, refusing, stateless, stepwise, whole
+from neurosim.convert.imports import (
+    Drive,
+    as_it_is,
+    copied,
+    imported,
+    in_order,
+    is_plain_sequential,
+    refuse,
+    refusing,
+    stateless,
+    stepwise,
+    whole,
+)
 from neurosim.convert.time_constants import seconds, tau_of
 from neurosim.errors import ConfigError
 from neurosim.neurons import LIF, CubaLIF
@@ -126,7 +138,7 @@ def _part(path: str, layer: Any, dt: float, sequences: bool) -> Part:
         raise refuse(_WHERE, path, layer, f"of SpikingJelly's layers, {', '.join(_NEURONS)} and those that wrap one of torch are known")
     if sequences and isinstance(layer, nn.Flatten):
         raise refuse(_WHERE, path, layer, "it would be called on (time, batch, *); SpikingJelly's own Flatten does what is meant")
-    return Part(path, layer, stateless(_WHERE, path, layer), whole(layer) if sequences else stepwise(layer), "as it is")
+    return Part(path, layer, stateless(_WHERE, path, layer), whole(layer) if sequences else stepwise(layer), as_it_is(layer))
 
 
 def _neuron(path: str, layer: Any, dt: float) -> tuple[nn.Module, str]:

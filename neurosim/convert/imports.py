@@ -17,6 +17,7 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.time import SpikingSequential
 from neurosim.random import stream
 
+_TAKEN: Final = ("training", "input", "sources", "output", "order", "delayed", "exchange")
 _NOT_STATELESS: Final = (nn.RNNBase, nn.RNNCellBase, nn.ModuleList, nn.ModuleDict)
 
 
@@ -96,6 +97,12 @@ def stateless(where: str, path: str, layer: nn.Module) -> nn.Module:
     return copy_of
 
 
+def as_it_is(layer: nn.Module) -> str:
+    """What the report says of a layer that is folded over time instead of being called at every step."""
+    norm = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    return "as it is; in training, its statistics are those of all steps" if norm else "as it is"
+
+
 def copied(layer: nn.Module) -> Any:
     """A deep copy; what a layer keeps of a graph, such as a hidden state, is copied without it."""
     memo: dict[int, Any] = {}
@@ -138,9 +145,9 @@ def imported(where: str, library: str, parts: Sequence[Part], settings: Drive) -
 
 
 def module_name(path: str) -> str:
-    """A path as the name of a module of a chain: without dots, and no name of a method."""
+    """A path as the name of a module of a chain or a graph: without dots, and no name that those use themselves."""
     name = path.replace(".", "_") or "layer"
-    return f"{name}_" if hasattr(SpikingSequential, name) or name in ("training", "input") else name
+    return f"{name}_" if hasattr(SpikingSequential, name) or name in _TAKEN else name
 
 
 def _drive(where: str, parts: Sequence[Part], settings: Drive) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurosim.convert.nir_neurons_write import WRITER, Units
+from neurosim.convert.nir_neurons_write import WRITER, Units, written_here
 from neurosim.errors import ConversionError
 from neurosim.nn.scale import Scale, Shift
 
@@ -130,7 +130,7 @@ def _affine(where: str, node: Any, dtype: torch.dtype | None) -> nn.Module:
     if weight.dim() != 2 or (bias is not None and bias.shape != weight.shape[:1]):
         got = f"{tuple(weight.shape)} and {None if bias is None else tuple(bias.shape)}"
         raise ConversionError(f"{where}: weight must be (outputs, inputs) and bias (outputs,), got {got}")
-    if node.metadata.get("writer") == WRITER and "shift" in node.metadata and bias is not None:
+    if written_here(node.metadata) and "shift" in node.metadata and bias is not None:
         return Shift(_of_shape(bias, node.metadata["shift"]), learn=bool(node.metadata["learn"]))
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     return _loaded(layer, weight, bias)
@@ -141,7 +141,7 @@ def _conv(where: str, node: Any, dtype: torch.dtype | None) -> nn.Module:
     flat = type(node).__name__ == "Conv1d"
     if weight.dim() != (3 if flat else 4) or bias.shape != weight.shape[:1]:
         raise ConversionError(f"{where}: weight must be (out, in, …) and bias (out,), got {tuple(weight.shape)} and {tuple(bias.shape)}")
-    biased = bool(node.metadata.get("bias", True)) if node.metadata.get("writer") == WRITER else True
+    biased = bool(node.metadata.get("bias", True)) if written_here(node.metadata) else True
     groups = int(node.groups)
     stride, dilation = _sizes(node.stride, weight), _sizes(node.dilation, weight)
     padding = node.padding if isinstance(node.padding, str) else _sizes(node.padding, weight)
@@ -175,7 +175,7 @@ def _flatten(where: str, node: Any, dtype: torch.dtype | None) -> nn.Module:
 
 def _scale(where: str, node: Any, dtype: torch.dtype | None) -> nn.Module:
     value = tensor_of(where, "scale", node.scale, dtype)
-    if node.metadata.get("writer") == WRITER:
+    if written_here(node.metadata):
         return Scale(_of_shape(value, node.metadata["shape"]), learn=bool(node.metadata["learn"]))
     return Scale(value)
 

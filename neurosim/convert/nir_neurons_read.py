@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.convert.nir_conventions import Array, Reading, compact, leak, synapse
-from neurosim.convert.nir_neurons_write import WRITER, neuron_node
+from neurosim.convert.nir_neurons_write import neuron_node, written_here
 from neurosim.errors import ConversionError, NeurosimError
 from neurosim.neurons import LI, LIF, CubaLIF
 from neurosim.nn.scale import Scale
@@ -25,7 +25,7 @@ _KINDS: Mapping[str, type[LIF] | type[CubaLIF] | type[LI]] = {"LIF": LIF, "CubaL
 
 def is_ours(node: Any) -> bool:
     """Whether a node says of itself that it was written here."""
-    return bool(node.metadata.get("writer") == WRITER and node.metadata.get("neuron"))
+    return written_here(node.metadata) and "neuron" in node.metadata
 
 
 def our_neuron(where: str, node: Any, dt: float | None) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -17,6 +18,12 @@ from neurosim.neurons.parameters import arriving
 
 WRITER: Final = "neurosim"
 Units = tuple[int, ...]
+
+
+def written_here(metadata: Mapping[str, Any]) -> bool:
+    """Whether a node or a graph says of itself that it was written by this library; a file may say anything, of any type."""
+    writer = metadata.get("writer")
+    return isinstance(writer, str) and writer == WRITER
 
 
 def lost(neuron: LIF | CubaLIF | LI) -> list[str]:

@@ -15,7 +15,7 @@ from neurosim.convert.nir_conventions import Reading, reading
 from neurosim.convert.nir_file import read_graph
 from neurosim.convert.nir_layers import node_layer, tensor_of
 from neurosim.convert.nir_neurons_read import NEURON_NODES, is_ours, our_neuron, their_neuron
-from neurosim.convert.nir_neurons_write import WRITER
+from neurosim.convert.nir_neurons_write import written_here
 from neurosim.convert.nir_wiring import Edge, Wiring, wiring
 from neurosim.convert.optional import require
 from neurosim.errors import ConfigError, ConversionError
@@ -96,7 +96,7 @@ def from_nir(
 
 def _delayed_of_ours(graph: Any) -> list[Edge] | None:
     """The delayed edges, where the graph was written here and says them."""
-    if graph.metadata.get("writer") != WRITER:
+    if not written_here(graph.metadata):
         return None
     try:
         return [(str(source), str(target)) for source, target in json.loads(graph.metadata["delayed"])]
@@ -117,10 +117,11 @@ def _module(name: str, node: Any, dt: float | None, read: Reading | None, dtype:
 
 def _check_dtypes(wired: Wiring, dtype: torch.dtype | None) -> None:
     if dtype is not None:
-        if not dtype.is_floating_point:
+        if getattr(dtype, "is_floating_point", None) is not True:
             raise ConfigError(f"{_WHERE}: dtype must be a floating-point type of torch, got {dtype!r}")
         return
-    found = {str(node.weight.dtype).removeprefix("torch."): name for name, node in wired.nodes.items() if hasattr(node, "weight")}
+    weights = {name: node.weight for name, node in wired.nodes.items() if hasattr(node, "weight")}
+    found = {str(weight.dtype).removeprefix("torch."): name for name, weight in weights.items() if hasattr(weight, "dtype")}
     if len(found) > 1:
         given = ", ".join(f"{kind} ({name})" for kind, name in found.items())
         raise ConfigError(f"{_WHERE}: dtype must be given where weights have several types, got {given}")
@@ -130,17 +131,30 @@ def _biases_of_loops(wired: Wiring, modules: dict[str, nn.Module]) -> dict[str, 
     """Take biases off layers that lead back: a delay withholds their first result; their targets are to have the bias at every step."""
     found: dict[str, Shift] = {}
     for source, target in wired.delayed:
-        layer, node = modules[source], wired.nodes[source]
-        if getattr(layer, "bias", None) is None:
+        biased = _biased_on_the_way(wired, modules, source)
+        if not biased:
             continue
+        layer, node = modules[source], wired.nodes[source]
         leads_on = source in wired.outputs or any(source in others for others in wired.sources.values())
-        if not isinstance(layer, nn.Linear) or leads_on or target in found:
+        if biased != [source] or not isinstance(layer, nn.Linear) or leads_on or target in found:
             raise ConversionError(
-                f"{_WHERE}: {source}: a bias on the way back to {target} must be that of a linear layer that leads nowhere else: "
+                f"{_WHERE}: {biased[0]}: a bias on the way back to {target} must be that of a linear layer that leads nowhere else: "
                 "a delay would withhold it at the first step"
             )
         found[target] = Shift(tensor_of(f"{_WHERE}: {source}", "bias", node.bias, layer.weight.dtype), learn=True)
         layer.register_parameter("bias", None)
+    return found
+
+
+def _biased_on_the_way(wired: Wiring, modules: dict[str, nn.Module], source: str) -> list[str]:
+    """The layers with a bias from the last neurons to a node, and that node itself."""
+    found, todo = [], [source]
+    while todo:
+        name = todo.pop()
+        if name and type(wired.nodes[name]).__name__ not in NEURON_NODES:
+            bias = getattr(modules[name], "bias", None)
+            found += [name] if bias is not None and bool(bias.any()) else []
+            todo += wired.sources[name]
     return found
 
 

@@ -57,6 +57,8 @@ def _opened(where: str, graph: Any, prefix: str) -> tuple[dict[str, Any], list[E
     passing: list[str] = []
     for name, node in graph.nodes.items():
         full = f"{prefix}{name}"
+        if isinstance(node, nir.NIRNode) and not isinstance(node.metadata, dict):
+            raise ConversionError(f"{where}: {full}: metadata must be a group, got {type(node.metadata).__name__}")
         if isinstance(node, nir.NIRGraph):
             inside, more, ins, outs = _opened(where, node, f"{full}.")
             if len(ins) != 1 or len(outs) != 1:

@@ -85,6 +85,8 @@ def test_a_convolutional_model_with_a_loop_of_maps_gives_the_spikes_of_the_sourc
     x = drive(1, 6, 6, time=20)
     network = ns.from_snntorch(model, input_shape=(1, 6, 6))
     assert torch.equal(looped(model.eval(), x), network.eval()(x))
+    report: Any = network.exchange
+    assert report.layers[2].text == "as it is; in training, its statistics are those of all steps"
 
 
 def test_what_is_learned_there_is_learned_here() -> None:
@@ -146,6 +148,12 @@ def test_a_network_that_does_something_else_is_noticed() -> None:
     Odd.__module__ = "torch.nn.modules.linear"
     with pytest.raises(ns.ConversionError, match=r"0 \(Odd\) does not do here what it does in its library: outputs differ by"):
         ns.from_snntorch(Odd(4, 6), snn.Leaky(beta=0.5))
+
+
+def test_spikes_of_another_size_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ns.nn.Scale, "forward", lambda self, x: x)
+    with pytest.raises(ns.ConversionError, match=r"1 \(Leaky\) does not do here what it does in its library: outputs differ by 1"):
+        ns.from_snntorch(nn.Linear(3, 5), snn.Leaky(beta=0.5, graded_spikes_factor=2.0))
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,7 @@ def _virtual(opened: h5py.File) -> None:
         (_with("node/edges", np.zeros((2, 2))), "must be a NIR file, got TypeError"),
         (_with("node/nodes/1/metadata/dt", np.array([1.0, 2.0])), "metadata must be what to_nir writes"),
         (_with("node/type", "LIF"), "must be a NIR file"),
+        (_with("node/nodes/1/metadata", 3), "1: metadata must be a group, got int64"),
         (_large, r"0/weight must hold what it declares, 4,398,046,511,104 bytes, holds 0"),
         (_itself, "must be there once, lies elsewhere in the file too"),
         (_deep, "must not lie more than 64 deep"),
@@ -94,6 +95,16 @@ def test_a_file_that_is_broken_or_means_harm_is_refused(change: Callable[[h5py.F
     with h5py.File(file, "a") as opened:
         change(opened)
     with pytest.raises(ns.ConversionError, match=says):
+        ns.from_nir(file)
+
+
+def test_a_writer_that_is_no_name_is_somebody_else(file: Path) -> None:
+    with h5py.File(file, "a") as opened:
+        _with("node/metadata/writer", np.zeros(3))(opened)
+    assert len(list(ns.from_nir(file).children())) == 2
+    with h5py.File(file, "a") as opened:
+        _with("node/nodes/1/metadata/writer", np.zeros(3))(opened)
+    with pytest.raises(ns.ConfigError, match="convention must be given"):
         ns.from_nir(file)
 
 

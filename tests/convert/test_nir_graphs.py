@@ -124,6 +124,14 @@ def test_a_broken_or_ambiguous_graph_is_refused_with_the_reason(nodes: dict[str,
         read(nodes, edges)
 
 
+def test_a_bias_before_the_last_layer_of_a_way_back_is_refused_unless_it_is_zero() -> None:
+    nodes = {"fire": neuron(), "down": nir.Affine(EYE, EYE[0]), "back": nir.Linear(EYE)}
+    with pytest.raises(ns.ConversionError, match="down: a bias on the way back to fire"):
+        read(nodes, "in fire, fire down, down back, back fire, fire out")
+    zero = nodes | {"down": nir.Affine(1.5 * EYE, 0 * EYE[0])}
+    assert torch.equal(read(zero, "in fire, fire down, down back, back fire, fire out")(drive()), by_hand(1.5, 0.0))
+
+
 def test_a_bias_that_a_delay_would_withhold_is_refused() -> None:
     nodes = {"fire": neuron(), "back": nir.Affine(EYE, EYE[0])}
     with pytest.raises(
@@ -179,6 +187,13 @@ def test_names_that_modules_cannot_have_are_changed() -> None:
     net = read(nodes, "in run, run forward, forward a.b, a.b a_b, a_b out")
     assert [name for name, _ in net.named_children()] == ["run_", "forward_", "a_b", "a_b_"]
     torch.testing.assert_close(net(drive()), drive())
+
+
+@pytest.mark.parametrize("name", ["order", "sources", "output", "delayed", "input", "exchange", "named_children"])
+def test_a_graph_may_use_names_that_its_network_uses_itself(name: str) -> None:
+    chain = read({name: nir.Linear(EYE)}, f"in {name}, {name} out")
+    branches = read({name: nir.Linear(EYE)}, f"in {name}, {name} out, in out")
+    torch.testing.assert_close(branches(drive()), 2 * chain(drive()))
 
 
 def test_what_is_no_graph_is_refused() -> None:
