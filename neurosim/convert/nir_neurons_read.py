@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from neurosim.convert.nir_conventions import Array, Reading, compact, leak, synapse
 from neurosim.convert.nir_neurons_write import neuron_node, written_here
 from neurosim.errors import ConversionError, NeurosimError
-from neurosim.neurons import LI, LIF, CubaLIF
+from neurosim.neurons import IF, LI, LIF, CubaLIF
 from neurosim.nn.scale import Scale
 from neurosim.nn.time import SpikingSequential
 from neurosim.surrogate import surrogate as by_name
 
-_KINDS: Mapping[str, type[LIF] | type[CubaLIF] | type[LI]] = {"LIF": LIF, "CubaLIF": CubaLIF, "LI": LI}
+_KINDS: Mapping[str, type[LIF] | type[CubaLIF] | type[LI] | type[IF]] = {"LIF": LIF, "CubaLIF": CubaLIF, "LI": LI, "IF": IF}
 
 
 def is_ours(node: Any) -> bool:
@@ -61,8 +61,12 @@ def _as_written(where: str, node: Any, said: Mapping[str, Any]) -> nn.Module:
         return found.to(_dtype(tensors[name]))
 
     tau = getattr(node, "tau", getattr(node, "tau_mem", None))
-    times = {"tau_mem": math.inf if tau is None else value("tau_mem", tau)}
-    settings: dict[str, Any] = {"v_leak": value("v_leak", said["v_leak"] if tau is None else node.v_leak)}
+    times: dict[str, float | Tensor] = {}
+    if kind is IF:
+        settings: dict[str, Any] = {"v_start": value("v_start", said["v_start"])}
+    else:
+        times["tau_mem"] = math.inf if tau is None else value("tau_mem", tau)
+        settings = {"v_leak": value("v_leak", said["v_leak"] if tau is None else node.v_leak)}
     settings["r"] = None if said["gain"] == "unit" else value("r", node.r)
     if kind is CubaLIF:
         times["tau_syn"] = value("tau_syn", node.tau_syn)
@@ -165,21 +169,23 @@ def _both(where: str, fields: Mapping[str, Array], read: Reading) -> tuple[Any, 
 
 
 def _if(where: str, fields: Mapping[str, Array], read: Reading) -> nn.Module:
-    return _scaled(LIF(math.inf, read.dt, **_firing(fields, read)), fields["r"], read)
+    return IF(read.dt, r=_charge(fields["r"], read), **_firing(fields, read))
 
 
 def _i(where: str, fields: Mapping[str, Array], read: Reading) -> nn.Module:
-    return _scaled(LI(math.inf, read.dt), fields["r"], read)
+    r = _charge(fields["r"], read)
+    membrane = LI(math.inf, read.dt)
+    if r is None:
+        return membrane
+    return SpikingSequential(OrderedDict(gain=Scale(r.float() * read.dt if isinstance(r, Tensor) else r * read.dt), membrane=membrane))
 
 
-def _scaled(neuron: nn.Module, r: Array, read: Reading) -> nn.Module:
-    """Without leak, an input counts r dt times, or r times where the writer counts in steps; ours counts it once."""
+def _charge(r: Array, read: Reading) -> float | Tensor | None:
+    """What an input adds in a second, of a neuron without leak; None where it adds itself in a step. Some writers count in steps."""
     gain = r.astype(np.float64) * (1 if read.convention.per_step else read.dt)
     if np.allclose(gain, 1, rtol=0, atol=4 * float(np.finfo(r.dtype).eps)):
-        return neuron
-    kept = compact(gain)
-    factor = kept.float() if isinstance(kept, Tensor) else kept
-    return SpikingSequential(OrderedDict(gain=Scale(factor), neuron=neuron))
+        return None
+    return compact(gain / read.dt)
 
 
 def _floating(where: str, name: str, value: Any) -> Array:

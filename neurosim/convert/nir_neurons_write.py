@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neurosim.errors import ConversionError
-from neurosim.neurons import LI, LIF, CubaLIF
+from neurosim.neurons import IF, LI, LIF, CubaLIF
 from neurosim.neurons.parameters import arriving
 
 WRITER: Final = "neurosim"
@@ -26,20 +26,21 @@ def written_here(metadata: Mapping[str, Any]) -> bool:
     return isinstance(writer, str) and writer == WRITER
 
 
-def lost(neuron: LIF | CubaLIF | LI) -> list[str]:
+def lost(neuron: LIF | CubaLIF | LI | IF) -> list[str]:
     """What of a neuron no field of NIR says, so that other readers do something else."""
     if isinstance(neuron, LI):
         return []
     found = [] if neuron.reset == "hard" else [f"reset={neuron.reset!r} (others will reset to v_reset)"]
     if bool((torch.as_tensor(neuron.sign) < 0).any()):
         found.append("sign=-1 (others will fire above the threshold)")
-    if _endless(neuron) and not _is_zero(neuron.v_leak):
-        found.append("v_leak without a leak, where it starts (others will start at 0)")
+    start = "v_start" if isinstance(neuron, IF) else "v_leak"
+    if _endless(neuron) and not _is_zero(getattr(neuron, start)):
+        found.append(f"{start} without a leak, where it starts (others will start at 0)")
     found += [name for name in ("input_noise", "membrane_noise") if getattr(neuron, name)]
     return found
 
 
-def neuron_node(where: str, neuron: LIF | CubaLIF | LI, units: Units) -> Any:
+def neuron_node(where: str, neuron: LIF | CubaLIF | LI | IF, units: Units) -> Any:
     """The node of a neuron whose inputs have that shape.
 
     Raises:
@@ -86,10 +87,13 @@ def neuron_node(where: str, neuron: LIF | CubaLIF | LI, units: Units) -> Any:
     return node
 
 
-def _without_leak(where: str, neuron: LIF | LI, units: Units, field: Any, metadata: dict[str, Any]) -> Any:
+def _without_leak(where: str, neuron: LIF | LI | IF, units: Units, field: Any, metadata: dict[str, Any]) -> Any:
     """An infinite time constant: NIR's IF and I, in which an input counts dt times r."""
     import nir
 
+    if isinstance(neuron, IF):
+        metadata["v_start"] = field("v_start")
+        return nir.IF(r=field("r"), v_threshold=field("v_threshold"), v_reset=field("v_reset"))
     if neuron.r is not None:
         raise ConversionError(f"{where}: with an infinite tau_mem r must be None: any resistance lets nothing in")
     r = np.full(units, 1 / neuron.dt)
@@ -109,6 +113,8 @@ def _field(where: str, neuron: Any, name: str, units: Units, tensors: dict[str, 
             raise ConversionError(f"{where}: NIR's time constants must be finite, got {name} with infinite ones")
         if kept is not None:
             tensors[name] = (list(kept.shape), str(kept.dtype).removeprefix("torch."))
+    elif value is None and isinstance(neuron, IF):
+        value = 1 / neuron.dt
     elif value is None:
         tau = neuron.tau_syn if name == "w_in" else neuron.tau_mem
         value = 1 / arriving(neuron.dt, tau if isinstance(tau, float) else tau.detach().double())
@@ -121,8 +127,8 @@ def _field(where: str, neuron: Any, name: str, units: Units, tensors: dict[str, 
         raise ConversionError(f"{where}: {name} must broadcast to the units {units}, got shape {array.shape}") from error
 
 
-def _endless(neuron: LIF | CubaLIF | LI) -> bool:
-    return isinstance(neuron.tau_mem, float) and neuron.tau_mem == math.inf
+def _endless(neuron: LIF | CubaLIF | LI | IF) -> bool:
+    return isinstance(neuron, IF) or (isinstance(neuron.tau_mem, float) and neuron.tau_mem == math.inf)
 
 
 def _is_zero(value: float | Tensor) -> bool:

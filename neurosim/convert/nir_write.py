@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from neurosim.convert.nir_layers import layer_node
 from neurosim.convert.nir_neurons_write import WRITER, Units, lost, neuron_node
 from neurosim.convert.optional import require
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.neurons import LI, LIF, CubaLIF
+from neurosim.neurons import IF, LI, LIF, CubaLIF, Recurrent
+from neurosim.neurons.recurrent_lif import LinearToOthers
 from neurosim.nn.graph import INPUT, SpikingGraph
+from neurosim.nn.scale import Shift
 from neurosim.nn.spiking import SpikingNetwork
 from neurosim.nn.time import SpikingResidual, SpikingSequential, TimeFold, step_through
 
@@ -29,7 +32,8 @@ def to_nir(
     """A spiking network as a graph of the Neuromorphic Intermediate Representation, and as an ``.nir`` file.
 
     ``SpikingSequential``, ``SpikingResidual``, ``SpikingGraph`` and ``nn.Sequential`` become nodes and edges; ``LIF``, ``CubaLIF`` and
-    ``LI`` become ``LIF`` (``IF`` with an infinite ``tau_mem``), ``CubaLIF`` and ``LI`` (``I``); ``Linear``, ``Conv1d``, ``Conv2d``,
+    ``LI`` become ``LIF`` (``IF`` with an infinite ``tau_mem``), ``CubaLIF`` and ``LI`` (``I``), ``IF`` becomes ``IF``, a ``Recurrent`` of
+    these a loop; ``Linear``, ``Conv1d``, ``Conv2d``,
     ``AvgPool2d`` (``SumPool2d`` with ``divisor_override=1``) and ``Flatten`` become what they are called there; ``Dropout`` and
     ``Identity`` are left out. Of a ``SpikingNetwork``, its body is written: how an input becomes a sequence is not part of a graph.
 
@@ -124,6 +128,8 @@ class _Writer:
             return [*left, *right], after
         if isinstance(module, SpikingGraph):
             return self._add_graph(path, module, sources, shape)
+        if isinstance(module, Recurrent):
+            return self._add_loop(path, module, sources, shape)
         if isinstance(module, nn.Dropout | nn.Identity):
             return sources, shape
         return self._add_node(path or "model", module, sources, shape)
@@ -144,12 +150,30 @@ class _Writer:
             self.late.append(edge)
         return given[module.output]
 
+    def _add_loop(self, path: str, module: Recurrent, sources: list[str], shape: Units) -> tuple[list[str], Units]:
+        """A neuron that hears itself. A bias among its units acts from the first step on: it is added to the input."""
+        back = copy.deepcopy(module.connection)
+        if not isinstance(back, nn.Linear):
+            raise ConversionError(f"{_WHERE}: {path or 'model'}: only linear connections can be written, got {type(back).__name__}")
+        if type(back) is LinearToOthers:
+            weight = back.weight.detach().clone().fill_diagonal_(0)
+            back = nn.Linear(back.in_features, back.out_features, bias=False, device="meta")
+            back.weight = nn.Parameter(weight)
+        if back.bias is not None:
+            sources, _ = self.add(_join(path, "bias"), Shift(back.bias), sources, shape)
+            back.register_parameter("bias", None)
+        fired, after = self.add(_join(path, "neuron"), module.neuron, sources, shape)
+        (returned,), _ = self.add(_join(path, "connection"), back, fired, after)
+        self.edges.append((returned, fired[0]))
+        self.late.append((returned, fired[0]))
+        return fired, after
+
     def _add_node(self, path: str, module: nn.Module, sources: list[str], shape: Units) -> tuple[list[str], Units]:
         name = path.replace("/", "_")
         while name in self.nodes or name == "output":
             name += "_"
         where = f"{_WHERE}: {path}"
-        if type(module) in (LIF, CubaLIF, LI):
+        if type(module) in (LIF, CubaLIF, LI, IF):
             neuron: Any = module
             self.nodes[name] = neuron_node(where, neuron, shape)
             self.steps.setdefault(neuron.dt, path)

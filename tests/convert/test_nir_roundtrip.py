@@ -56,6 +56,8 @@ NEURONS: dict[str, Any] = {
     "LIF, noisy": lambda: ns.LIF(5e-3, DT, reset="hard", input_noise=0.1, membrane_noise=0.2),
     "LIF, infinite threshold": lambda: ns.LIF(5e-3, DT, v_threshold=torch.tensor([1.0, math.inf, -math.inf, 1, 1, 1]), reset="hard"),
     "IF": lambda: ns.LIF(math.inf, DT, v_threshold=values(6), v_leak=0.25, reset="hard"),
+    "IF by name": lambda: ns.IF(DT, v_threshold=values(6), v_start=values(6, name="start"), learn=("v_threshold",)),
+    "IF with a resistance": lambda: ns.IF(DT, r=400.0, reset="hard", strict=True),
     "CubaLIF": lambda: ns.CubaLIF(20e-3, 5e-3, DT, reset="hard", strict=True),
     "CubaLIF, everything": lambda: ns.CubaLIF(
         values(6) * 1e-2, values(6, name="s") * 1e-2, DT, w_in=values(6), r=1.5, v_leak=-0.1, learn=("tau_syn", "w_in")
@@ -184,6 +186,24 @@ def test_branches_and_loops_come_back(tmp_path: Path) -> None:
     assert torch.equal(model.run(x)[0], back(x))
 
 
+@pytest.mark.parametrize("self_connections", [True, False])
+def test_a_recurrent_neuron_comes_back_as_a_loop(self_connections: bool, tmp_path: Path) -> None:
+    fire = weighted(ns.neurons.RLIF(6, tau_mem=5e-3, dt=DT, self_connections=self_connections))
+    model = ns.nn.SpikingSequential(weighted(nn.Linear(4, 6)), fire)
+    back = through_a_file(model, tmp_path, (4,))
+    spikes = model(drive(4))
+    assert 0 < spikes.sum() < spikes.numel()
+    assert torch.equal(back(drive(4)), spikes)
+
+
+def test_a_bias_among_recurrent_units_acts_from_the_first_step_on(tmp_path: Path) -> None:
+    model = ns.neurons.Recurrent(ns.IF(DT), weighted(nn.Linear(4, 4)))
+    back = through_a_file(model, tmp_path, (4,))
+    assert torch.equal(back(drive(4)), model(drive(4)))
+    with pytest.raises(ns.ConversionError, match="only linear connections can be written, got Identity"):
+        ns.to_nir(ns.neurons.Recurrent(ns.IF(DT), nn.Identity()), input_shape=(3,))
+
+
 def test_the_file_says_in_plain_words_what_no_field_says(tmp_path: Path) -> None:
     ns.to_nir(ns.LIF(20e-3, DT), tmp_path / "net.nir", input_shape=(3,), lossy=True)
     graph = nir.read(tmp_path / "net.nir")  # with nir's own check of types
@@ -211,6 +231,7 @@ def test_the_fields_alone_are_the_network_where_its_reset_is_hard() -> None:
         (lambda: nn.BatchNorm1d(3), r"NIR has no BatchNorm1d; fold it into its neighbours first: ns.fold\(model\)"),
         (lambda: nn.LayerNorm(3), "fold"),
         (lambda: nn.ReLU(), "NIR has no ReLU$"),
+        (lambda: ns.neurons.ALIF(1e-2, 1e-1, DT), "NIR has no ALIF$"),
         (lambda: nn.Flatten(0), "must leave the batch alone"),
         (lambda: ns.LIF(math.inf, DT, r=2.0), "any resistance lets nothing in"),
         (lambda: ns.LIF(torch.tensor([1.0, math.inf, 1.0]), DT), "must be finite, got tau_mem"),
