@@ -31,11 +31,11 @@ def to_nir(
 ) -> Any:
     """A spiking network as a graph of the Neuromorphic Intermediate Representation, and as an ``.nir`` file.
 
-    ``SpikingSequential``, ``SpikingResidual``, ``SpikingGraph`` and ``nn.Sequential`` become nodes and edges; ``LIF``, ``CubaLIF`` and
-    ``LI`` become ``LIF`` (``IF`` with an infinite ``tau_mem``), ``CubaLIF`` and ``LI`` (``I``), ``IF`` becomes ``IF``, a ``Recurrent`` of
-    these a loop; ``Linear``, ``Conv1d``, ``Conv2d``,
-    ``AvgPool2d`` (``SumPool2d`` with ``divisor_override=1``) and ``Flatten`` become what they are called there; ``Dropout`` and
-    ``Identity`` are left out. Of a ``SpikingNetwork``, its body is written: how an input becomes a sequence is not part of a graph.
+    ``SpikingSequential``, ``SpikingResidual``, ``SpikingGraph`` and ``nn.Sequential`` become nodes and edges, a ``Recurrent`` becomes a
+    loop. ``LIF``, ``CubaLIF``, ``LI``, ``IF``, ``Linear``, ``Conv1d``, ``Conv2d``, ``AvgPool2d`` and ``Flatten`` become what they are
+    called there (without leak, ``LIF`` and ``LI`` become ``IF`` and ``I``; with ``divisor_override=1``, ``AvgPool2d`` becomes
+    ``SumPool2d``). ``Dropout`` and ``Identity`` are left out. Of a ``SpikingNetwork``, its body is written: how an input becomes a sequence
+    is not part of a graph.
 
     NIR's neurons have no step, no reset but a hard one, and fire above their threshold. What ours have besides stands in the metadata of
     every neuron: ``dt``, ``step`` (``exponential``), ``gain``, ``reset``, ``comparison``, ``surrogate`` and more, from which
