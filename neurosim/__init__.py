@@ -60,8 +60,14 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import to_digital as to_digital
     from neurosim.convert.accelerate import Acceleration as Acceleration
     from neurosim.convert.accelerate import accelerate as accelerate
+    from neurosim.convert.equivalence import Exchange as Exchange
     from neurosim.convert.folding import fold as fold
     from neurosim.convert.folding_report import Folding as Folding
+    from neurosim.convert.from_norse import from_norse as from_norse
+    from neurosim.convert.from_snntorch import from_snntorch as from_snntorch
+    from neurosim.convert.from_spikingjelly import from_spikingjelly as from_spikingjelly
+    from neurosim.convert.nir_read import from_nir as from_nir
+    from neurosim.convert.nir_write import to_nir as to_nir
     from neurosim.convert.recalibration import recalibrate as recalibrate
     from neurosim.convert.spiking import to_qcfs as to_qcfs
     from neurosim.convert.spiking import to_spiking as to_spiking
@@ -150,8 +156,14 @@ _NAMES = {
         "to_digital",
     ),
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
+    "neurosim.convert.equivalence": ("Exchange",),
     "neurosim.convert.folding": ("fold",),
     "neurosim.convert.folding_report": ("Folding",),
+    "neurosim.convert.from_norse": ("from_norse",),
+    "neurosim.convert.from_snntorch": ("from_snntorch",),
+    "neurosim.convert.from_spikingjelly": ("from_spikingjelly",),
+    "neurosim.convert.nir_read": ("from_nir",),
+    "neurosim.convert.nir_write": ("to_nir",),
     "neurosim.convert.recalibration": ("recalibrate",),
     "neurosim.convert.spiking": ("to_qcfs", "to_spiking"),
     "neurosim.convert.spiking_report": ("SpikingConversion", "accuracy_over_time"),

@@ -17,7 +17,7 @@ from tests.pages import ROOT, blocks, broken_links, run_page, text_of
 
 MADE = ["docs/config.md", "hardware/README.md"]
 WRITTEN = sorted({page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/**/*.md")} - {*MADE})
-RUN_ELSEWHERE = ("docs/neurons.md", "docs/tutorial.md")  #: by tests of their own, which look at what they print
+RUN_ELSEWHERE = ("docs/exchange.md", "docs/neurons.md", "docs/tutorial.md")  #: by tests of their own, which look at what they print
 PAGES = [*MADE, *WRITTEN, "CHANGELOG.md", "CONTRIBUTING.md", "README.md"]
 
 
@@ -115,6 +115,14 @@ def test_the_examples_of_the_page_on_neurons_run_as_written_and_print_what_it_sh
     shown = re.findall(r"^print\(\w+\)  # (.+)$", text_of("docs/neurons.md"), re.MULTILINE)
     assert len(shown) == 2
     assert [line for line in shown if f"\n{line}\n" not in printed] == []
+
+
+def test_the_examples_of_the_page_on_exchange_run_as_written_and_print_what_it_shows(tmp_path: Path) -> None:
+    printed = run_page("docs/exchange.md", tmp_path)
+    (report,) = (block.text for block in blocks("docs/exchange.md") if block.language == "text")
+    assert printed.startswith(report)
+    assert printed.count("True\n") == text_of("docs/exchange.md").count("# True\n") == 2
+    assert "reset='soft' (others will reset to v_reset)" in printed
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def judge(module: nn.Module) -> Plan | Refusal | None:
         return Refusal("its reset_method is none of norse's own")
     if not box and _forgets(layer):
         return Refusal("dt · tau_syn_inv is 1: its current forgets everything within a step")
-    found = _surrogate_of(layer.p)
+    found = surrogate_of(layer.p)
     if isinstance(found, Refusal):
         return found
     differentiable = layer.p.method != "heaviside"
@@ -82,7 +82,8 @@ def _forgets(layer: Any) -> bool:
     return bool((layer.dt * rate == 1).any()) if isinstance(rate, Tensor) else layer.dt * rate == 1
 
 
-def _surrogate_of(p: Any) -> Surrogate | Refusal:
+def surrogate_of(p: Any) -> Surrogate | Refusal:
+    """Our formula for the surrogate gradient that parameters of norse name, or why there is none."""
     if p.method == "heaviside":
         return _WITHOUT
     if p.method not in _FORMULAS:

@@ -70,10 +70,18 @@ def judge(module: nn.Module) -> Plan | Refusal | None:
     """A plan for a layer, or why there is none; None if it is no neuron of snnTorch."""
     if not isinstance(module, snn.SpikingNeuron):
         return None
-    kind = next((parent for parent in type(module).__mro__ if parent in _FUSED), None)
+    found = convention_of(module, known=tuple(_FUSED))
+    if isinstance(found, Refusal):
+        return found
+    return Plan(_FUSED[next(parent for parent in type(module).__mro__ if parent in _FUSED)], *found)
+
+
+def convention_of(module: nn.Module, known: tuple[type[nn.Module], ...]) -> tuple[Convention, str] | Refusal:
+    """The convention of a neuron of one of the known classes and a note where its gradient differs, or why there is none."""
+    kind = next((parent for parent in type(module).__mro__ if parent in known), None)
     if kind is None:
-        return Refusal("only Leaky and Synaptic have a fused form")
-    if type(module) not in (kind, _FUSED[kind]):
+        return Refusal(f"only {_and(known)} have a fused form" if known == tuple(_FUSED) else f"only {_and(known)} are known")
+    if type(module) not in (kind, _FUSED.get(kind)):
         return Refusal(f"{type(module).__name__} is a class of its own: what it changes of {kind.__name__} is not known")
     layer: Any = module
     reason = _unfit(layer)
@@ -81,7 +89,7 @@ def judge(module: nn.Module) -> Plan | Refusal | None:
         return Refusal(reason)
     mechanism = _STATE_FUNCTIONS[layer.state_function.__name__]
     reset = _RESETS[mechanism, bool(layer.reset_delay)]
-    if reset == "hard_next" and kind is snn.Synaptic:
+    if reset == "hard_next" and kind is not snn.Leaky:
         reset = "hard_next_erasing"
     found = _surrogate_of(layer)
     if isinstance(found, Refusal):
@@ -90,7 +98,12 @@ def judge(module: nn.Module) -> Plan | Refusal | None:
     when = "" if mechanism == "none" else ", with the next step" if layer.reset_delay else ", at once"
     words = f"reset {mechanism}{when}; fires above the threshold; {f'gradient {spelled(shape)}' if differentiable else 'no gradient'}"
     detach_reset = not (differentiable and reset in ("soft_both", "hard"))
-    return Plan(_FUSED[kind], Convention(reset, detach_reset, shape, differentiable, words), note)
+    return Convention(reset, detach_reset, shape, differentiable, words), note
+
+
+def _and(kinds: tuple[type[nn.Module], ...]) -> str:
+    *first, last = (kind.__name__ for kind in kinds)
+    return f"{', '.join(first)} and {last}"
 
 
 def _unfit(layer: Any) -> str:
@@ -107,6 +120,8 @@ def _unfit(layer: Any) -> str:
         return "inhibition=True: the neurons of a sample compete at every step, those of the op are independent"
     if layer.state_quant:
         return "state_quant: a function of its author's runs on the state at every step"
+    if isinstance(layer, snn.RSynaptic) and not layer.reset_delay:
+        return "reset_delay=False: snnTorch's RSynaptic resets the state that was handed to it, not its own"
     if not layer.reset_delay and bool((layer.graded_spikes_factor == 0).any()):
         return "reset_delay=False divides by graded_spikes_factor, which is 0"
     return ""

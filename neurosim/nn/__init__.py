@@ -30,6 +30,8 @@ from neurosim.nn.ei_linear import EILinear as EILinear
 from neurosim.nn.graph import SpikingGraph as SpikingGraph
 from neurosim.nn.mpbn import MPBN as MPBN
 from neurosim.nn.qcfs import QCFS as QCFS
+from neurosim.nn.scale import Scale as Scale
+from neurosim.nn.scale import Shift as Shift
 from neurosim.nn.spike_pool import SpikingMaxPool2d as SpikingMaxPool2d
 from neurosim.nn.spiking import SpikingNetwork as SpikingNetwork
 from neurosim.nn.time import SpikingModule as SpikingModule
