@@ -97,6 +97,18 @@ def _pool_node(where: str, layer: nn.AvgPool2d, units: Units) -> Any:
     return kind(*(np.array(size if isinstance(size, tuple) else (size, size)) for size in sizes))
 
 
+def _adaptive_node(where: str, layer: nn.AdaptiveAvgPool2d, units: Units) -> Any:
+    """Pooling to a size, as pooling by the factor that this is for the maps at hand."""
+    import nir
+
+    wanted: Any = layer.output_size
+    sizes = wanted if isinstance(wanted, tuple) else (wanted, wanted)
+    if len(units) != 3 or not all(size and unit % size == 0 for unit, size in zip(units[1:], sizes, strict=True)):
+        raise ConversionError(f"{where}: NIR pools by whole factors, got maps of {tuple(units[1:])} to be pooled to {layer.output_size}")
+    factor = np.array([unit // size for unit, size in zip(units[1:], sizes, strict=True)])
+    return nir.AvgPool2d(factor, factor, np.zeros(2, np.int64))
+
+
 def _flatten_node(where: str, layer: nn.Flatten, units: Units) -> Any:
     import nir
 
@@ -228,6 +240,7 @@ _WRITERS: Final[Mapping[type[nn.Module], Callable[[str, Any, Units], Any]]] = {
     nn.Conv1d: _conv_node,
     nn.Conv2d: _conv_node,
     nn.AvgPool2d: _pool_node,
+    nn.AdaptiveAvgPool2d: _adaptive_node,
     nn.Flatten: _flatten_node,
     Scale: _scale_node,
     Shift: _shift_node,

@@ -21,17 +21,10 @@ Kind = Literal["product", "activation", "passive", "max_pool", "norm"]
 INPUT: Final = "input"
 
 
-class _GlobalAverage(nn.Sequential):
-    """The mean of every feature map, without its axes."""
-
-    def __init__(self) -> None:
-        super().__init__(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
 _PRODUCTS: Final = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PASSIVE: Final = (
     *(nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d, _GlobalAverage),
+    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
 )
 _NORMS: Final = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 #: activations whose values a firing rate can follow: 0 below 0, and growing above
@@ -181,6 +174,9 @@ class _Reader:
                 self._wrong(node, "has no spiking counterpart; use layers of torch.nn for what it computes")
             else:
                 self._module(node, _name(node), module)
+                if _name(node) == "mean":  # of the maps, without their axes
+                    self._add("flatten", "mean", "passive", nn.Flatten(), self._sums[node])
+                    self._sums[node] = (self.layers[-1].name,)
         else:
             self._wrong(node, "parameters that the model uses outside of a layer are not converted")
 
@@ -258,7 +254,7 @@ def _as_module(node: fx.Node) -> nn.Module | None:
             return _max_pool(node, rest, named)
         if name == "mean":
             dims = rest[0] if rest else named.get("dim")
-            return _GlobalAverage() if set(dims or ()) in ({2, 3}, {-1, -2}) and not named.get("keepdim") and len(rest) < 2 else None
+            return nn.AdaptiveAvgPool2d(1) if set(dims or ()) in ({2, 3}, {-1, -2}) and not named.get("keepdim") and len(rest) < 2 else None
     except (TypeError, IndexError):
         return None
     return _SMOOTH_FUNCTIONS[name]() if name in _SMOOTH_FUNCTIONS and not rest and not named else None

@@ -140,6 +140,13 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.parametrize("size", [1, (3, 2)])
+def test_pooling_to_a_size_is_pooling_by_the_factor_that_it_is(size: Any) -> None:
+    layer, x = nn.AdaptiveAvgPool2d(size), values(5, 2, 4, 6, 6)
+    back = ns.from_nir(ns.to_nir(layer, input_shape=(4, 6, 6)))
+    torch.testing.assert_close(back(x), ns.nn.TimeFold(layer)(x))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_comes_back_as_it_was(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
@@ -251,6 +258,7 @@ def test_what_has_no_counterpart_is_refused_with_the_reason(layer: Any, says: st
         (lambda: nn.Conv2d(2, 2, 3, padding_mode="circular"), "pads convolutions with zeros only"),
         (lambda: nn.AvgPool2d(2, ceil_mode=True), "neither ceil_mode"),
         (lambda: nn.MaxPool2d(2), "NIR has no MaxPool2d"),
+        (lambda: nn.AdaptiveAvgPool2d(2), r"pools by whole factors, got maps of \(3, 3\) to be pooled to 2"),
         (lambda: ns.nn.Shift(torch.ones(2, 1, 1)), "no offset of maps"),
     ],
 )

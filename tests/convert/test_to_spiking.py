@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -167,7 +168,15 @@ def test_nothing_is_left_that_only_multiplies() -> None:
     for kind in KINDS:
         network = spiking(trained(kind), time_steps=2, calibration=images())
         kinds = {type(module).__name__ for module in network.body.children()}
-        assert kinds <= {"Conv2d", "Linear", "IF", "AvgPool2d", "Flatten", "_GlobalAverage"}
+        assert kinds <= {"Conv2d", "Linear", "IF", "AvgPool2d", "Flatten", "AdaptiveAvgPool2d"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_converted_network_goes_through_a_file_of_nir(kind: str, tmp_path: Path) -> None:
+    network = spiking(trained(kind), time_steps=6, calibration=images())
+    ns.to_nir(network, tmp_path / "network.nir", input_shape=(1, 8, 8), lossy=True)
+    x = images(4).expand(6, 4, 1, 8, 8)
+    torch.testing.assert_close(ns.from_nir(tmp_path / "network.nir")(x), network.run(x)[0], rtol=1e-6, atol=1e-6)
 
 
 # --- max pooling -------------------------------------------------------------------------------------------------------------------------
