@@ -16,3 +16,4 @@ from neurosim.models.delta_mlp import FrameClassifier as FrameClassifier
 from neurosim.models.delta_mlp import delta_mlp as delta_mlp
 from neurosim.models.disinhibitory_mlp import disinhibitory_mlp as disinhibitory_mlp
 from neurosim.models.mlp import mlp as mlp
+from neurosim.models.spiking import spiking_mlp as spiking_mlp

@@ -25,6 +25,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # the smallest useful one of each, for
     "assembly_rnn": {"inputs": 8, "classes": 10, "areas": 2, "units": 4, "condition": "diagonal"},
     "delta_mlp": {"sizes": [64, 16, 10]},
     "disinhibitory_mlp": {"sizes": [64, 16, 10]},
+    "spiking_mlp": {"sizes": [64, 16, 10]},
 }
 ALL = [pytest.param(name, ARGUMENTS.get(name, {}), id=name) for name in MODELS]
 
