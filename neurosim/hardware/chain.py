@@ -139,7 +139,11 @@ class NeuronPath(_Path):
         return stage
 
 
-class ChainSpec(_Path):
+class _Chain(_Path):
+    paths: ClassVar[dict[str, type[_Path]]] = {}  #: what holds slots, in the order of the chain
+
+
+class ChainSpec(_Chain):
     """One signal chain. Paths and slots apply in the order of their declaration."""
 
     paths: ClassVar[dict[str, type[_Path]]] = {"input": InputPath, "weight": WeightPath, "bias": WeightPath, "output": OutputPath}
@@ -158,7 +162,7 @@ class ChainSpec(_Path):
     """Temperature of the chip, K."""
 
 
-class NeuronSpec(_Path):
+class NeuronSpec(_Chain):
     """The chain of a layer of neurons. Slots apply in the order of their declaration."""
 
     paths: ClassVar[dict[str, type[_Path]]] = {"neuron": NeuronPath}
@@ -170,10 +174,10 @@ class NeuronSpec(_Path):
 
 
 LayerSpec = ChainSpec | NeuronSpec  #: the chain of one layer: of a product, or of neurons
-L = TypeVar("L", bound=ChainSpec | NeuronSpec)
+L = TypeVar("L", bound=_Chain)
 
 
-def slots(spec: LayerSpec) -> dict[str, Spec]:
+def slots(spec: _Chain) -> dict[str, Spec]:
     """The stages that are present, by dotted slot name, in the order of the chain."""
     present: dict[str, Spec] = {}
     for path in spec.paths:
@@ -185,7 +189,7 @@ def slots(spec: LayerSpec) -> dict[str, Spec]:
     return present
 
 
-def fields(spec: LayerSpec) -> dict[str, Any]:
+def fields(spec: _Chain) -> dict[str, Any]:
     """Every parameter that an override may set, by dotted key, with its present value: ``{"output.adc.levels": 33, …}``."""
     found: dict[str, Any] = {name: getattr(spec, name) for name in type(spec).model_fields if name not in spec.paths}
     for slot, stage in slots(spec).items():
@@ -193,7 +197,7 @@ def fields(spec: LayerSpec) -> dict[str, Any]:
     return found
 
 
-def matching(spec: LayerSpec, key: str) -> list[str]:
+def matching(spec: _Chain, key: str) -> list[str]:
     """The parameters, or else the slots, that an override's key names; empty if it fits nothing."""
     return [name for name in fields(spec) if fnmatchcase(name, key)] or [slot for slot in places(spec) if fnmatchcase(slot, key)]
 
@@ -231,14 +235,13 @@ def override(spec: L, changes: Mapping[str, Any], *, where: str = "override") ->
     if problems:
         raise ConfigError("\n".join(problems), problems)
     try:
-        changed: L = type(spec).model_validate(data)
+        return type(spec).model_validate(data)
     except ValidationError as error:
         problems = [f"{where}: {'.'.join(map(str, line['loc']))}: {explain(line)}" for line in error.errors()]
         raise ConfigError("\n".join(problems), problems) from None
-    return changed
 
 
-def places(spec: LayerSpec) -> list[str]:
+def places(spec: _Chain) -> list[str]:
     """Every slot that a chain of this sort has, filled or not."""
     return [f"{path}.{slot}" for path, part in spec.paths.items() for slot in part.model_fields]
 
@@ -251,7 +254,7 @@ def _set(data: dict[str, Any], key: list[str], value: Any) -> None:
     data[key[-1]] = value
 
 
-def describe(spec: LayerSpec) -> Iterator[tuple[str, str]]:
+def describe(spec: _Chain) -> Iterator[tuple[str, str]]:
     """Slot and one line of text for every stage of the chain, in order."""
     for slot, stage in slots(spec).items():
         yield slot, STAGES[stage.kind].describe(stage)
