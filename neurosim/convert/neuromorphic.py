@@ -31,7 +31,7 @@ def to_neuromorphic(
     parameters under their names. Errors of a chip are frozen, each neuron has its own; a forward draws new noise.
 
     Args:
-        model: Any module with neurons: ``LIF``, ``CubaLIF``, ``LI``, and subclasses that compute the same step.
+        model: Any module with neurons: ``LIF``, ``ParametricLIF``, ``IF``, ``CubaLIF``, ``LI``, and subclasses that compute the same step.
         profile: The name of a device profile with neurons, a path to one, or a loaded one.
         seed: Which chip, in [0, 2⁶³).
         layers, skip, overrides, inplace: As for :func:`neurosim.to_analog`; neurons are layers like others.

@@ -30,9 +30,11 @@ from neurosim.nn.ei_layer import EILayer as EILayer
 from neurosim.nn.ei_linear import EILinear as EILinear
 from neurosim.nn.graph import SpikingGraph as SpikingGraph
 from neurosim.nn.neuron import HardwareCubaLIF as HardwareCubaLIF
+from neurosim.nn.neuron import HardwareIF as HardwareIF
 from neurosim.nn.neuron import HardwareLI as HardwareLI
 from neurosim.nn.neuron import HardwareLIF as HardwareLIF
 from neurosim.nn.neuron import HardwareNeuron as HardwareNeuron
+from neurosim.nn.neuron import HardwareParametricLIF as HardwareParametricLIF
 from neurosim.nn.neuron_chain import NeuronChain as NeuronChain
 from neurosim.nn.qcfs import QCFS as QCFS
 from neurosim.nn.spike_pool import SpikingMaxPool2d as SpikingMaxPool2d

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from neurosim.hardware.chain import LayerSpec, NeuronSpec
-from neurosim.neurons import LI, LIF, CubaLIF
+from neurosim.neurons import IF, LI, LIF, CubaLIF, ParametricLIF
 from neurosim.nn.analog import AnalogConv1d, AnalogConv2d, AnalogConv3d, AnalogLinear, HardwareLayer, make_chain
 from neurosim.nn.chain import AnalogChain
-from neurosim.nn.neuron import HardwareCubaLIF, HardwareLI, HardwareLIF
+from neurosim.nn.neuron import HardwareCubaLIF, HardwareIF, HardwareLI, HardwareLIF, HardwareParametricLIF
 from neurosim.nn.neuron_chain import NeuronChain, full_scale
 
 HARDWARE: Final[dict[type[nn.Module], type[HardwareLayer]]] = {
@@ -21,6 +21,8 @@ HARDWARE: Final[dict[type[nn.Module], type[HardwareLayer]]] = {
     nn.Conv2d: AnalogConv2d,
     nn.Conv3d: AnalogConv3d,
     LIF: HardwareLIF,
+    ParametricLIF: HardwareParametricLIF,
+    IF: HardwareIF,
     CubaLIF: HardwareCubaLIF,
     LI: HardwareLI,
 }  #: the class of every digital one that has a rule

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 from torch import Tensor
 
 from neurosim.hardware.word_neuron import run_words
-from neurosim.neurons import LI, LIF, CubaLIF, CubaLIFState, LIFState, LIState
+from neurosim.neurons import IF, LI, LIF, CubaLIF, CubaLIFState, LIFState, LIState, ParametricLIF
 from neurosim.neurons.base import Neuron
 from neurosim.neurons.parameters import arriving, remaining, state_dtype
 from neurosim.nn.analog import HardwareLayer
@@ -41,10 +41,14 @@ class HardwareNeuron(HardwareLayer, Neuron[Any]):
 
     def _membrane(self, x: Tensor, call: int) -> dict[str, Any]:
         """Decay, gain and bias of this chip's membranes, as the ops take them."""
-        tau = self.chain.vary("tau_mem", self._time("tau_mem"), x, call)
+        tau = self.chain.vary("tau_mem", self._tau(), x, call)
         decay, arrived = self._decay(tau, x, call)
         gain = self.chain.vary("gain", 1.0 if self.r is None else self.r * arrived, x, call)
         return {"decay": decay, "gain": gain, "bias": 0.0 if self._rests_at_zero else self.v_leak * arrived}
+
+    def _tau(self) -> float | Tensor:
+        """The clean time constant of the membrane."""
+        return self._time("tau_mem")
 
     def _synapse(self, x: Tensor, call: int) -> dict[str, Any]:
         """Decay and weight of this chip's synapses; nothing for neurons without them."""
@@ -108,18 +112,49 @@ def _fused(x: Tensor, i: Tensor | None, v: Tensor | None, given: dict[str, Any],
     return _Outcome(None, None, after, potentials)
 
 
-class HardwareLIF(HardwareNeuron, LIF):
+class _WithLIFState(HardwareNeuron):
+    """The neurons whose state is a potential."""
+
+    def _start(self, x: Tensor) -> Tensor | None:
+        """The potential before the first step; None is 0."""
+        return self._rest(x)
+
+    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
+        if self.chain.bypassed:
+            clean: Any = super()
+            result: tuple[LIFOutput, LIFState] = clean._steps(x, state, stream, record)
+            return result
+        self._check(x, state, LIFState)
+        v, step = (self._start(x), 0) if state is None else state
+        out = self._on_chip(x, None, v, step, fires=True, record=record)
+        return LIFOutput(cast(Tensor, out.spikes), out.v, out.record), LIFState(out.v, step + x.shape[0])
+
+
+class HardwareLIF(_WithLIFState, LIF):
     """:class:`neurosim.neurons.LIF` on a chip; made by :func:`neurosim.to_neuromorphic`."""
 
     digital_class = LIF
 
-    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
-        if self.chain.bypassed:
-            return super()._steps(x, state, stream, record)
-        self._check(x, state, LIFState)
-        v, step = (self._rest(x), 0) if state is None else state
-        out = self._on_chip(x, None, v, step, fires=True, record=record)
-        return LIFOutput(cast(Tensor, out.spikes), out.v, out.record), LIFState(out.v, step + x.shape[0])
+
+class HardwareParametricLIF(_WithLIFState, ParametricLIF):
+    """:class:`neurosim.neurons.ParametricLIF` on a chip; made by :func:`neurosim.to_neuromorphic`."""
+
+    digital_class = ParametricLIF
+
+    def _tau(self) -> Tensor:
+        return self.tau_mem
+
+
+class HardwareIF(_WithLIFState, IF):
+    """:class:`neurosim.neurons.IF` on a chip; made by :func:`neurosim.to_neuromorphic`. It has no leak that could vary."""
+
+    digital_class = IF
+
+    def _start(self, x: Tensor) -> Tensor:
+        return self._spread(x, self.v_start)
+
+    def _membrane(self, x: Tensor, call: int) -> dict[str, Any]:
+        return {"decay": 1.0, "gain": self.chain.vary("gain", 1.0 if self.r is None else self.r * self.dt, x, call)}
 
 
 class HardwareCubaLIF(HardwareNeuron, CubaLIF):

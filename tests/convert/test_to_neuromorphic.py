@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.neurons import LI, LIF, CubaLIF, LIFState
+from neurosim.neurons import ALIF, IF, LI, LIF, CubaLIF, LIFState, Neuron, ParametricLIF
 from neurosim.nn import HardwareCubaLIF, HardwareLI, HardwareLIF, HardwareNeuron, NeuronChain, SpikingNetwork, SpikingSequential
 from neurosim.random import Stream, stream
 
@@ -95,6 +95,31 @@ def test_ideal_mode_is_the_clean_model_and_silence_keeps_what_is_deterministic(n
         assert torch.equal(quiet, chip(X))
     assert not torch.equal(quiet, clean(X))
     assert not torch.equal(chip(X), clean(X))
+
+
+EVERY: dict[str, Neuron[Any]] = {
+    "lif": LIF(5e-3, DT, r=8.0, v_leak=0.1),
+    "parametric_lif": ParametricLIF(5e-3, DT, v_leak=0.1),
+    "if": IF(DT, v_start=0.5),
+    "cuba_lif": CubaLIF(8e-3, 4e-3, DT, v_leak=0.1),
+    "li": LI(5e-3, DT, v_leak=0.1),
+}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_neuron_with_fine_words_and_no_spread_is_close_to_the_clean_one(name: str, tmp_path: Path) -> None:
+    neuron, x = EVERY[name], 0.37 * drawn(20, 2, 30, seed=8)
+    none = {"kind": "mismatch", "spread": 0.0}
+    chip = alone(neuron, tmp_path, tau_mem=none, gain=none, threshold=none)
+    clean = neuron(x).detach()
+    assert torch.equal(chip(x), clean)
+    words = alone(neuron, tmp_path, words={"kind": "fixed_point", "bits": 24, "range": 8.0})(x).detach()
+    assert not ns.analog_layers(chip)["0"].chain.bypassed
+    if name == "li":
+        torch.testing.assert_close(words, clean, atol=20 * 2.0**-20, rtol=0)  # 20 steps, each off by a step of a word at most
+    else:
+        assert float(clean.mean()) > 0.01
+        assert float((words != clean).float().mean()) < 0.01  # a potential within 2^-16 of its threshold is that rare
 
 
 def test_factors_of_one_change_no_bit(tmp_path: Path) -> None:
@@ -393,9 +418,10 @@ class Renamed(LIF):
         (LIF(5e-3, DT, reset="soft_next"), "reset 'soft_next' has no arithmetic in words; those that have it: none, soft, hard"),
         (Stepping(5e-3, DT), "Stepping defines _leak itself, so its step is not known to be that of LIF"),
         (Named(5e-3, DT), "Named defines run itself"),
+        (ALIF(5e-3, 50e-3, DT), "ALIF has no model on hardware yet; those that have one: LIF, ParametricLIF, IF, CubaLIF, LI"),
     ],
 )
-def test_a_neuron_that_the_chip_does_not_have_stays_clean_and_the_report_says_why(neuron: LIF, reason: str) -> None:
+def test_a_neuron_that_the_chip_does_not_have_stays_clean_and_the_report_says_why(neuron: Neuron[Any], reason: str) -> None:
     chip = put(SpikingSequential(nn.Linear(4, 4), neuron, LI(5e-3, DT)), "neuromorphic_digital8", seed=0)
     report = {layer.path: layer for layer in chip.conversion.layers}
     assert report["1"].status == "refused"
