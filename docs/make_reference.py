@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 import neurosim as ns
 from neurosim.config import json_schema
 from neurosim.config.schema import DataConfig, ModelConfig
-from neurosim.hardware.chain import ChainSpec, InputPath, OutputPath, WeightPath, slots
+from neurosim.hardware.chain import ChainSpec, NeuronSpec
 from neurosim.hardware.profile import _units as units_of  # what a profile may say, by the same rule as its check
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,17 +27,28 @@ Schema = dict[str, Any]
 
 _STAGES = "tests/hardware/test_stages.py::"
 _CONTROL = "tests/convert/test_control.py::"
+_NEURON_STAGES = "tests/hardware/test_neuron_stages.py::"
 #: the test that pins down what a field of a stage does
 COVERED: dict[str, str] = {
     "clamp.low": "tests/parity/test_analogvnn.py::test_clamp_equals_the_peer",
     "clamp.high": "tests/parity/test_analogvnn.py::test_clamp_equals_the_peer",
     "clamp.learned": _STAGES + "test_learned_limits_receive_the_gradient_of_what_they_clip",
     "clamp.grad": _STAGES + "test_clamp_passes_the_gradient_up_to_its_limits_inclusive",
+    "drop.probability": _NEURON_STAGES + "test_the_share_of_lost_pulses_is_the_probability",
+    "fixed_point.bits": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
+    "fixed_point.range": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
+    "fixed_point.fit": _NEURON_STAGES + "test_a_step_that_follows_the_signal_just_holds_it",
+    "fixed_point.symmetric": _NEURON_STAGES + "test_a_number_beyond_the_range_saturates_or_wraps",
+    "fixed_point.rounding": _NEURON_STAGES + "test_ties_and_signs_round_as_the_name_says",
+    "fixed_point.overflow": _NEURON_STAGES + "test_a_number_beyond_the_range_saturates_or_wraps",
     "lp_norm.p": _STAGES + "test_the_norm_of_the_result_is_one",
     "lp_norm.over": _STAGES + "test_the_norm_of_the_result_is_one",
     "lp_norm.max_one": _STAGES + "test_max_one_makes_the_largest_magnitude_exactly_one",
     "lp_norm.floor": _STAGES + "test_tiny_rows_are_divided_by_the_floor",
     "lp_norm.grad": _STAGES + "test_a_gradient_arrives_and_is_finite",
+    "mismatch.spread": _NEURON_STAGES + "test_lognormal_factors_have_median_one_and_the_spread_of_their_logarithm",
+    "mismatch.distribution": _NEURON_STAGES + "test_gaussian_factors_have_mean_one_their_spread_and_a_least_value",
+    "mismatch.scope": _NEURON_STAGES + "test_a_programmed_error_and_one_drawn_at_every_use_are_the_same",
     "noise.distribution": _STAGES + "test_additive_noise_has_the_shape_of_its_distribution",
     "noise.scale": _STAGES + "test_additive_noise_has_its_mean_and_standard_deviation",
     "noise.leakage": _STAGES + "test_measured_error_rates_equal_the_leakage_inside_and_its_clamped_average",
@@ -52,10 +63,11 @@ COVERED: dict[str, str] = {
     "quantize.clip": _STAGES + "test_clip_before_and_after_differ_only_beyond_the_range_and_none_keeps_going",
     "quantize.grad": _STAGES + "test_gradient_rules_of_the_quantiser",
     "quantize.learned": _STAGES + "test_learned_ends_start_where_the_specification_says_and_receive_a_gradient",
+    "fan_in": "tests/convert/test_to_neuromorphic.py::test_a_layer_with_too_many_inputs_is_an_error_that_names_it",
     "kelvin": _CONTROL + "test_time_and_temperature_scope_holds_until_one_of_them_changes",
 }
+OF_THE_CHAIN = ("fan_in", "kelvin")  #: numbers that belong to no stage
 
-PATHS: dict[str, type[BaseModel]] = {"input": InputPath, "weight": WeightPath, "bias": WeightPath, "output": OutputPath}
 OWN_KEYS = {"data": DataConfig.own_keys(), "model": ModelConfig.own_keys()}
 
 _MADE = "<!-- Made by `python docs/make_reference.py`; change that, or the descriptions in the code, and not this file. -->\n"
@@ -105,9 +117,14 @@ several by a glob: `*.noise.leakage`.
 """
 
 
-_STAGES_HEAD = """\
+_NEURONS_HEAD = """\
 A profile without a `bias` path has a digital bias, added after the last stage.
 
+A layer of neurons has a chain of its own, which a profile gives under `neuron`. Its stages act on the current that arrives, on the
+parameters of each neuron, on its potential and on its spikes, in this order. Full scale (`fs`) is the largest threshold of the layer,
+rounded up to a power of two, and 1 for neurons that do not fire; for decays it is 1.
+"""
+_STAGES_HEAD = """\
 ## Stages
 
 `kind` says which stage a slot holds. Numbers are given with their unit; the other fields are choices of the model.
@@ -251,12 +268,19 @@ def _rows(rows: Iterator[list[str]] | list[list[str]], head: Sequence[str] = ("k
 def hardware_page() -> str:
     """hardware/README.md."""
     parts = [_MADE + _HARDWARE_HEAD]
-    rows = [[f"`{path}.{slot}`", _clean(one.description or "")] for path, part in PATHS.items() for slot, one in _fields(part).items()]
-    rows.append(["`kelvin`", _clean(ChainSpec.model_fields["kelvin"].description or "") + f" Test: {_test(COVERED['kelvin'])}."])
+    rows = _slot_rows(ChainSpec.paths)
+    rows += [
+        [f"`{name}`", _clean(ChainSpec.model_fields[name].description or "") + f" Test: {_test(COVERED[name])}."] for name in OF_THE_CHAIN
+    ]
     parts.append(_rows(rows, ("slot", "what it stands for")))
+    parts += [_NEURONS_HEAD, _rows(_slot_rows(NeuronSpec.paths), ("slot", "what it stands for"))]
     parts += [_STAGES_HEAD, *map(_stage, ns.STAGES), _PROFILES]
     parts += [_profile(ns.load_profile(name)) for name in ns.list_profiles()]
     return "\n".join(parts)
+
+
+def _slot_rows(paths: Mapping[str, type[BaseModel]]) -> list[list[str]]:
+    return [[f"`{path}.{slot}`", _clean(one.description or "")] for path, part in paths.items() for slot, one in _fields(part).items()]
 
 
 def _stage(kind: str) -> str:
@@ -278,7 +302,7 @@ def _stage(kind: str) -> str:
 
 
 def _profile(profile: ns.Profile) -> str:
-    stages, rows = slots(profile.chain), []
+    stages, rows = profile.slots, []
     for key, quantity in profile.provenance.items():
         slot, _, name = key.rpartition(".")
         kind = stages[slot].kind if slot else ""

@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import checkpoint_context as checkpoint_context
     from neurosim.convert import get_draws as get_draws
     from neurosim.convert import noise as noise
+    from neurosim.convert import overflows as overflows
     from neurosim.convert import override as override
     from neurosim.convert import program as program
     from neurosim.convert import redraw as redraw
@@ -58,6 +59,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import set_noise_strength as set_noise_strength
     from neurosim.convert import to_analog as to_analog
     from neurosim.convert import to_digital as to_digital
+    from neurosim.convert import to_neuromorphic as to_neuromorphic
     from neurosim.convert.accelerate import Acceleration as Acceleration
     from neurosim.convert.accelerate import accelerate as accelerate
     from neurosim.convert.equivalence import Exchange as Exchange
@@ -146,6 +148,7 @@ _NAMES = {
         "checkpoint_context",
         "get_draws",
         "noise",
+        "overflows",
         "override",
         "program",
         "redraw",
@@ -154,6 +157,7 @@ _NAMES = {
         "set_noise_strength",
         "to_analog",
         "to_digital",
+        "to_neuromorphic",
     ),
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
     "neurosim.convert.equivalence": ("Exchange",),

@@ -554,3 +554,45 @@ _work(
     year="2003",
     doi="10.1109/TNN.2003.820440",
 )
+
+_work(
+    "loihi",
+    "the sizes of a generic digital neuromorphic core",
+    "article",
+    "davies2018loihi",
+    author="Davies, Mike and others",
+    title="Loihi: A Neuromorphic Manycore Processor with On-Chip Learning",
+    journal="IEEE Micro",
+    volume="38",
+    number="1",
+    pages="82--99",
+    year="2018",
+    doi="10.1109/MM.2018.112130359",
+)
+_work(
+    "bss2",
+    "the mixed-signal chip that the profile bss2_spiking follows",
+    "article",
+    "pehle2022bss2",
+    author="Pehle, Christian and others",
+    title="The {BrainScaleS-2} Accelerated Neuromorphic System with Hybrid Plasticity",
+    journal="Frontiers in Neuroscience",
+    volume="16",
+    pages="795876",
+    year="2022",
+    doi="10.3389/fnins.2022.795876",
+)
+_work(
+    "pelgrom",
+    "mismatch between devices that were meant to be equal",
+    "article",
+    "pelgrom1989matching",
+    author="Pelgrom, Marcel J. M. and Duinmaijer, Aad C. J. and Welbers, Anton P. G.",
+    title="Matching Properties of {MOS} Transistors",
+    journal="IEEE Journal of Solid-State Circuits",
+    volume="24",
+    number="5",
+    pages="1433--1439",
+    year="1989",
+    doi="10.1109/JSSC.1989.572629",
+)

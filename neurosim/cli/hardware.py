@@ -49,7 +49,7 @@ def show(args: argparse.Namespace) -> int:
     from neurosim.hardware.chain import describe
 
     profile = _load(args.name)
-    stages = list(describe(profile.chain))
+    stages = [line for chain in profile.chains.values() for line in describe(chain)]
     if args.json:
         numbers = {key: quantity._asdict() for key, quantity in profile.provenance.items()}
         facts = {"name": profile.name, "technology": profile.technology, "summary": profile.summary, "sha256": profile.sha256}

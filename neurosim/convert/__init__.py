@@ -12,6 +12,8 @@ from neurosim.convert.control import redraw as redraw
 from neurosim.convert.control import set_draw as set_draw
 from neurosim.convert.control import set_draws as set_draws
 from neurosim.convert.control import set_noise_strength as set_noise_strength
+from neurosim.convert.neuromorphic import overflows as overflows
+from neurosim.convert.neuromorphic import to_neuromorphic as to_neuromorphic
 from neurosim.convert.report import Conversion as Conversion
 from neurosim.convert.report import LayerReport as LayerReport
 from neurosim.convert.select import analog_layers as analog_layers

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from neurosim.convert.select import analog_layers, as_list, check_globs, select_layers
 from neurosim.errors import CheckpointError, ConfigError, nearest
-from neurosim.hardware.chain import ChainSpec, fields, matching, slots
+from neurosim.hardware.chain import LayerSpec, fields, matching, places
 from neurosim.hardware.chain import override as override_chain
 from neurosim.hardware.stage import Mode
-from neurosim.nn.chain import AnalogChain, recomputing
+from neurosim.nn.chain import AnalogChain, check_fan_in, recomputing
 
 
 @contextmanager
@@ -85,28 +85,32 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
 
     Raises:
         ConfigError: A key fits no layer or a value is out of its domain; then nothing has changed.
+        ConversionError: A layer has more inputs than the hardware could sum; likewise.
     """
     chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
     specs = overridden({path: chain.spec for path, chain in chains.items()}, changes, "override")
     for path, chain in chains.items():
+        check_fan_in(specs[path], chain.shapes, path)
+    for path, chain in chains.items():
         chain.configure(specs[path], chain.seed)
 
 
-def overridden(specs: Mapping[str, ChainSpec], changes: Mapping[str, Any], where: str) -> dict[str, ChainSpec]:
+def overridden(specs: Mapping[str, LayerSpec], changes: Mapping[str, Any], where: str, what: str = "these layers") -> dict[str, LayerSpec]:
     """The chains of several layers with parameters changed; a key must fit at least one of them.
 
     Args:
         specs: Chain by layer path.
         changes: Value by dotted key, as in :func:`neurosim.hardware.chain.override`.
         where: How messages call these changes.
+        what: How messages call the layers together.
 
     Raises:
         ConfigError: All problems at once.
     """
     fitting = {path: {key: value for key, value in changes.items() if matching(spec, key)} for path, spec in specs.items()}
-    known = sorted({name for spec in specs.values() for name in (*fields(spec), *slots(spec))})
+    known = sorted({name for spec in specs.values() for name in (*fields(spec), *places(spec))})
     problems = [
-        f"{where}: {key!r} names no parameter of these layers{nearest(key, known)}"
+        f"{where}: {key!r} names no parameter of {what}{nearest(key, known)}"
         for key in changes
         if not any(key in fits for fits in fitting.values())
     ]
@@ -189,7 +193,7 @@ def advance(model: nn.Module, args: Any) -> None:
         if isinstance(module, AnalogChain):
             if module.advances and not transformed:
                 module.draw.add_(1)
-            module.calls = 0
+            module.restart()
 
 
 def checkpoint_context(model: nn.Module) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:

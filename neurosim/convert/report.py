@@ -40,7 +40,7 @@ class Conversion:
     Args:
         profile: Name of the device profile.
         seed: Which chip.
-        layers: One entry for every layer that owns weights.
+        layers: One entry for every layer that owns weights, and for neurons where the profile has some.
         summary: What the profile says of itself.
         not_modelled: Effects that the profile leaves out.
         slots: The stages of the profile's chain, before any override.
@@ -81,7 +81,9 @@ def _percent(share: float) -> str:
 
 
 def _size(layer: LayerReport) -> str:
-    return f"{layer.inputs}→{layer.outputs}" if layer.inputs else f"{layer.weights:,}"
+    if layer.inputs:
+        return f"{layer.inputs}→{layer.outputs}"
+    return f"{layer.weights:,}" if layer.weights else ""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

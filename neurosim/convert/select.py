@@ -9,18 +9,20 @@ from typing import Any
 from torch import nn
 
 from neurosim.errors import ConfigError, nearest
-from neurosim.nn.analog import AnalogLayer
+from neurosim.nn.analog import HardwareLayer
 
 Selection = str | type[nn.Module] | Sequence[str | type[nn.Module]] | None  #: globs over module paths, or types
 
 
-def analog_layers(model: nn.Module) -> dict[str, AnalogLayer]:
-    """The layers of a model that have a signal chain, by path, each once; prefixes of compiled and data-parallel models are left out.
+def analog_layers(model: nn.Module) -> dict[str, HardwareLayer]:
+    """The layers of a model that have a signal chain, neurons included, by path, each once.
+
+    Prefixes of compiled and data-parallel models are left out.
 
     >>> analog_layers(nn.Linear(2, 2))
     {}
     """
-    return {_clean(path): module for path, module in model.named_modules() if isinstance(module, AnalogLayer)}
+    return {_clean(path): module for path, module in model.named_modules() if isinstance(module, HardwareLayer)}
 
 
 def matches(path: str, module: nn.Module, selection: Selection) -> bool:
@@ -55,7 +57,7 @@ def check_globs(where: str, globs: Iterable[str | type[nn.Module]], names: Itera
         raise ConfigError("\n".join(problems), problems)
 
 
-def select_layers(model: nn.Module, layers: str | Sequence[str] | None, where: str) -> dict[str, AnalogLayer]:
+def select_layers(model: nn.Module, layers: str | Sequence[str] | None, where: str) -> dict[str, HardwareLayer]:
     """The analog layers that globs name; ``None`` names all.
 
     Raises:

@@ -7,15 +7,18 @@ Order of the stages, each optional::
     bias.normalize → bias.quantize → bias.noise ┘
 
 A slot (``output.adc``) holds any registered stage. Without a ``bias`` path the bias is digital: added after the last stage.
+
+Hardware with neurons has a second chain, around each layer of them: :class:`NeuronSpec`. Its stages act on the current, on the neuron's
+parameters (``neuron.threshold``), on its potential and on its spikes; potentials are measured in full scales of the layer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, WithJsonSchema, field_validator
 
 from neurosim.errors import ConfigError, nearest
 from neurosim.hardware.stage import STAGES, Spec
@@ -26,12 +29,16 @@ __all__ = [
     "AnyStage",
     "ChainSpec",
     "InputPath",
+    "LayerSpec",
+    "NeuronPath",
+    "NeuronSpec",
     "OutputPath",
     "WeightPath",
     "describe",
     "fields",
     "matching",
     "override",
+    "places",
     "slots",
 ]
 
@@ -88,8 +95,58 @@ class OutputPath(_Path):
     """Analog-to-digital converter."""
 
 
-class ChainSpec(_Path):
+class NeuronPath(_Path):
+    """From a current to spikes: what a circuit makes of a neuron's parameters, potential and output."""
+
+    input: AnyStage | None = None
+    """Error of the current that arrives."""
+    tau_mem: AnyStage | None = None
+    """Spread of the membrane time constants."""
+    tau_syn: AnyStage | None = None
+    """Spread of the synaptic time constants."""
+    decay: AnyStage | None = None
+    """Resolution of the decays of membrane and synapse, which lie between 0 and 1."""
+    gain: AnyStage | None = None
+    """Spread of what an input adds to the potential."""
+    threshold_dac: AnyStage | None = None
+    """Resolution of the thresholds."""
+    threshold: AnyStage | None = None
+    """Spread of the thresholds."""
+    reset: AnyStage | None = None
+    """Spread of what a soft reset subtracts, or of where a hard one leads."""
+    membrane: AnyStage | None = None
+    """Noise of the potential at every step: Gaussian, of scope ``read``, in units of full scale."""
+    words: AnyStage | None = None
+    """Number format of potentials and currents, a ``fixed_point`` with a ``range``; absent, they are real numbers."""
+    spikes: AnyStage | None = None
+    """Loss of spikes on their way."""
+
+    @field_validator("membrane")
+    @classmethod
+    def _added_inside_the_step(cls, stage: Spec | None) -> Spec | None:
+        wanted = {"kind": "noise", "distribution": "gaussian", "scope": "read", "reference": "fs", "grad": "through"}
+        got = {name: getattr(stage, name, None) for name in wanted}
+        if stage is not None and got != wanted:
+            wrong = next(name for name in wanted if got[name] != wanted[name])
+            raise ValueError(f"the potential takes gaussian noise of scope read in fs, with grad through, got {wrong} {got[wrong]!r}")
+        return stage
+
+    @field_validator("words")
+    @classmethod
+    def _whole_numbers(cls, stage: Spec | None) -> Spec | None:
+        if stage is not None and (stage.kind != "fixed_point" or getattr(stage, "range", None) is None):
+            raise ValueError(f"must be a fixed_point with a range, got {stage.kind}{' without one' if stage.kind == 'fixed_point' else ''}")
+        return stage
+
+
+class _Chain(_Path):
+    paths: ClassVar[dict[str, type[_Path]]] = {}  #: what holds slots, in the order of the chain
+
+
+class ChainSpec(_Chain):
     """One signal chain. Paths and slots apply in the order of their declaration."""
+
+    paths: ClassVar[dict[str, type[_Path]]] = {"input": InputPath, "weight": WeightPath, "bias": WeightPath, "output": OutputPath}
 
     input: InputPath = InputPath()
     """Inputs of the product."""
@@ -99,14 +156,31 @@ class ChainSpec(_Path):
     """The analog bias; absent, the bias is digital and added after ``output``."""
     output: OutputPath = OutputPath()
     """Outputs of the product."""
+    fan_in: Annotated[int, Field(ge=1)] | None = None
+    """Most inputs that one output can sum; a layer with more does not fit, which is an error."""
     kelvin: Annotated[float, Field(gt=0)] = 300.0
     """Temperature of the chip, K."""
 
 
-def slots(spec: ChainSpec) -> dict[str, Spec]:
+class NeuronSpec(_Chain):
+    """The chain of a layer of neurons. Slots apply in the order of their declaration."""
+
+    paths: ClassVar[dict[str, type[_Path]]] = {"neuron": NeuronPath}
+
+    neuron: NeuronPath = NeuronPath()
+    """The neurons of the chip."""
+    kelvin: Annotated[float, Field(gt=0)] = 300.0
+    """Temperature of the chip, K."""
+
+
+LayerSpec = ChainSpec | NeuronSpec  #: the chain of one layer: of a product, or of neurons
+L = TypeVar("L", bound=_Chain)
+
+
+def slots(spec: _Chain) -> dict[str, Spec]:
     """The stages that are present, by dotted slot name, in the order of the chain."""
     present: dict[str, Spec] = {}
-    for path in ("input", "weight", "bias", "output"):
+    for path in spec.paths:
         part = getattr(spec, path)
         for slot in type(part).model_fields if part is not None else ():
             stage = getattr(part, slot)
@@ -115,20 +189,20 @@ def slots(spec: ChainSpec) -> dict[str, Spec]:
     return present
 
 
-def fields(spec: ChainSpec) -> dict[str, Any]:
+def fields(spec: _Chain) -> dict[str, Any]:
     """Every parameter that an override may set, by dotted key, with its present value: ``{"output.adc.levels": 33, …}``."""
-    found: dict[str, Any] = {"kelvin": spec.kelvin}
+    found: dict[str, Any] = {name: getattr(spec, name) for name in type(spec).model_fields if name not in spec.paths}
     for slot, stage in slots(spec).items():
         found |= {f"{slot}.{name}": getattr(stage, name) for name in type(stage).model_fields if name != "kind"}
     return found
 
 
-def matching(spec: ChainSpec, key: str) -> list[str]:
+def matching(spec: _Chain, key: str) -> list[str]:
     """The parameters, or else the slots, that an override's key names; empty if it fits nothing."""
-    return [name for name in fields(spec) if fnmatchcase(name, key)] or [slot for slot in _SLOTS if fnmatchcase(slot, key)]
+    return [name for name in fields(spec) if fnmatchcase(name, key)] or [slot for slot in places(spec) if fnmatchcase(slot, key)]
 
 
-def override(spec: ChainSpec, changes: Mapping[str, Any], *, where: str = "override") -> ChainSpec:
+def override(spec: L, changes: Mapping[str, Any], *, where: str = "override") -> L:
     """The chain with some of its parameters changed; the result is validated as a whole.
 
     Args:
@@ -155,20 +229,21 @@ def override(spec: ChainSpec, changes: Mapping[str, Any], *, where: str = "overr
     for key, value in changes.items():
         names = matching(spec, key)
         if not names:
-            problems.append(f"{where}: {key!r} names no parameter of this chain{nearest(key, [*fields(spec), *_SLOTS])}")
+            problems.append(f"{where}: {key!r} names no parameter of this chain{nearest(key, [*fields(spec), *places(spec)])}")
         for name in names:
             _set(data, name.split("."), value)
     if problems:
         raise ConfigError("\n".join(problems), problems)
     try:
-        return ChainSpec.model_validate(data)
+        return type(spec).model_validate(data)
     except ValidationError as error:
         problems = [f"{where}: {'.'.join(map(str, line['loc']))}: {explain(line)}" for line in error.errors()]
         raise ConfigError("\n".join(problems), problems) from None
 
 
-_PATHS: dict[str, type[_Path]] = {"input": InputPath, "weight": WeightPath, "bias": WeightPath, "output": OutputPath}
-_SLOTS = [f"{path}.{slot}" for path, part in _PATHS.items() for slot in part.model_fields]
+def places(spec: _Chain) -> list[str]:
+    """Every slot that a chain of this sort has, filled or not."""
+    return [f"{path}.{slot}" for path, part in spec.paths.items() for slot in part.model_fields]
 
 
 def _set(data: dict[str, Any], key: list[str], value: Any) -> None:
@@ -179,7 +254,7 @@ def _set(data: dict[str, Any], key: list[str], value: Any) -> None:
     data[key[-1]] = value
 
 
-def describe(spec: ChainSpec) -> Iterator[tuple[str, str]]:
+def describe(spec: _Chain) -> Iterator[tuple[str, str]]:
     """Slot and one line of text for every stage of the chain, in order."""
     for slot, stage in slots(spec).items():
         yield slot, STAGES[stage.kind].describe(stage)

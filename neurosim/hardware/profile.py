@@ -1,6 +1,7 @@
 """Device profiles: hardware as files that say every number's unit and source.
 
-A profile is a YAML file. Below ``chain`` stand the stages by slot (see :mod:`neurosim.hardware.chain`); every number is a mapping::
+A profile is a YAML file. Below ``chain`` stand the stages by slot (see :mod:`neurosim.hardware.chain`), those of neurons under ``neuron``;
+every number is a mapping::
 
     levels: {value: 33, unit: levels, source: "where it comes from", verified: false}
 
@@ -23,7 +24,7 @@ from pydantic.fields import FieldInfo
 
 from neurosim.assets import asset, list_assets
 from neurosim.errors import ConfigError, nearest
-from neurosim.hardware.chain import ChainSpec, slots
+from neurosim.hardware.chain import ChainSpec, LayerSpec, NeuronSpec, slots
 from neurosim.hardware.stage import Spec, Unit
 from neurosim.wording import explain
 from neurosim.yamlfile import KeyPath, YamlFile, read_composed
@@ -53,7 +54,8 @@ class Profile:
         name: What configs call it.
         summary: One line.
         technology: Such as ``photonic``.
-        chain: The stages.
+        chain: The stages around a product.
+        neuron: The stages of a layer of neurons; None for hardware without them.
         provenance: Source of every number, by dotted key (``output.adc.levels``).
         not_modelled: Effects that a reader might expect and that this profile leaves out.
         citations: Names for :func:`neurosim.cite`.
@@ -70,6 +72,17 @@ class Profile:
     citations: tuple[str, ...] = ()
     path: Path | None = None
     sha256: str = ""
+    neuron: NeuronSpec | None = None
+
+    @property
+    def chains(self) -> dict[str, LayerSpec]:
+        """The chains of its layers by what they are around: ``product``, and ``neuron`` where there is one."""
+        return {"product": self.chain, **({} if self.neuron is None else {"neuron": self.neuron})}
+
+    @property
+    def slots(self) -> dict[str, Spec]:
+        """The stages that are present in all chains, by dotted slot name."""
+        return {slot: stage for chain in self.chains.values() for slot, stage in slots(chain).items()}
 
 
 def list_profiles() -> list[str]:
@@ -122,11 +135,16 @@ def read_profile(path: Path) -> Profile:
         items = data.get(key, [])
         if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
             problems.append(f"{document.at((key,))}: {key}: must be a list of texts, got {items!r}")
-    chain = ChainSpec()
+    chain, neuron = ChainSpec(), None
+    has_neurons = isinstance(values, Mapping) and "neuron" in values
     try:
-        chain = ChainSpec.model_validate(values)
+        chain = ChainSpec.model_validate({key: values[key] for key in values if key != "neuron"} if has_neurons else values)
     except ValidationError as error:
         problems += [_located(document, line) for line in error.errors()]
+    try:
+        neuron = NeuronSpec.model_validate({key: values[key] for key in ("neuron", "kelvin") if key in values}) if has_neurons else None
+    except ValidationError as error:  # a wrong temperature has been reported already
+        problems += [_located(document, line) for line in error.errors() if line["loc"][0] == "neuron"]
     problems += _wrong_units(document, _sound_slots(values), provenance)
     if problems:
         raise ConfigError("\n".join(problems), problems)
@@ -140,6 +158,7 @@ def read_profile(path: Path) -> Profile:
         citations=tuple(data.get("citations", [])),
         path=path,
         sha256=hashlib.sha256(repr(sorted(_flat(data))).encode()).hexdigest(),
+        neuron=neuron,
     )
 
 
@@ -191,7 +210,7 @@ def _sound_slots(values: Any) -> dict[str, Spec]:
     for path, part in values.items() if isinstance(values, Mapping) else ():
         for slot, stage in part.items() if isinstance(part, Mapping) else ():
             with contextlib.suppress(ValidationError):
-                found |= slots(ChainSpec.model_validate({path: {slot: stage}}))
+                found |= slots((NeuronSpec if path == "neuron" else ChainSpec).model_validate({path: {slot: stage}}))
     return found
 
 
@@ -203,8 +222,8 @@ def _wrong_units(document: YamlFile, stages: Mapping[str, Spec], provenance: Map
             expected = _units(type(stages[slot]).model_fields[parameter], parameter)
             reference = getattr(stages[slot], "reference", None)
             expected = (reference,) if reference in expected else expected
-        elif name == "kelvin":
-            expected = ("K",)
+        elif name in _OF_THE_CHAIN:
+            expected = (_OF_THE_CHAIN[name],)
         else:
             continue
         if quantity.unit not in expected:
@@ -214,6 +233,7 @@ def _wrong_units(document: YamlFile, stages: Mapping[str, Spec], provenance: Map
     return problems
 
 
+_OF_THE_CHAIN = {"kelvin": "K", "fan_in": "inputs"}  #: units of the numbers that belong to no stage
 #: unit by the suffix of a parameter's name, for stages that do not annotate it
 _SUFFIXES = {
     "_s": "s",
@@ -255,8 +275,9 @@ def _siblings(key: KeyPath, parent: Any) -> list[str]:
     if isinstance(parent, Mapping) and str(parent.get("kind")) in STAGES:
         return list(STAGES[str(parent["kind"])].spec.model_fields)
     if not key:
-        return list(ChainSpec.model_fields)
-    annotation = ChainSpec.model_fields[str(key[0])].annotation if key[0] in ChainSpec.model_fields else None
+        return [*ChainSpec.model_fields, "neuron"]
+    known = {**ChainSpec.model_fields, **NeuronSpec.model_fields}
+    annotation = known[str(key[0])].annotation if key[0] in known else None
     return list(getattr(annotation, "model_fields", {})) or ["normalize", "quantize", "noise"]
 
 

@@ -5,6 +5,7 @@ from neurosim.nn.analog import AnalogConv2d as AnalogConv2d
 from neurosim.nn.analog import AnalogConv3d as AnalogConv3d
 from neurosim.nn.analog import AnalogLayer as AnalogLayer
 from neurosim.nn.analog import AnalogLinear as AnalogLinear
+from neurosim.nn.analog import HardwareLayer as HardwareLayer
 from neurosim.nn.assembly import Assembly as Assembly
 from neurosim.nn.assembly import AssemblyState as AssemblyState
 from neurosim.nn.assembly import Certificate as Certificate
@@ -29,6 +30,13 @@ from neurosim.nn.ei_layer import EILayer as EILayer
 from neurosim.nn.ei_linear import EILinear as EILinear
 from neurosim.nn.graph import SpikingGraph as SpikingGraph
 from neurosim.nn.mpbn import MPBN as MPBN
+from neurosim.nn.neuron import HardwareCubaLIF as HardwareCubaLIF
+from neurosim.nn.neuron import HardwareIF as HardwareIF
+from neurosim.nn.neuron import HardwareLI as HardwareLI
+from neurosim.nn.neuron import HardwareLIF as HardwareLIF
+from neurosim.nn.neuron import HardwareNeuron as HardwareNeuron
+from neurosim.nn.neuron import HardwareParametricLIF as HardwareParametricLIF
+from neurosim.nn.neuron_chain import NeuronChain as NeuronChain
 from neurosim.nn.qcfs import QCFS as QCFS
 from neurosim.nn.scale import Scale as Scale
 from neurosim.nn.scale import Shift as Shift

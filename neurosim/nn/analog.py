@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -14,13 +13,19 @@ from neurosim.hardware.profile import Profile, load_profile
 from neurosim.nn.chain import AnalogChain, Shapes
 
 
-class AnalogLayer(nn.Module):
-    """Base of all layers with a chain. ``weight`` and ``bias`` stay the clean parameters of the digital layer, under their names."""
+class HardwareLayer(nn.Module):
+    """Base of all layers with a chain. Their parameters stay the clean ones of the digital layer, under their names."""
 
     chain: AnalogChain
+    prefix: ClassVar = "Analog"  #: of the names of classes that are made for a user's own layers
+    digital_class: ClassVar[type[nn.Module]]  #: what ``to_digital`` turns the layer back into
+
+
+class AnalogLayer(HardwareLayer):
+    """Base of all layers with a chain around their product."""
+
     weight: Tensor
     bias: Any  #: a tensor or None, as the digital layer declares it
-    digital_class: ClassVar[type[nn.Module]]  #: what ``to_digital`` turns the layer back into
 
     def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The product itself."""
@@ -110,36 +115,6 @@ class AnalogConv3d(_AnalogConv, nn.Conv3d):
     digital_class = nn.Conv3d
 
 
-ANALOG: dict[type[nn.Module], type[AnalogLayer]] = {
-    nn.Linear: AnalogLinear,
-    nn.Conv1d: AnalogConv1d,
-    nn.Conv2d: AnalogConv2d,
-    nn.Conv3d: AnalogConv3d,
-}  #: the analog class of every digital one
-
-
-def analog_class(digital: type[nn.Module]) -> type[AnalogLayer] | None:
-    """The analog class for a digital one, a subclass of both; ``None`` if there is no rule for its product.
-
-    A user's subclass of a known layer keeps its methods, its properties and its parametrizations.
-    """
-    cls: type[AnalogLayer] | None = _analog_class(digital)  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
-    return cls
-
-
-@functools.cache
-def _analog_class(digital: type[Any]) -> type[AnalogLayer] | None:
-    if issubclass(digital, AnalogLayer):
-        return digital
-    if digital in ANALOG:
-        return ANALOG[digital]
-    base = next((ANALOG[parent] for parent in digital.__mro__ if parent in ANALOG), None)
-    if base is None:
-        return None
-    namespace = {"digital_class": digital, "__doc__": digital.__doc__, "__reduce_ex__": _reduce}
-    return type(f"Analog{digital.__name__}", (base, digital), namespace)
-
-
 def make_chain(layer: nn.Module, spec: ChainSpec, seed: int, path: str) -> AnalogChain:
     """A chain for a layer, on the device of its weight."""
     return AnalogChain(spec, seed=seed, path=path, shapes=shapes_of(layer)).to(_weight(layer).device)
@@ -165,16 +140,3 @@ def _weight(layer: nn.Module) -> Tensor:
     if not isinstance(weight, Tensor):
         raise TypeError(f"{type(layer).__name__}.weight: must be a tensor, got {type(weight).__name__}")
     return weight
-
-
-def _reduce(layer: AnalogLayer, protocol: Any) -> Any:
-    """Pickle by the digital class: the analog one is made at run time and has no name to import."""
-    return _rebuild, (layer.digital_class,), layer.__dict__
-
-
-def _rebuild(digital: type[nn.Module]) -> nn.Module:
-    """An empty layer of the analog class of ``digital``, for unpickling."""
-    cls = analog_class(digital)
-    if cls is None:
-        raise TypeError(f"{digital.__name__}: has no analog class")
-    return cls.__new__(cls)

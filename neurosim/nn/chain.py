@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -11,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import RunError
-from neurosim.hardware.chain import ChainSpec, slots
+from neurosim.errors import ConversionError, RunError
+from neurosim.hardware.chain import ChainSpec, LayerSpec, slots
 from neurosim.hardware.fuse import Piece, prepared, run
 from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage
 from neurosim.ops.quantize import Prepared
@@ -41,7 +42,19 @@ class _Ready(NamedTuple):
     passes: _Passes | None  #: None if it cannot be packed
 
 
-Shapes = dict[str, Sequence[int]]  #: by path: ``input``, ``weight``, ``bias``, ``output``
+Shapes = dict[str, Sequence[int]]  #: by path: ``input``, ``weight``, ``bias``, ``output``; none of neurons, which take any
+
+
+def check_fan_in(spec: LayerSpec, shapes: Shapes, path: str) -> None:
+    """Raise unless the hardware can sum as many inputs as each output of a layer has.
+
+    Raises:
+        ConversionError: It cannot; with the layer's name.
+    """
+    limit = spec.fan_in if isinstance(spec, ChainSpec) else None
+    inputs = math.prod(shapes["weight"][1:]) if "weight" in shapes else 0
+    if limit is not None and inputs > limit:
+        raise ConversionError(f"{path or '(model)'}: each output must have at most {limit} inputs on this hardware, got {inputs}")
 
 
 class AnalogChain(nn.Module):
@@ -54,13 +67,17 @@ class AnalogChain(nn.Module):
         spec: The chain.
         seed: Which chip.
         path: The layer's name in its random streams, as recorded at conversion.
-        shapes: Shape of the weight and bias, and of inputs and outputs with 1 for every spatial axis.
+        shapes: Shape of the weight and bias, and of inputs and outputs with 1 for every spatial axis. Where a path has none, frozen errors
+            are drawn at every use, the same ones.
+
+    Raises:
+        ConversionError: The layer has more inputs than the hardware can sum.
     """
 
     draw: Tensor  #: forwards of the converted model so far, int64
     held: Tensor  #: the value of ``draw`` that stages in mode ``fixed`` use, int64
 
-    def __init__(self, spec: ChainSpec, *, seed: int, path: str, shapes: Shapes) -> None:
+    def __init__(self, spec: LayerSpec, *, seed: int, path: str, shapes: Shapes) -> None:
         super().__init__()
         self.path = path
         self.shapes = shapes
@@ -74,8 +91,9 @@ class AnalogChain(nn.Module):
         self.register_buffer("held", torch.zeros((), dtype=torch.int64), persistent=False)
         self.configure(spec, seed)
 
-    def configure(self, spec: ChainSpec, seed: int) -> None:
+    def configure(self, spec: LayerSpec, seed: int) -> None:
         """Take another specification: parameters that still fit and noise modes are kept, frozen errors are drawn anew."""
+        check_fan_in(spec, self.shapes, self.path)
         kept = dict(self.named_parameters(recurse=False))
         for name in kept:
             delattr(self, name)
@@ -98,7 +116,7 @@ class AnalogChain(nn.Module):
         """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
         self.seed = seed
         self.ready: dict[str, _Ready] = {}
-        self.steps: dict[str, list[_Step]] = {path: [] for path in ("input", "weight", "bias", "output")}
+        self.steps: dict[str, list[_Step]] = {path: [] for path in self.spec.paths}
         self.frozen: dict[str, list[tuple[str, str]]] = {
             slot: [] for slot in self.slots
         }  #: short and full names of each stage's frozen errors
@@ -109,6 +127,8 @@ class AnalogChain(nn.Module):
             scope: Scope = getattr(spec, "scope", "read")
             source = stream(seed, self.path, slot, scope) if stage.random(spec) else None
             self.steps[slot.split(".")[0]].append(_Step(slot, spec, scope, source))
+            if slot.split(".")[0] not in self.shapes:
+                continue
             device = stage.program(spec, self._params(slot), self._shape(slot), stream(seed, self.path, slot, "device"))
             for name, value in device._asdict().items() if device is not None else ():
                 self.frozen[slot].append((name, _name(slot, name)))
@@ -122,7 +142,11 @@ class AnalogChain(nn.Module):
     @property
     def digital_bias(self) -> bool:
         """Whether the bias is added after the last stage instead of within the product."""
-        return self.spec.bias is None
+        return isinstance(self.spec, ChainSpec) and self.spec.bias is None
+
+    def restart(self) -> None:
+        """A forward of the model begins: uses are counted from 0."""
+        self.calls = 0
 
     def begin(self) -> int:
         """The number of this use of the layer within the forward; a recomputed activation gets that of the use it repeats."""
@@ -232,7 +256,7 @@ class AnalogChain(nn.Module):
         return stage.device(**{short: getattr(self, full) for short, full in frozen}) if stage.device is not None and frozen else None
 
     def _shape(self, slot: str) -> Sequence[int]:
-        return self.shapes[slot.split(".")[0]]
+        return self.shapes.get(slot.split(".")[0], ())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name, value in self.named_parameters(recurse=False):  # a digital state_dict does not have them, and loads strictly all the same

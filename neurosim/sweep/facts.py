@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from neurosim.convert import Conversion, analog_layers
-from neurosim.hardware.chain import ChainSpec, describe, slots
+from neurosim.hardware.chain import LayerSpec, describe, slots
 from neurosim.hardware.stage import STAGES
 from neurosim.sweep.plan import Plan
 from neurosim.sweep.results import LayerInfo
@@ -27,7 +27,8 @@ def layer_infos(model: nn.Module) -> list[LayerInfo]:
     found = []
     for path, layer in analog_layers(model).items():
         shapes = layer.chain.shapes
-        found.append(LayerInfo(path, layer.digital_class.__name__, int(shapes["input"][0]), int(shapes["output"][0])))
+        inputs, outputs = (int(shapes[name][0]) if name in shapes else 0 for name in ("input", "output"))
+        found.append(LayerInfo(path, layer.digital_class.__name__, inputs, outputs))
     return found
 
 
@@ -81,7 +82,7 @@ def study_meta(
     }
 
 
-def hardware_facts(model: nn.Module, specs: Mapping[str, ChainSpec]) -> dict[str, Any]:
+def hardware_facts(model: nn.Module, specs: Mapping[str, LayerSpec]) -> dict[str, Any]:
     """Profile, simulated effects, and whether a chip has errors of its own."""
     stages = [
         (slot, stage, text) for spec in specs.values() for (slot, stage), (_, text) in zip(slots(spec).items(), describe(spec), strict=True)
@@ -104,5 +105,5 @@ def hardware_facts(model: nn.Module, specs: Mapping[str, ChainSpec]) -> dict[str
     }
 
 
-def _digest(specs: Mapping[str, ChainSpec]) -> str:
+def _digest(specs: Mapping[str, LayerSpec]) -> str:
     return hashlib.sha256("\n".join(f"{path}:{spec.model_dump_json()}" for path, spec in specs.items()).encode()).hexdigest()

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from neurosim.convert import overridden
 from neurosim.errors import ConfigError
-from neurosim.hardware.chain import ChainSpec, fields, matching, slots
+from neurosim.hardware.chain import LayerSpec, fields, matching, slots
 from neurosim.sweep.results import Scope
 
 if TYPE_CHECKING:
     from neurosim.config.schema import SensitivityConfig
 
-Specs = Mapping[str, ChainSpec]  #: chain of every analog layer, by path
+Specs = Mapping[str, LayerSpec]  #: chain of every analog layer, by path
 Label = float | int | str
 CONFIGURED: Final = "configured"  #: label of an axis at the nominal point where no single value says it (layers differ)
 

@@ -46,8 +46,9 @@ def test_a_shipped_profile_loads_has_a_datasheet_and_gives_every_number_a_source
     assert profile.path is not None
     assert (profile.path.parent / "datasheet.md").read_text().startswith("# ")
     assert profile.provenance
-    numbers = {key for key, value in fields(profile.chain).items() if isinstance(value, int | float) and not isinstance(value, bool)}
-    given_or_default = {key for key in numbers if key in profile.provenance or key.endswith((".p", ".floor"))}
+    values = {key: value for chain in profile.chains.values() for key, value in fields(chain).items()}
+    numbers = {key for key, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    given_or_default = {key for key in numbers if key in profile.provenance or key.endswith((".p", ".floor")) or key == "kelvin"}
     assert numbers == given_or_default
 
 
@@ -61,7 +62,45 @@ def test_the_test_that_verifies_a_number_exists(name: str) -> None:
 
 
 def test_there_are_profiles() -> None:
-    assert "photonic_avnn" in list_profiles()
+    assert {"bss2_spiking", "neuromorphic_digital8", "photonic_avnn"} <= {*list_profiles()}
+
+
+NEURONS = (
+    GOOD
+    + """\
+  fan_in: {value: 64, unit: inputs, source: a guess, verified: false}
+  neuron:
+    threshold:
+      kind: mismatch
+      spread: {value: 0.1, unit: "1", source: a guess, verified: false}
+"""
+)
+
+
+def test_a_profile_has_a_second_chain_for_its_neurons(tmp_path: Path) -> None:
+    assert load_profile(written(tmp_path, GOOD)).neuron is None
+    profile = load_profile(written(tmp_path, NEURONS))
+    assert profile.neuron is not None
+    assert list(profile.chains) == ["product", "neuron"]
+    assert list(profile.slots) == ["output.noise", "output.adc", "neuron.threshold"]
+    assert fields(profile.neuron)["neuron.threshold.spread"] == 0.1
+    assert profile.chain.fan_in == 64
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("threshold:", "treshold:", "mine.yaml:16: neuron.treshold: unknown key; did you mean 'threshold'?"),
+        ("  neuron:", "  neurons:", "mine.yaml:15: neurons: unknown key; did you mean 'neuron'?"),
+        ('unit: "1"', "unit: fs", "mine.yaml:18: neuron.threshold.spread: unit must be 1, got 'fs'"),
+        ("unit: inputs", "unit: synapses", "mine.yaml:14: fan_in: unit must be inputs, got 'synapses'"),
+        ('value: 0.1, unit: "1"', 'value: -1, unit: "1"', "mine.yaml:18: neuron.threshold.spread: must be ≥ 0, got -1"),
+        ("    threshold:", "    words:", "mine.yaml:16: neuron.words: must be a fixed_point with a range, got mismatch"),
+    ],
+)
+def test_every_mistake_about_neurons_is_named_with_file_line_and_key(tmp_path: Path, old: str, new: str, expected: str) -> None:
+    assert old in NEURONS
+    assert expected in problems(tmp_path, NEURONS.replace(old, new, 1))
 
 
 def test_a_profile_is_read_with_its_sources(tmp_path: Path) -> None:

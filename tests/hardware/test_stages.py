@@ -25,6 +25,14 @@ from neurosim.random import Stream, stream
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("implementation")]
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "drop": [{"probability": 0.3}, {"probability": 0.0}],
+    "fixed_point": [
+        {"bits": 4},
+        {"bits": 5, "fit": "exact", "symmetric": True},
+        {"bits": 6, "range": 2.0, "rounding": "to_zero"},
+        {"bits": 6, "range": 1.0, "rounding": "floor", "overflow": "wrap"},
+    ],
+    "mismatch": [{"spread": 0.2}, {"spread": 0.1, "distribution": "gaussian", "scope": "read"}, {"spread": 0.0}],
     "clamp": [{}, {"low": -0.5, "high": 2.0}, {"learned": True}, {"grad": "ste"}],
     "lp_norm": [{}, {"p": 1.0, "over": "whole"}, {"max_one": True}, {"grad": "ste"}],
     "quantize": [

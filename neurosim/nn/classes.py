@@ -1,0 +1,70 @@
+"""Which class a layer has on hardware."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from neurosim.hardware.chain import LayerSpec, NeuronSpec
+from neurosim.neurons import IF, LI, LIF, CubaLIF, ParametricLIF
+from neurosim.nn.analog import AnalogConv1d, AnalogConv2d, AnalogConv3d, AnalogLinear, HardwareLayer, make_chain
+from neurosim.nn.chain import AnalogChain
+from neurosim.nn.neuron import HardwareCubaLIF, HardwareIF, HardwareLI, HardwareLIF, HardwareParametricLIF
+from neurosim.nn.neuron_chain import NeuronChain, full_scale
+
+HARDWARE: Final[dict[type[nn.Module], type[HardwareLayer]]] = {
+    nn.Linear: AnalogLinear,
+    nn.Conv1d: AnalogConv1d,
+    nn.Conv2d: AnalogConv2d,
+    nn.Conv3d: AnalogConv3d,
+    LIF: HardwareLIF,
+    ParametricLIF: HardwareParametricLIF,
+    IF: HardwareIF,
+    CubaLIF: HardwareCubaLIF,
+    LI: HardwareLI,
+}  #: the class of every digital one that has a rule
+
+
+def hardware_class(digital: type[nn.Module]) -> type[HardwareLayer] | None:
+    """The class on hardware for a digital one, a subclass of both; ``None`` if there is no rule for it.
+
+    A user's subclass of a known layer keeps its methods, its properties and its parametrizations.
+    """
+    cls: type[HardwareLayer] | None = _hardware_class(digital)  # type: ignore[arg-type]  # a class is hashable, whatever its instances are
+    return cls
+
+
+@functools.cache
+def _hardware_class(digital: type[Any]) -> type[HardwareLayer] | None:
+    if issubclass(digital, HardwareLayer):
+        return digital
+    if digital in HARDWARE:
+        return HARDWARE[digital]
+    base = next((HARDWARE[parent] for parent in digital.__mro__ if parent in HARDWARE), None)
+    if base is None:
+        return None
+    namespace = {"digital_class": digital, "__doc__": digital.__doc__, "__reduce_ex__": _reduce}
+    return type(f"{base.prefix}{digital.__name__}", (base, digital), namespace)
+
+
+def chain_of(layer: nn.Module, spec: LayerSpec, seed: int, path: str, device: torch.device) -> AnalogChain:
+    """A chain for a layer; neurons, which may have no tensor, have theirs on ``device``."""
+    if isinstance(spec, NeuronSpec):
+        return NeuronChain(spec, seed=seed, path=path, full_scale=full_scale(getattr(layer, "v_threshold", None))).to(device)
+    return make_chain(layer, spec, seed, path)
+
+
+def _reduce(layer: HardwareLayer, protocol: Any) -> Any:
+    """Pickle by the digital class: the one on hardware is made at run time and has no name to import."""
+    return _rebuild, (layer.digital_class,), layer.__dict__
+
+
+def _rebuild(digital: type[nn.Module]) -> nn.Module:
+    """An empty layer of the class on hardware of ``digital``, for unpickling."""
+    cls = hardware_class(digital)
+    if cls is None:
+        raise TypeError(f"{digital.__name__}: has no class on hardware")
+    return cls.__new__(cls)
