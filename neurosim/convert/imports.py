@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from neurosim import checks
 from neurosim.convert.equivalence import Part, verified
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.time import SpikingSequential
@@ -157,9 +158,7 @@ def _drive(where: str, parts: Sequence[Part], settings: Drive) -> Tensor:
             raise ConfigError(f"{where}: drive must be floating point, (time, batch, *units), not empty, got {got}")
         return settings.drive
     for name in ("time_steps", "batch"):
-        value = getattr(settings, name)
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigError(f"{where}: {name} must be an integer > 0, got {value!r}")
+        checks.whole(f"{where}: {name}", getattr(settings, name), 1)
     shape = settings.input_shape if settings.input_shape is not None else _told(parts[0].ours)
     if shape is None:
         kind = type(parts[0].layer).__name__

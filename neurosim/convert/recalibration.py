@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
+from neurosim.checks import whole
 from neurosim.errors import ConfigError
 from neurosim.nn.mpbn import MPBN
 from neurosim.norms import TimeNorm
@@ -85,8 +86,7 @@ def recalibrate(
 
 
 def _check_passes(passes: object) -> None:
-    if isinstance(passes, bool) or not isinstance(passes, int) or passes < 1:
-        raise ConfigError(f"recalibrate: passes must be an integer > 0, got {passes!r}")
+    passes = whole("recalibrate: passes", passes, 1)
 
 
 def _norms(model: nn.Module) -> list[TimeNorm | _BatchNorm]:

@@ -31,9 +31,9 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from neurosim.checks import one_of, whole
 from neurosim.errors import ConfigError
 from neurosim.neurons.parameters import check_input
-from neurosim.nn.arguments import check_name, check_whole
 from neurosim.nn.time import SpikingModule
 from neurosim.random import Stream
 
@@ -163,11 +163,11 @@ class Assembly(SpikingModule):
         function: Slope = "tanh",
     ) -> None:
         super().__init__()
-        check_name("Assembly.condition", "condition", condition, _CONDITIONS)
-        check_name("Assembly.coupling", "coupling", coupling, _COUPLINGS)
-        check_name("Assembly.function", "function", function, _FUNCTIONS)
-        check_whole("Assembly.areas", areas, 1)
-        check_whole("Assembly.units", units, 1)
+        one_of("Assembly.condition", condition, _CONDITIONS)
+        one_of("Assembly.coupling", coupling, _COUPLINGS)
+        one_of("Assembly.function", function, tuple(_FUNCTIONS))
+        whole("Assembly.areas", areas, 1)
+        whole("Assembly.units", units, 1)
         if not 0 < alpha <= 1:
             raise ConfigError(f"Assembly.alpha: must be more than 0 and at most 1, got {alpha!r}")
         if not 0 < rate < 1:

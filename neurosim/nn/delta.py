@@ -20,9 +20,10 @@ from typing import ClassVar, Final, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from neurosim.checks import one_of
 from neurosim.errors import ConfigError
 from neurosim.neurons.parameters import parameter_value
-from neurosim.nn.arguments import check_name, number
+from neurosim.nn.arguments import number
 
 StepGradient = Literal["lsq", "authors"]
 
@@ -54,7 +55,7 @@ def delta_quantize(x: Tensor, step: float | Tensor, gradient: StepGradient = "ls
     >>> delta_quantize(torch.tensor([0.12, 0.26, -0.26]), 0.1)
     tensor([ 0.1000,  0.3000, -0.3000])
     """
-    check_name("delta_quantize: gradient", "gradient", gradient, _GRADIENTS)
+    one_of("delta_quantize: gradient", gradient, _GRADIENTS)
     q = torch.as_tensor(step, dtype=x.dtype, device=x.device)
     fixed = q.detach()
     ratio = x / (q if gradient == "lsq" else fixed)
@@ -121,7 +122,7 @@ class DeltaActivation(nn.Module):
         fan_out: float = 1.0,
     ) -> None:
         super().__init__()
-        check_name("DeltaActivation.gradient", "gradient", gradient, _GRADIENTS)
+        one_of("DeltaActivation.gradient", gradient, _GRADIENTS)
         value = torch.as_tensor(parameter_value("DeltaActivation.step", step, "finite"))
         if bool((value <= 0).any()):
             raise ConfigError(f"DeltaActivation.step: must be more than 0, got {float(value.min()):g}")

@@ -25,8 +25,9 @@ from typing import Any, Final, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from neurosim.checks import whole
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.nn.arguments import check_whole, number
+from neurosim.nn.arguments import number
 from neurosim.nn.delta import DeltaActivation
 from neurosim.nn.delta_linear import AddUp, SumPool, Unit, unit_of
 from neurosim.nn.time import SpikingModule, SpikingSequential, TimeFold
@@ -213,9 +214,9 @@ def delta_inference(model: nn.Module, *, bits: int = 24, noise: float = 0.0, ref
     >>> torch.equal(network(x), network.dense(x)), torch.allclose(network(x).float(), model(x))
     (True, True)
     """
-    check_whole("delta_inference: bits", bits, 2, 32)
+    whole("delta_inference: bits", bits, 2, 32)
     if refresh_every is not None:
-        check_whole("delta_inference: refresh_every", refresh_every, 1)
+        whole("delta_inference: refresh_every", refresh_every, 1)
     level = number("delta_inference: noise", noise, "0 or more and finite")
     pieces: list[nn.Module] = []
     paths: list[str] = []

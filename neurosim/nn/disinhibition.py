@@ -32,8 +32,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from neurosim.checks import one_of, whole
 from neurosim.errors import ConfigError
-from neurosim.nn.arguments import check_name, check_whole, number
+from neurosim.nn.arguments import number
 
 Rule = Literal["exact", "linear"]
 Feedback = Literal["sample", "average"]
@@ -135,9 +136,9 @@ class DisinhibitoryNetwork(nn.Module):
         if len(sizes) < 3:
             raise ConfigError(f"DisinhibitoryNetwork.sizes: must be at least three integers, with a hidden layer, got {list(sizes)!r}")
         for size in sizes:
-            check_whole("DisinhibitoryNetwork.sizes", size, 1)
-        check_name("DisinhibitoryNetwork.rule", "rule", rule, _RULES)
-        check_name("DisinhibitoryNetwork.feedback", "feedback", feedback, _FEEDBACKS)
+            whole("DisinhibitoryNetwork.sizes", size, 1)
+        one_of("DisinhibitoryNetwork.rule", rule, _RULES)
+        one_of("DisinhibitoryNetwork.feedback", feedback, _FEEDBACKS)
         gains = {"k_p": k_p, "k_i": k_i}
         times = {"tau_e": tau_e, "tau_i": tau_i, "tau_c": tau_c, "dt": dt, "settle": settle}
         for given, domain in ((gains, "0 or more and finite"), (times, "more than 0 seconds and finite")):

@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neurosim.checks import whole
 from neurosim.errors import ConfigError
-from neurosim.nn.ei_layer import EILayer, blank, check_counts
+from neurosim.nn.ei_layer import EILayer, blank
 
 Sizes = int | tuple[int, int]
 
@@ -55,7 +56,9 @@ class EIConv2d(EILayer):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        check_counts("EIConv2d", in_channels=in_channels, out_channels=out_channels, groups=groups)
+        in_channels = whole("EIConv2d.in_channels", in_channels, 1)
+        out_channels = whole("EIConv2d.out_channels", out_channels, 1)
+        groups = whole("EIConv2d.groups", groups, 1)
         placed = {"device": device, "dtype": dtype}
         super().__init__(out_channels, ei_ratio, subtractive, divisive, prop, output, **placed)
         for name, count in (("in_channels", in_channels), ("out_channels", out_channels), ("inhibitory channels", self.inhibitory_units)):

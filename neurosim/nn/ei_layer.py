@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from neurosim.checks import whole
 from neurosim.errors import ConfigError, RunError
 from neurosim.nn.ei import ei_balance, scale_gradient
 
@@ -51,8 +52,7 @@ class EILayer(nn.Module, ABC):
     def __init__(self, units: int, ei_ratio: int, subtractive: bool, divisive: bool, prop: bool, output: bool, **placed: Any) -> None:
         super().__init__()
         where = type(self).__name__
-        if type(ei_ratio) is not int or ei_ratio < 1:
-            raise ConfigError(f"{where}.ei_ratio: must be a whole number of excitatory units per inhibitory one, ≥ 1, got {ei_ratio!r}")
+        ei_ratio = whole(f"{where}.ei_ratio, excitatory units per inhibitory one", ei_ratio, 1)
         if units < ei_ratio:
             raise ConfigError(f"{where}: must have at least ei_ratio = {ei_ratio} excitatory units to have an inhibitory one, got {units}")
         if not (subtractive or divisive):
@@ -177,10 +177,3 @@ def blank(kind: type[nn.Module], *sizes: int, device: Any, **arguments: Any) -> 
     with torch.no_grad():
         layer.weight.zero_()
     return layer
-
-
-def check_counts(where: str, **counts: int) -> None:
-    """Raise ``ConfigError`` unless all are whole numbers ≥ 1."""
-    for name, count in counts.items():
-        if type(count) is not int or count < 1:
-            raise ConfigError(f"{where}.{name}: must be a whole number ≥ 1, got {count!r}")

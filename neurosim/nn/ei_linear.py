@@ -6,8 +6,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neurosim.checks import whole
 from neurosim.errors import ConfigError
-from neurosim.nn.ei_layer import EILayer, blank, check_counts
+from neurosim.nn.ei_layer import EILayer, blank
 
 
 class EILinear(EILayer):
@@ -59,7 +60,8 @@ class EILinear(EILayer):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        check_counts("EILinear", in_features=in_features, out_features=out_features)
+        in_features = whole("EILinear.in_features", in_features, 1)
+        out_features = whole("EILinear.out_features", out_features, 1)
         placed = {"device": device, "dtype": dtype}
         super().__init__(out_features, ei_ratio, subtractive, divisive, prop, output, **placed)
         self.in_features, self.out_features = in_features, out_features

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from neurosim.checks import whole
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.norms.base import NORMS, Affine, Cost, Operations
 from neurosim.norms.moments import Moments, moments
@@ -68,11 +69,6 @@ class SteppedNorm(TimeNorm):
         """For ``print``."""
         return f"{super().extra_repr()}, steps={self.steps}"
 
-    def _checked_steps(self, steps: object) -> int:
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ConfigError(f"{self._where}.steps: must be an integer > 0, got {steps!r}")
-        return steps
-
 
 @NORMS.register("bntt")
 class BatchNormThroughTime(SteppedNorm):
@@ -102,7 +98,7 @@ class BatchNormThroughTime(SteppedNorm):
     """
 
     def __init__(self, features: int | Sequence[int], steps: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__(features, eps, momentum, steps=self._checked_steps(steps), shift=False)
+        super().__init__(features, eps, momentum, steps=whole(f"{self._where}.steps", steps, 1), shift=False)
         self.steps = steps
 
     def fold(self) -> Affine:
@@ -149,7 +145,7 @@ class TemporalEffectiveBatchNorm(SteppedNorm):
 
     def __init__(self, features: int | Sequence[int], steps: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(features, eps, momentum)
-        self.steps = self._checked_steps(steps)
+        self.steps = whole(f"{self._where}.steps", steps, 1)
         self.p = nn.Parameter(torch.ones(steps))
 
     def fold(self) -> Affine:

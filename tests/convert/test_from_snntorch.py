@@ -186,7 +186,7 @@ def test_a_layer_used_twice_is_refused() -> None:
     [
         ({"dt": 0.0}, "dt: must be more than 0 seconds"),
         ({"dt": "fast"}, "dt: must be a number"),
-        ({"time_steps": 0}, "time_steps must be an integer > 0"),
+        ({"time_steps": 0}, "time_steps: must be a whole number, 1 or more"),
         ({"input_shape": (0,)}, "input_shape must be integers > 0"),
         ({"input_shape": (1 << 28,)}, "fewer than 2"),
         ({"drive": torch.zeros(3)}, "drive must be floating point"),

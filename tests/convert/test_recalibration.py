@@ -171,7 +171,7 @@ def test_noise_comes_from_the_stream() -> None:
         (nn.Linear(3, 3), [torch.zeros(2, 3)], 2, "no norm with running statistics; if it was folded, recalibrate it first"),
         (nn.BatchNorm1d(3), [], 2, "the loader holds no batches"),
         (nn.BatchNorm1d(3), iter([torch.zeros(2, 3)]), 2, "gone through 2 times, so it must be a list or a loader"),
-        (nn.BatchNorm1d(3), [torch.zeros(2, 3)], 0, "passes must be an integer > 0, got 0"),
+        (nn.BatchNorm1d(3), [torch.zeros(2, 3)], 0, "passes: must be a whole number, 1 or more, got 0"),
         (nn.BatchNorm1d(3), ["x"], 1, "batches must be tensors, or begin with one, got str"),
     ],
 )

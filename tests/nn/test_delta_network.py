@@ -279,10 +279,10 @@ def test_models_that_cannot_compute_with_changes_are_refused_with_the_place_and_
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"bits": 1}, "bits: must be an integer from 2 to 32, got 1"),
+        ({"bits": 1}, "bits: must be a whole number, from 2 to 32, got 1"),
         ({"noise": -0.1}, "noise: must be 0 or more and finite, got -0.1"),
         ({"noise": torch.ones(2)}, "noise: must be a number, got a tensor"),
-        ({"refresh_every": 0}, "refresh_every: must be an integer of at least 1, got 0"),
+        ({"refresh_every": 0}, "refresh_every: must be a whole number, 1 or more, got 0"),
     ],
 )
 def test_arguments_out_of_their_domain_are_refused(arguments: dict[str, Any], message: str) -> None:

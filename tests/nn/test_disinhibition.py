@@ -150,8 +150,8 @@ def test_the_forward_pass_compiles_without_a_break() -> None:
     ("arguments", "message"),
     [
         ({"sizes": [3, 2]}, r"DisinhibitoryNetwork\.sizes: must be at least three integers, with a hidden layer, got \[3, 2\]"),
-        ({"rule": "exakt"}, r"DisinhibitoryNetwork\.rule: no rule is named 'exakt'; did you mean 'exact'\?"),
-        ({"feedback": "random"}, r"DisinhibitoryNetwork\.feedback: no feedback is named 'random'"),
+        ({"rule": "exakt"}, r"DisinhibitoryNetwork\.rule: must be one of .*, got 'exakt'; did you mean 'exact'\?"),
+        ({"feedback": "random"}, r"DisinhibitoryNetwork\.feedback: must be one of .*, got 'random'"),
         ({"k_p": -1.0}, r"DisinhibitoryNetwork\.k_p: must be 0 or more and finite, got -1"),
         ({"tau_e": 0.0}, r"DisinhibitoryNetwork\.tau_e: must be more than 0 seconds and finite, got 0"),
         ({"dt": 6e-3}, r"DisinhibitoryNetwork\.dt: must be at most every time constant and settle, .* got 0.006 s"),

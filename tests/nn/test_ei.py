@@ -257,10 +257,10 @@ def test_whole_numbers_are_refused() -> None:
     ("make", "message"),
     [
         (lambda: EILinear(4, 3), "at least ei_ratio = 4 excitatory units to have an inhibitory one, got 3"),
-        (lambda: EILinear(4, 8, ei_ratio=0), "whole number of excitatory units per inhibitory one, ≥ 1, got 0"),
+        (lambda: EILinear(4, 8, ei_ratio=0), "ei_ratio, excitatory units per inhibitory one: must be a whole number, 1 or more, got 0"),
         (lambda: EILinear(4, 8, subtractive=False, divisive=False), "subtractive or divisive inhibition, got neither"),
         (lambda: EILinear(4, 8, subtractive=False, output=True), "got output=True with subtractive=False"),
-        (lambda: EILinear(0, 8), r"EILinear\.in_features: must be a whole number ≥ 1, got 0"),
+        (lambda: EILinear(0, 8), r"EILinear\.in_features: must be a whole number, 1 or more, got 0"),
         (lambda: EIConv2d(4, 8, 3, groups=4), "must divide the 2 inhibitory channels, got 4"),
         (lambda: EIConv2d(3, 8, 3, groups=2), "must divide the 3 in_channels, got 2"),
         (lambda: EIConv2d(3, 8, 3, padding="sme"), r"EIConv2d: Invalid padding string 'sme'"),

@@ -115,7 +115,7 @@ def test_a_norm_that_counts_steps_knows_none_beyond_those_it_was_made_for(kind: 
     assert norm(sequence(2)).shape[0] == 2  # fewer are no problem
     with pytest.raises(ConfigError, match=r"state must be an Elapsed or None, got int"):
         norm.run(sequence(2), 3)
-    with pytest.raises(ConfigError, match=r"steps: must be an integer > 0, got 0"):
+    with pytest.raises(ConfigError, match=r"steps: must be a whole number, 1 or more, got 0"):
         kind(C, 0)
 
 
