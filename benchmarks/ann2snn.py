@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import neurosim as ns
 
-STEPS = (1, 2, 4, 8, 16, 32, 64)
+STEPS = (1, 2, 4, 8, 16, 32)
 Rows = dict[str, dict[int, float]]
 
 

@@ -603,7 +603,7 @@ def test_config_check_says_that_a_config_holds_or_prints_it_whole(call: Call, fo
 def test_recipe_list_says_what_each_does(call: Call) -> None:
     answer = call("recipe", "list")
     assert answer.code == 0
-    for name in ("classify", "delta", "local_learning"):
+    for name in ("ann2snn", "classify", "delta", "local_learning"):
         assert re.search(rf"^{name} {{2,}}\w+", answer.out, flags=re.MULTILINE)
 
 

@@ -7,11 +7,12 @@ from typing import Literal
 
 from torch import nn
 
+from neurosim.nn.qcfs import QCFS
 from neurosim.registry import Registry
 
 MODELS: Registry[Callable[..., nn.Module]] = Registry("model")
 
-Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid", "identity"]
+Activation = Literal["relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid", "qcfs", "identity"]
 Init = Literal["torch", "xavier", "kaiming"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -23,6 +24,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "silu": nn.SiLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
+    "qcfs": QCFS,
     "identity": nn.Identity,
 }
 

@@ -228,6 +228,7 @@ FORMULAS = {
     "silu": lambda x: x / (1 + math.exp(-x)),
     "tanh": math.tanh,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
+    "qcfs": lambda x: math.floor(8 * min(max(x / 8, 0), 1) + 0.5),  # 8 levels up to 8
     "identity": lambda x: x,
 }
 
