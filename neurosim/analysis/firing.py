@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.analysis.layer import LayerRecording
-from neurosim.analysis.modes import evaluation_mode
 from neurosim.analysis.recorder import record
 from neurosim.analysis.spike_trains import LEVEL, RateInterval, interval
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection
 from neurosim.errors import ConfigError, DataError
+from neurosim.nn.modes import evaluation_mode
 from neurosim.random import Stream
 
 

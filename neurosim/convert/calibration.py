@@ -48,6 +48,10 @@ class Samples:
             pair = batch if isinstance(batch, tuple | list) else (batch,)
             if not pair or not isinstance(pair[0], Tensor) or not pair[0].is_floating_point():
                 raise ConfigError(f"{self._where}: calibration must hold floating-point inputs, or pairs (inputs, labels)")
+            if not bool(pair[0].isfinite().all()):
+                raise ConfigError(f"{self._where}: calibration must be finite, got NaN or infinite inputs")
+            if not len(pair[0]):
+                continue
             labels = pair[1].to(self._device) if len(pair) > 1 and isinstance(pair[1], Tensor) else None
             count += len(pair[0])
             yield pair[0].to(self._device), labels

@@ -21,7 +21,7 @@ from neurosim.nn.graph import INPUT, SpikingGraph
 from neurosim.nn.qcfs import QCFS
 from neurosim.nn.spike_pool import SpikingMaxPool2d
 from neurosim.nn.spiking import SpikingNetwork
-from neurosim.nn.time import SpikingModule, SpikingSequential
+from neurosim.nn.time import SpikingModule, SpikingSequential, takes_time
 
 Method = Literal["rate", "qcfs", "direct"]
 MaxPool = Literal["gate", "before", "spikes", "average"]
@@ -33,7 +33,7 @@ def to_spiking(
     time_steps: int,
     method: Method = "rate",
     calibration: Calibration | None = None,
-    neuron: Neuron[Any] | None = None,
+    neuron: Neuron[Any] | Literal["if"] = "if",
     reset: Literal["soft", "hard"] = "soft",
     scaling: Scaling = "mse",
     by_channel: bool = True,
@@ -58,7 +58,7 @@ def to_spiking(
         method: See above.
         calibration: Inputs like those of the training, without augmentation: a tensor, or batches, of which the first item is the input
             and the second, if any, the labels. It is read several times. ``rate`` needs it.
-        neuron: For ``direct``: the neuron that every activation becomes a copy of; None is integrate-and-fire with threshold 1.
+        neuron: What activations become: ``"if"``, integrate-and-fire with threshold 1; for ``direct``, a neuron of yours, to be copied.
         reset: What a spike does: ``soft`` keeps the surplus, which rates need to be exact; ``hard`` loses it.
         scaling: What firing at every step stands for: ``"mse"``, the value with the least squared error at that number of steps;
             ``"max"``, the largest activation; or a percentile of the activations, such as 99.9.
@@ -91,11 +91,14 @@ def to_spiking(
     data = Samples("to_spiking", calibration, _device(model))
     traced = trace(model)
     if method == "direct":
-        layers, output, reports = _direct(traced, neuron or _integrate_and_fire(reset, v_init, dt), max_pool)
+        layers, output, reports = _direct(traced, _integrate_and_fire(reset, v_init, dt) if neuron == "if" else neuron, max_pool)
     else:
         settings = _Settings(method, scaling, by_channel, max_pool, time_steps)
         layers, output, reports = _rates(traced, data, settings, _integrate_and_fire(reset, v_init, dt))
     network = SpikingNetwork(_assemble(layers, output), time_steps).train(model.training)
+    for layer in layers:  # a part of the model may be in another mode than the whole
+        if layer.path in dict(model.named_modules()):
+            layer.module.train(model.get_submodule(layer.path).training)
     report = SpikingConversion(method, time_steps, tuple(reports))
     if data:
         report = compare(report, model, network, data)
@@ -245,10 +248,15 @@ def _pool_first(layers: list[Layer]) -> list[Layer]:
     """Poolings that follow a neuron moved before it; the two change places under their names."""
     found = list(layers)
     for at, layer in enumerate(found):
+        if layer.kind != "max_pool":
+            continue
         (source, *more) = layer.sources
         before = next((place for place, one in enumerate(found) if one.name == source and one.kind == "activation"), None)
-        if layer.kind != "max_pool" or more or before is None or sum(source in one.sources for one in found) > 1:
-            continue
+        if more or before is None or sum(source in one.sources for one in found) > 1:
+            raise ConversionError(
+                f"to_spiking: {layer.path}: max_pool='before' needs a pooling that directly follows an activation which nothing else uses; "
+                "max_pool='gate' works anywhere"
+            )
         neuron = found[before]
         found[before] = replace(neuron, module=layer.module, kind="max_pool")
         found[at] = replace(layer, module=neuron.module, kind="activation")
@@ -275,13 +283,16 @@ def _assemble(layers: list[Layer], output: str) -> SpikingModule:
 def _check(model: object, method: str, max_pool: str, reset: str, scaling: object, neuron: object) -> None:
     if not isinstance(model, nn.Module):
         raise ConfigError(f"to_spiking: model must be a torch.nn.Module, got {type(model).__name__}")
+    timed = next((f"{path or 'the model'} is {type(part).__name__}" for path, part in model.named_modules() if takes_time(part)), None)
+    if timed is not None:
+        raise ConversionError(f"to_spiking: model must be digital, without layers that take a time axis, but {timed}")
     one_of("to_spiking: method", method, get_args(Method))
     one_of("to_spiking: max_pool", max_pool, get_args(MaxPool))
     one_of("to_spiking: reset", reset, ("soft", "hard"))
     percentile = isinstance(scaling, int | float) and not isinstance(scaling, bool) and 0 < scaling <= 100
     if not percentile and scaling not in ("max", "mse"):
         raise ConfigError(f"to_spiking: scaling must be 'mse', 'max' or a percentile in (0, 100], got {scaling!r}")
-    if neuron is not None and not isinstance(neuron, Neuron):
-        raise ConfigError(f"to_spiking: neuron must be a neuron, such as neurosim.LIF(tau_mem=2e-3, dt=1e-3), got {neuron!r:.60}")
-    if neuron is not None and method != "direct":
+    if neuron != "if" and not isinstance(neuron, Neuron):
+        raise ConfigError(f"to_spiking: neuron must be 'if' or a neuron, such as neurosim.LIF(tau_mem=2e-3, dt=1e-3), got {neuron!r:.60}")
+    if neuron != "if" and method != "direct":
         raise ConfigError(f"to_spiking: method={method!r} needs integrate-and-fire neurons; neuron is for method='direct'")

@@ -15,7 +15,9 @@ from neurosim.checks import whole
 from neurosim.convert.calibration import Samples
 from neurosim.convert.report import table
 from neurosim.errors import ConfigError
+from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.spiking import SpikingNetwork
+from neurosim.random import Stream
 
 CHECKED: Final = 1024  #: about as many samples of the calibration data as the report's numbers are computed on
 
@@ -81,21 +83,24 @@ class SpikingConversion:
         return "\n".join(lines)
 
 
-def output_over_time(network: SpikingNetwork, x: Tensor, time_steps: int) -> Tensor:
+def output_over_time(network: SpikingNetwork, x: Tensor, time_steps: int, *, stream: Stream | None = None) -> Tensor:
     """What the network answers after 1, 2, … steps: the running mean of its outputs, ``(time_steps, batch, classes)``."""
-    y = network.run(network.encode(x, time_steps))[0]
+    y = network.run(network.encode(x, time_steps, stream=stream), stream=stream)[0]
     steps = torch.arange(1, len(y) + 1, device=y.device, dtype=y.dtype)
     return y.cumsum(0) / steps.reshape(-1, *(1,) * (y.dim() - 1))
 
 
 @torch.no_grad()
-def accuracy_over_time(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], time_steps: int | None = None) -> dict[int, float]:
+def accuracy_over_time(
+    network: nn.Module, loader: Iterable[tuple[Tensor, Tensor]], time_steps: int | None = None, *, stream: Stream | None = None
+) -> dict[int, float]:
     """Accuracy by the number of steps after which a spiking network is asked, from one run over the longest.
 
     Args:
         network: What :func:`neurosim.to_spiking` returned, or another :class:`~neurosim.nn.SpikingNetwork`.
         loader: Batches ``(x, labels)``.
         time_steps: The largest number of steps; None is the network's own.
+        stream: Source of randomness, for networks that have any; every batch gets the same.
 
     Returns:
         Accuracy in 0 … 1 by number of steps, from 1 on.
@@ -106,15 +111,14 @@ def accuracy_over_time(network: nn.Module, loader: Iterable[tuple[Tensor, Tensor
     if not isinstance(network, SpikingNetwork):
         raise ConfigError(f"accuracy_over_time: network must be a SpikingNetwork, as to_spiking returns, got {type(network).__name__}")
     steps = network.time_steps if time_steps is None else whole("accuracy_over_time: time_steps", time_steps, 1)
-    was, total = network.training, 0
+    if (own := getattr(network.encoder, "steps", steps)) != steps:
+        raise ConfigError(f"accuracy_over_time: time_steps: must be the {own} steps of the network's encoder, got {steps}")
+    total = 0
     right = torch.zeros(steps, dtype=torch.int64)
-    network.eval()
-    try:
+    with evaluation_mode(network):
         for x, labels in tqdm(loader, "accuracy over time", leave=False, delay=2):
-            right += (output_over_time(network, x, steps).argmax(-1) == labels).sum(1).cpu()
+            right += (output_over_time(network, x, steps, stream=stream).argmax(-1) == labels).sum(1).cpu()
             total += len(labels)
-    finally:
-        network.train(was)
     if not total:
         raise ConfigError("accuracy_over_time: loader must give at least one sample, got none")
     return {step + 1: count / total for step, count in enumerate(right.tolist())}
@@ -126,27 +130,21 @@ def compare(report: SpikingConversion, model: nn.Module, network: SpikingNetwork
     asked = sorted({1 << power for power in range(steps.bit_length())} | {steps})
     right, agree, digital, count, labelled = dict.fromkeys(asked, 0), 0, 0, 0, 0
     difference = size = 0.0
-    was = model.training
-    model.eval()
-    network.eval()
-    try:
-        with torch.no_grad(), tqdm(desc="checking the spiking network", leave=False, delay=2, unit=" samples") as bar:
-            for x, labels in data.batches():
-                expected, found = model(x), output_over_time(network, x, steps)
-                difference += float((found[-1] - expected).double().square().sum())
-                size += float(expected.double().square().sum())
-                agree += int((found[-1].argmax(-1) == expected.argmax(-1)).sum())
-                count += len(x)
-                if labels is not None:
-                    labelled += len(x)
-                    digital += int((expected.argmax(-1) == labels).sum())
-                    right = {step: total + int((found[step - 1].argmax(-1) == labels).sum()) for step, total in right.items()}
-                bar.update(len(x))
-                if count >= CHECKED:
-                    break
-    finally:
-        model.train(was)
-        network.train(was)
+    bar = tqdm(desc="checking the spiking network", leave=False, delay=2, unit=" samples")
+    with evaluation_mode(model), evaluation_mode(network), torch.no_grad(), bar:
+        for x, labels in data.batches():
+            expected, found = model(x), output_over_time(network, x, steps)
+            difference += float((found[-1] - expected).double().square().sum())
+            size += float(expected.double().square().sum())
+            agree += int((found[-1].argmax(-1) == expected.argmax(-1)).sum())
+            count += len(x)
+            if labels is not None:
+                labelled += len(x)
+                digital += int((expected.argmax(-1) == labels).sum())
+                right = {step: total + int((found[step - 1].argmax(-1) == labels).sum()) for step, total in right.items()}
+            bar.update(len(x))
+            if count >= CHECKED:
+                break
     return replace(
         report,
         samples=count,

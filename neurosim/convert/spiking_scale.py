@@ -49,6 +49,16 @@ def forward(traced: Traced, x: Tensor) -> dict[str, Tensor]:
         ConversionError: A linear layer is applied along one of several axes.
     """
     found = {INPUT: x}
+    try:
+        return _forward(traced, found)
+    except RuntimeError as error:
+        given = f"{x.dtype} of shape {tuple(x.shape)}"
+        raise ConversionError(
+            f"to_spiking: the model must take the calibration inputs, {given}, got {type(error).__name__}: {error}"
+        ) from error
+
+
+def _forward(traced: Traced, found: dict[str, Tensor]) -> dict[str, Tensor]:
     for layer in traced.layers:
         total = found[layer.sources[0]]
         for source in layer.sources[1:]:

@@ -6,11 +6,12 @@ import copy
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from neurosim.errors import ConversionError
@@ -73,14 +74,11 @@ def trace(model: nn.Module) -> Traced:
     Raises:
         ConversionError: It cannot be traced, or holds something that has no spiking counterpart, all of which are named.
     """
-    was = model.training
     try:
         twin = copy.deepcopy(model).eval()
         graph = fx.GraphModule(twin, _Tracer().trace(twin))
     except Exception as error:
         raise ConversionError(f"to_spiking: torch.fx must be able to trace the model, got {type(error).__name__}: {error}") from error
-    finally:
-        model.train(was)
     reader = _Reader(graph)
     output = reader.read()
     if reader.problems:
@@ -161,7 +159,7 @@ class _Reader:
     def _node(self, node: fx.Node) -> None:
         if node.op == "call_module":
             module = self.modules[str(node.target)]
-            self._module(node, str(node.target), copy.deepcopy(module))
+            self._module(node, str(node.target), _plain(module))
         elif node.op in ("call_function", "call_method") and _name(node) in ("add", "iadd", "add_"):
             parts = node.args[:2]
             if len(node.args) < 2 or not all(isinstance(part, fx.Node) for part in parts) or node.kwargs:
@@ -199,6 +197,20 @@ class _Reader:
         self._sums[node] = (INPUT,)  # so that reading can go on
         where = "" if node.op == "call_module" else f"{_name(node)}: "
         self.problems.append(f"  {where}{why}")
+
+
+def _plain(module: nn.Module) -> nn.Module:
+    """A copy whose weights are plain parameters: what a parametrization or weight norm computes is taken as it is."""
+    twin: Any = copy.deepcopy(module)
+    if parametrize.is_parametrized(twin):
+        values = {name: getattr(twin, name).detach().clone() for name in twin.parametrizations}
+        twin.__class__ = parametrize.type_before_parametrizations(twin)  # torch's own removal would change the class of the original too
+        del twin.parametrizations
+        for name, value in values.items():
+            twin.register_parameter(name, nn.Parameter(value))
+    if hasattr(twin, "weight_g"):
+        nn.utils.remove_weight_norm(twin)
+    return cast(nn.Module, twin)
 
 
 def _kind(module: nn.Module) -> Kind | None:

@@ -6,14 +6,14 @@ import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from torch import nn
 
 from neurosim.checks import one_of
 from neurosim.ei import METHODS
 from neurosim.errors import ConfigError, nearest
-from neurosim.models.base import Activation, activation_layer
+from neurosim.models.base import ACTIVATIONS, Activation, activation_layer
 from neurosim.neurons import LIF, NEURONS, Neuron
 from neurosim.nn import MPBN, EIConv2d, EILayer, EILinear
 from neurosim.norms import BatchNormOverTime, BatchNormThroughTime, TemporalEffectiveBatchNorm, ThresholdDependentBatchNorm
@@ -56,6 +56,9 @@ class Parts:
     bias: bool
 
     def __post_init__(self) -> None:
+        one_of("norm", self.norm, get_args(Norm))
+        one_of("layers", self.layers, get_args(Layers))
+        one_of("activation", self.activation, ("spike", *ACTIVATIONS))
         if self.activation != "spike" and "mpbn" in self.norm:
             raise ConfigError(f"norm: {self.norm!r} normalises membranes and needs activation='spike', got {self.activation!r}")
         if "mpbn" in self.norm and not isinstance(make_neuron(self.neuron), LIF):
@@ -125,6 +128,8 @@ def make_neuron(given: Mapping[str, Any]) -> Neuron[Any]:
     >>> make_neuron({"kind": "lif", "tau_mem": 5e-3, "dt": 1e-3})
     LIF(tau_mem=0.005, dt=0.001)
     """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"neuron: must be a mapping such as {dict(NEURON)}, got {given!r:.60}")
     arguments = copy.deepcopy(dict(given))
     kind = arguments.pop("kind", None)
     if kind is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
+from neurosim.checks import one_of
 from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
 from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
@@ -71,6 +72,9 @@ def spiking_resnet(
         K. He et al., CVPR 2016 (depth 18); H. Zheng et al., AAAI 2021 (depth 19, and 1/√2 on branches that are added); W. Fang et al.,
         NeurIPS 2021 (``sew``, ADD); Y. Hu et al., IEEE TNNLS 36 (2025) 2353–2367 (``ms``).
     """
+    if depth not in PLANS:
+        raise ConfigError(f"spiking_resnet: depth must be one of {', '.join(map(str, PLANS))}, got {depth!r}")
+    one_of("spiking_resnet: residual", residual, get_args(Residual))
     if residual == "ms" and layers == "ei":
         raise ConfigError("spiking_resnet: layers='ei' takes inputs of 0 or more, which residual='sew' gives, got residual='ms'")
     parts, plan = Parts(norm, neuron, activation, layers, ei, time_steps, bias), PLANS[depth]

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
+from neurosim.checks import one_of
 from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
 from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
@@ -65,6 +66,9 @@ def spiking_vgg(
     Source:
         K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015, table 1.
     """
+    if depth not in PLANS:
+        raise ConfigError(f"spiking_vgg: depth must be one of {', '.join(map(str, PLANS))}, got {depth!r}")
+    one_of("spiking_vgg: pool", pool, ("average", "max"))
     parts = Parts(norm, neuron, activation, layers, ei, time_steps, bias)
     features, height, side = input_shape
     body: OrderedDict[str, nn.Module] = OrderedDict()

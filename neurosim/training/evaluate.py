@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from neurosim.analysis.modes import evaluation_mode as evaluation_mode
 from neurosim.errors import DataError
+from neurosim.nn.modes import evaluation_mode as evaluation_mode
 from neurosim.training.metrics import METRICS, Metric, PerSample
 
 Batches = Iterable[tuple[Tensor, Tensor]]  #: (images, labels), (images, labels), …

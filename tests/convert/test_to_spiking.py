@@ -140,6 +140,39 @@ def test_the_digital_network_is_left_as_it_is() -> None:
         assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+def test_parts_of_the_model_stay_in_the_mode_they_are_in() -> None:
+    for method in ("rate", "direct"):
+        model: Any = trained("cnn").train()
+        model[1].eval()
+        network = spiking(model, time_steps=2, method=method, calibration=images())
+        assert (model.training, model[0].training, model[1].training) == (True, True, False)
+        ns.accuracy_over_time(network, [(images(), torch.zeros(96, dtype=torch.long))])
+        assert network.training
+    assert [module.training for module in network.body.children()][:2] == [True, False]
+
+
+def test_weights_that_are_computed_are_taken_as_they_are() -> None:
+    model = two_layers()
+    expected = spiking(model, time_steps=4, calibration=inputs())(inputs())
+    nn.utils.parametrizations.weight_norm(model[0])
+    torch.testing.assert_close(spiking(model, time_steps=4, calibration=inputs())(inputs()), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_pooling_before_a_neuron_that_something_else_uses_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AvgPool2d(2), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 3))
+    with pytest.raises(ns.ConversionError, match=r"3: max_pool='before' needs a pooling that directly follows an activation"):
+        spiking(model, time_steps=4, calibration=images(), max_pool="before")
+
+
+def test_random_encoders_are_asked_with_a_stream() -> None:
+    body = ns.nn.SpikingSequential(nn.Flatten(), nn.Linear(64, 3))
+    network, loader = ns.nn.SpikingNetwork(body, 6, ns.ENCODERS["rate"](6)), [(images(), torch.zeros(96, dtype=torch.long))]
+    source = ns.random.stream(0, "rates")
+    assert ns.accuracy_over_time(network, loader, stream=source) == ns.accuracy_over_time(network, loader, stream=source)
+    with pytest.raises(ns.ConfigError, match=r"time_steps: must be the 6 steps of the network's encoder, got 12"):
+        ns.accuracy_over_time(network, loader, 12, stream=source)
+
+
 def test_a_chain_stays_a_chain_and_branches_become_a_graph() -> None:
     bodies = {kind: spiking(trained(kind), time_steps=2, calibration=images()).body for kind in KINDS}
     assert {kind for kind, body in bodies.items() if type(body) is SpikingSequential} == {"mlp", "cnn", "functional"}
@@ -337,11 +370,13 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a method": (lambda: _convert(method="rat"), r"method: must be one of 'rate', 'qcfs', 'direct', got 'rat'; did you mean 'rate'\?"),
     "a pooling": (lambda: _convert(max_pool="gated"), r"max_pool: must be one of .* did you mean 'gate'\?"),
     "a percentile": (lambda: _convert(scaling=0), r"scaling must be 'mse', 'max' or a percentile in \(0, 100\], got 0"),
+    "not a number": (lambda: _convert(calibration=inputs() * math.nan), r"calibration must be finite, got NaN or infinite inputs"),
+    "an empty batch": (lambda: _convert(calibration=[inputs()[:0]]), r"calibration must hold at least one sample, got none"),
     "a neuron": (
         lambda: _convert(neuron=ns.LIF(2e-3, 1e-3)),
         r"method='rate' needs integrate-and-fire neurons; neuron is for method='direct'",
     ),
-    "no neuron": (lambda: _convert(neuron="lif", method="direct"), r"neuron must be a neuron, such as .*, got 'lif'"),
+    "no neuron": (lambda: _convert(neuron="lif", method="direct"), r"neuron must be 'if' or a neuron, such as .*, got 'lif'"),
 }
 
 
@@ -383,6 +418,18 @@ UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "softmax": (lambda: nn.Sequential(two_layers(), nn.Softmax(1)), r"1 \(Softmax\): .*leave it out and let the loss compute it"),
     "branches on values": (_Branching, r"torch.fx must be able to trace the model, got TraceError"),
     "arithmetic": (_Multiplying, r"mul: has no spiking counterpart(.|\n)*add: only sums of two activations(.|\n)*softmax: has no spiking"),
+    "a spiking network": (
+        lambda: ns.models.spiking_mlp([6, 9, 4]),
+        r"must be digital, without layers that take a time axis, but the model is Spiking",
+    ),
+    "a norm over time": (
+        lambda: nn.Sequential(nn.Linear(6, 9), ns.norms.ThresholdDependentBatchNorm(9)),
+        r"but 1 is ThresholdDependentBatchNorm",
+    ),
+    "inputs of another size": (
+        lambda: nn.Sequential(nn.Linear(5, 9), nn.ReLU(), nn.Linear(9, 4)),
+        r"must take the calibration inputs, .*\(50, 6\)",
+    ),
     "an activation first": (lambda: nn.Sequential(nn.ReLU(), *two_layers()), r"0: an activation must lie between .* one before the first"),
     "features along one of several axes": (
         lambda: nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, 4)),
