@@ -71,7 +71,7 @@ class SpikingConversion:
 
     def __str__(self) -> str:
         neurons = sum(layer.neuron for layer in self.layers)
-        lines = [f"{self.method}, {self.time_steps} time steps: {neurons} layers became neurons"]
+        lines = [f"{self.method}, {self.time_steps} time steps: {neurons} layer{'' if neurons == 1 else 's'} became neurons"]
         lines += table(("layer", "type", "now", "how"), [(one.path, one.type, one.result, one.text) for one in self.layers])
         if self.error is not None and self.agreement is not None:
             lines.append(
