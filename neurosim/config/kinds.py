@@ -113,8 +113,10 @@ def _validated(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, An
 def _target(entry: Component) -> Any:
     """The function that has the signature of a component, or ``None``."""
     if inspect.isclass(entry):
-        found = entry.__init__
-        return None if found is object.__init__ or found.__module__ == "torch.nn.modules.module" else found
+        owner = next(
+            one for one in entry.__mro__ if "__init__" in vars(one)
+        )  # not what __init__ says of itself: torch.compile wraps torch's
+        return None if owner is object or (owner.__module__, owner.__name__) == ("torch.nn.modules.module", "Module") else entry.__init__
     return entry if inspect.isroutine(entry) else getattr(entry, "func", type(entry).__call__)
 
 

@@ -144,6 +144,17 @@ def test_a_module_without_a_constructor_takes_nothing() -> None:
     assert problems(Net, {"width": 1}) == {("width",): "unknown key; valid: 'batch_size', 'kind'"}
 
 
+def test_that_torch_has_compiled_something_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves a function of its own in the place of ``nn.Module.__init__``."""
+    original: Any = nn.Module.__init__
+
+    def patched(self: nn.Module, *args: Any, **kwargs: Any) -> None:
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(nn.Module, "__init__", patched)
+    test_a_module_without_a_constructor_takes_nothing()
+
+
 def test_partial_functions_and_callable_objects_are_asked_too() -> None:
     class Maker:
         def __call__(self, width: int) -> None: ...
