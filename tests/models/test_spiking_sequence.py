@@ -36,11 +36,17 @@ def sequences(batch: int = 4, time: int = 12, units: int = 6) -> Tensor:
     return (ns.random.stream(1, "events").uniform((batch, time, units), like=torch.empty(0)) < 0.5).float() * 3
 
 
+def network(sizes: list[int], *neuron: dict[str, Any], **choices: Any) -> SequenceNetwork:
+    model = spiking_sequence(sizes, *neuron, **choices)
+    assert isinstance(model, SequenceNetwork)
+    return model
+
+
 # --- the readouts ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_readout_is_what_its_name_says_of_the_outputs_over_time() -> None:
-    x, body = sequences(), spiking_sequence([6, 8, 3], LIF).body
+    x, body = sequences(), network([6, 8, 3], LIF).body
     y: Tensor = body(x.movedim(1, 0))
     wanted = {"max": y.amax(0), "mean": y.mean(0), "last": y[-1]}
     assert len({float(one.detach().sum()) for one in wanted.values()}) == 3
@@ -51,18 +57,18 @@ def test_a_readout_is_what_its_name_says_of_the_outputs_over_time() -> None:
 
 def test_cross_entropy_of_the_largest_potentials_is_the_max_over_time_loss() -> None:
     x, labels = sequences(), torch.tensor([0, 2, 1, 0])
-    model = spiking_sequence([6, 8, 3], CUBA, recurrent=True)
+    model = network([6, 8, 3], CUBA, recurrent=True)
     torch.testing.assert_close(cross_entropy(model(x), labels), max_cross_entropy(model.run(x.movedim(1, 0))[0], labels))
 
 
 def test_a_sequence_can_be_cut_in_time_without_change() -> None:
-    x, model = sequences().movedim(1, 0), spiking_sequence([6, 8, 3], CUBA, recurrent=True)
+    x, model = sequences().movedim(1, 0), network([6, 8, 3], CUBA, recurrent=True)
     first, state = model.run(x[:5])
     torch.testing.assert_close(torch.cat([first, model.run(x[5:], state)[0]]), model.run(x)[0])
 
 
 def test_samples_may_be_longer_or_shorter_and_their_steps_of_any_shape() -> None:
-    model = spiking_sequence([6, 8, 3], LIF)
+    model = network([6, 8, 3], LIF)
     for time in (1, 40):
         assert model(sequences(time=time)).shape == (4, 3)
     x = sequences()
@@ -72,7 +78,7 @@ def test_samples_may_be_longer_or_shorter_and_their_steps_of_any_shape() -> None
 @pytest.mark.parametrize("shape", [(4, 6), (4, 0, 6)])
 def test_samples_without_time_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ns.ConfigError, match=r"x must be \(batch, time, \*\) of at least one step, got shape"):
-        spiking_sequence([6, 8, 3], LIF)(torch.zeros(shape))
+        network([6, 8, 3], LIF)(torch.zeros(shape))
 
 
 def test_a_body_that_takes_no_time_and_an_unknown_readout_are_refused() -> None:
@@ -87,7 +93,7 @@ def test_a_body_that_takes_no_time_and_an_unknown_readout_are_refused() -> None:
 
 def test_the_network_is_the_equations_of_its_layers() -> None:
     """Recurrent neurons with synapses, then a synapse and a membrane of the same time constants, step by step."""
-    x, model = sequences(), spiking_sequence([6, 8, 3], CUBA, recurrent=True)
+    x, model = sequences(), network([6, 8, 3], CUBA, recurrent=True)
     weights = {name: value.detach() for name, value in model.body.named_parameters()}
     alpha, beta = (torch.exp(torch.tensor(-5e-3 / CUBA[name])) for name in ("tau_syn", "tau_mem"))
     current, v, spikes = torch.zeros(3, 4, 8).unbind(0)
@@ -107,7 +113,7 @@ def test_the_network_is_the_equations_of_its_layers() -> None:
 
 
 def test_neurons_without_synapses_are_read_out_without_one() -> None:
-    layers = dict(spiking_sequence([6, 8, 7, 3], LIF, dropout=0.2, norm="bn").body.named_children())
+    layers = dict(network([6, 8, 7, 3], LIF, dropout=0.2, norm="bn").body.named_children())
     assert list(layers) == ["flatten", "fc1", "norm1", "fire1", "drop1", "fc2", "norm2", "fire2", "drop2", "fc3", "readout"]
     assert isinstance(layers["norm1"], BatchNormOverTime)
     readout = layers["readout"]
@@ -122,7 +128,7 @@ def test_neurons_without_synapses_are_read_out_without_one() -> None:
 )
 @pytest.mark.parametrize("recurrent", [False, True])
 def test_every_parameter_learns(neuron: dict[str, Any], recurrent: bool) -> None:
-    model = spiking_sequence([6, 8, 8, 3], neuron, recurrent=recurrent, readout="mean")
+    model = network([6, 8, 8, 3], neuron, recurrent=recurrent, readout="mean")
     model(2 * sequences()).square().sum().backward()
     grads = {name: value.grad for name, value in model.named_parameters()}
     assert [name for name, grad in grads.items() if grad is None or not bool(grad.isfinite().all()) or not bool(grad.any())] == []
@@ -130,12 +136,12 @@ def test_every_parameter_learns(neuron: dict[str, Any], recurrent: bool) -> None
 
 @pytest.mark.parametrize("norm", ["bn", "bn_per_step", "tdbn", "bntt", "tebn", "mpbn", "bn+mpbn"])
 def test_every_norm_fits_into_it(norm: Any) -> None:
-    model = spiking_sequence([6, 8, 3], LIF, norm=norm, time_steps=12)
+    model = network([6, 8, 3], LIF, norm=norm, time_steps=12)
     assert bool(model(sequences()).isfinite().all())
 
 
 def test_neurons_with_weights_of_their_own_need_no_others() -> None:
-    model = spiking_sequence([6, 8, 8, 3], {"kind": "rlif", "units": 8, "tau_mem": 20e-3, "dt": 5e-3})
+    model = network([6, 8, 8, 3], {"kind": "rlif", "units": 8, "tau_mem": 20e-3, "dt": 5e-3})
     assert sum(isinstance(one, ns.neurons.RLIF) for one in model.modules()) == 2
 
 
@@ -157,17 +163,17 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_choices_that_do_not_go_together_are_refused(case: str) -> None:
     arguments, message = WRONG[case]
     with pytest.raises(ns.ConfigError, match=message):
-        spiking_sequence([6, 8, 3], **arguments)
+        network([6, 8, 3], **arguments)
 
 
 def test_neurons_without_a_time_constant_take_that_of_the_readout_from_the_argument() -> None:
-    model = spiking_sequence([6, 8, 3], {"kind": "if", "dt": 5e-3}, readout_tau_mem=50e-3)
+    model = network([6, 8, 3], {"kind": "if", "dt": 5e-3}, readout_tau_mem=50e-3)
     assert model.body.get_submodule("readout").tau_mem == 50e-3
 
 
 def test_it_survives_copies_and_strict_state_dicts() -> None:
-    x, model = sequences(), spiking_sequence([6, 8, 3], CUBA, recurrent=True)
-    other = spiking_sequence([6, 8, 3], CUBA, recurrent=True)
+    x, model = sequences(), network([6, 8, 3], CUBA, recurrent=True)
+    other = network([6, 8, 3], CUBA, recurrent=True)
     other.load_state_dict(model.state_dict())
     for twin in (other, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert torch.equal(twin(x), model(x))
@@ -175,7 +181,7 @@ def test_it_survives_copies_and_strict_state_dicts() -> None:
 
 def test_it_goes_through_a_nir_graph_as_its_body() -> None:
     pytest.importorskip("nir")
-    x, model = sequences().movedim(1, 0), spiking_sequence([6, 8, 3], CUBA, recurrent=True).double()
+    x, model = sequences().movedim(1, 0), network([6, 8, 3], CUBA, recurrent=True).double()
     back = ns.from_nir(ns.to_nir(model, input_shape=(6,), lossy=True))
     torch.testing.assert_close(back.double().run(x.double())[0], model.run(x.double())[0], rtol=1e-5, atol=1e-6)
 
