@@ -179,6 +179,13 @@ def test_it_survives_copies_and_strict_state_dicts() -> None:
         assert torch.equal(twin(x), model(x))
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_it_compiles_into_one_graph(recurrent: bool) -> None:
+    x, model = sequences(), network([6, 8, 3], CUBA, recurrent=recurrent)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), model(x))
+
+
 def test_it_goes_through_a_nir_graph_as_its_body() -> None:
     pytest.importorskip("nir")
     x, model = sequences().movedim(1, 0), network([6, 8, 3], CUBA, recurrent=True).double()
