@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ def spiking_sequence(
     time_steps: PositiveInt = 100,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = False,
+    weight_scale: PositiveFloat = 1.0,
 ) -> SequenceNetwork:
     """Linear layers ``fc1``, ``fc2``, … with neurons between them and leaky integrators at the end, on samples that are sequences.
 
@@ -44,6 +46,8 @@ def spiking_sequence(
         time_steps: Of the sequences; only norms with statistics of every step, ``bntt`` and ``tebn``, are made for so many.
         dropout: Probability after every neuron.
         bias: Whether the layers have biases; the last has one anyway.
+        weight_scale: Factor on the first weights, recurrent ones too. Torch's are uniform in ±1/√inputs; integrators add up what they get
+            over their time constants, and the longer these are in steps, the smaller weights should be.
 
     Shapes:
         x ``(batch, time, *)`` with ``sizes[0]`` elements a step; result ``(batch, sizes[-1])``.
@@ -83,7 +87,12 @@ def spiking_sequence(
     if tau_syn is not None:
         body["synapse"] = LI(tau_syn, pattern.dt)
     body["readout"] = LI(tau_mem, pattern.dt)
-    return SequenceNetwork(SpikingSequential(body), readout)
+    network = SequenceNetwork(SpikingSequential(body), readout)
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.mul_(weight_scale)
+    return network
 
 
 def _seconds(neuron: Neuron[Any], name: str) -> float | None:

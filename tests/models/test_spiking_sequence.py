@@ -145,6 +145,16 @@ def test_neurons_with_weights_of_their_own_need_no_others() -> None:
     assert sum(isinstance(one, ns.neurons.RLIF) for one in model.modules()) == 2
 
 
+def test_first_weights_are_those_of_torch_times_a_factor() -> None:
+    weights = []
+    for scale in (1.0, 0.25):
+        torch.manual_seed(3)
+        model = network([6, 8, 3], LIF, recurrent=True, weight_scale=scale)
+        weights.append([layer.weight.detach() for layer in model.modules() if isinstance(layer, nn.Linear)])
+    assert [weight.shape for weight in weights[0]] == [(8, 6), (8, 8), (3, 8)]
+    assert all(torch.equal(small, 0.25 * large) for large, small in zip(*weights, strict=True))
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "recurrent twice": (
         {"neuron": {"kind": "rlif", "units": 8, "tau_mem": 20e-3, "dt": 5e-3}, "recurrent": True},
