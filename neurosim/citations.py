@@ -215,6 +215,21 @@ _work(
     doi="10.1038/s41467-024-52259-9",
 )
 _work(
+    "heidelberg_spiking",
+    "data.kind: shd and ssc",
+    "article",
+    "cramer2022heidelberg",
+    author="Cramer, Benjamin and Stradmann, Yannik and Schemmel, Johannes and Zenke, Friedemann",
+    title="The {Heidelberg} Spiking Data Sets for the Systematic Evaluation of Spiking Neural Networks",
+    journal="IEEE Transactions on Neural Networks and Learning Systems",
+    volume="33",
+    number="7",
+    pages="2744--2757",
+    year="2022",
+    doi="10.1109/TNNLS.2020.3044364",
+)
+
+_work(
     "surrogate_gradients",
     "gradients through spikes",
     "article",

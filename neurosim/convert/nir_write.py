@@ -20,7 +20,7 @@ from neurosim.neurons import IF, LI, LIF, CubaLIF, Recurrent
 from neurosim.neurons.recurrent_lif import LinearToOthers
 from neurosim.nn.graph import INPUT, SpikingGraph
 from neurosim.nn.scale import Shift
-from neurosim.nn.spiking import SpikingNetwork
+from neurosim.nn.spiking import SequenceNetwork, SpikingNetwork
 from neurosim.nn.time import SpikingResidual, SpikingSequential, TimeFold, step_through
 
 _WHERE = "to_nir"
@@ -34,8 +34,8 @@ def to_nir(
     ``SpikingSequential``, ``SpikingResidual``, ``SpikingGraph`` and ``nn.Sequential`` become nodes and edges, a ``Recurrent`` becomes a
     loop. ``LIF``, ``CubaLIF``, ``LI``, ``IF``, ``Linear``, ``Conv1d``, ``Conv2d``, ``AvgPool2d`` and ``Flatten`` become what they are
     called there (without leak, ``LIF`` and ``LI`` become ``IF`` and ``I``; with ``divisor_override=1``, ``AvgPool2d`` becomes
-    ``SumPool2d``). ``Dropout`` and ``Identity`` are left out. Of a ``SpikingNetwork``, its body is written: how an input becomes a sequence
-    is not part of a graph.
+    ``SumPool2d``). ``Dropout`` and ``Identity`` are left out. Of a ``SpikingNetwork`` or ``SequenceNetwork``, its body is written: how an
+    input becomes a sequence, and a sequence an answer, is not part of a graph.
 
     NIR's neurons have no step, no reset but a hard one, and fire above their threshold. What ours have besides stands in the metadata of
     every neuron: ``dt``, ``step`` (``exponential``), ``gain``, ``reset``, ``comparison``, ``surrogate`` and more, from which
@@ -118,7 +118,7 @@ class _Writer:
             for name, child in module.named_children():
                 sources, shape = self.add(_join(path, name), child, sources, shape)
             return sources, shape
-        if isinstance(module, SpikingNetwork):
+        if isinstance(module, SpikingNetwork | SequenceNetwork):
             return self.add(_join(path, "body"), module.body, sources, shape)
         if isinstance(module, TimeFold):
             return self.add(_join(path, "module"), module.module, sources, shape)

@@ -14,6 +14,7 @@ from neurosim.datasets.base import load_dataset as load_dataset
 from neurosim.datasets.batching import batches as batches
 from neurosim.datasets.cifar10 import cifar10 as cifar10
 from neurosim.datasets.digits import digits as digits
+from neurosim.datasets.events import bin_events as bin_events
 from neurosim.datasets.fetch import FETCHABLE as FETCHABLE
 from neurosim.datasets.fetch import Fetchable as Fetchable
 from neurosim.datasets.fetch import fetch as fetch
@@ -22,4 +23,6 @@ from neurosim.datasets.idx import idx as idx
 from neurosim.datasets.moving_digits import moving_digits as moving_digits
 from neurosim.datasets.places import data_folder as data_folder
 from neurosim.datasets.places import find_data as find_data
+from neurosim.datasets.shd import shd as shd
+from neurosim.datasets.shd import ssc as ssc
 from neurosim.datasets.validation import split_validation as split_validation

@@ -19,10 +19,10 @@ from neurosim.registry import Registry
 class Split(NamedTuple):
     """Samples that belong together: the training set, the test set. ``len(split.labels)`` is how many there are.
 
-    uint8 images mean 0 … 255, of which :func:`neurosim.datasets.batches` makes 0 … 1; float32 ones are taken as they are.
+    uint8 images mean 0 … 255, of which :func:`neurosim.datasets.batches` makes 0 … 1; float32 values and int8 counts are taken as they are.
     """
 
-    images: Tensor  #: uint8 ``(N, C, H, W)``, or float32 ``(N, *)`` for a user's own kind of input
+    images: Tensor  #: uint8 ``(N, C, H, W)``; int8 ``(N, *)`` for counts, such as those of events; float32 ``(N, *)`` for anything else
     labels: Tensor  #: int64 ``(N,)``, the index of the class
 
 
@@ -123,8 +123,12 @@ def load_dataset(kind: str, **arguments: Any) -> Dataset:
 
 def _check_split(where: str, split: Split, classes: int) -> None:
     images, labels = split
-    if images.dtype not in (torch.uint8, torch.float32) or images.ndim < 2 or (images.dtype == torch.uint8 and images.ndim != 4):
-        raise DataError(f"{where}.images must be uint8 (N, C, H, W) or float32 (N, ...), got {_kind(images)}")
+    if (
+        images.dtype not in (torch.uint8, torch.int8, torch.float32)
+        or images.ndim < 2
+        or (images.dtype == torch.uint8 and images.ndim != 4)
+    ):
+        raise DataError(f"{where}.images must be uint8 (N, C, H, W), int8 (N, ...) or float32 (N, ...), got {_kind(images)}")
     if images.numel() == 0:
         raise DataError(f"{where}.images must hold at least one sample of at least one value, got {_kind(images)}")
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:

@@ -26,8 +26,8 @@ def batches(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     r"""Images and labels, a batch at a time, the last one as large as what is left.
 
-    A value :math:`x` becomes :math:`l + (h - l) x`, where uint8 is first divided by 255. Everything is a function of the arguments: no
-    worker, no state, no random number of its own.
+    A value :math:`x` becomes :math:`l + (h - l) x`, where uint8, and nothing else, is first divided by 255. Everything is a function of the
+    arguments: no worker, no state, no random number of its own.
 
     Args:
         split: What to go through; the batches lie on its device.
@@ -83,7 +83,7 @@ def _batches(
 def _scaled(images: Tensor, dtype: torch.dtype, value_range: tuple[float, float]) -> Tensor:
     low, high = value_range
     values = images.to(torch.float64 if dtype == torch.float64 else torch.float32)
-    if not images.is_floating_point():
+    if images.dtype == torch.uint8:
         values = values / 255
     if value_range != (0.0, 1.0):
         values = values * (high - low) + low

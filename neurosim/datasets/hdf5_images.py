@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import PositiveInt
 
 from neurosim.datasets.base import DATASETS, Dataset, Split
+from neurosim.datasets.hdf5_file import dataset, opened
 from neurosim.datasets.jpeg import decode_jpegs
 from neurosim.datasets.places import find_data
 from neurosim.errors import DataError
@@ -66,22 +67,11 @@ def read_hdf5_images(path: Path, *, name: str | None = None, layout: Layout | No
     Raises:
         DataError: See :func:`hdf5_images`.
     """
-    import h5py
-
     for split, samples in (limit or {}).items():
         if split not in _SPLITS or not _is_count(samples):
             raise DataError(f"{path}: limit must give at least 1 sample for {', '.join(_SPLITS)}, got {split}: {samples!r}")
-    try:
-        file = h5py.File(path, "r", locking="best-effort")
-    except OSError as error:
-        raise DataError(f"{path}: must be a whole HDF5 file that can be opened for reading: {error}{_locking_hint(str(error))}") from None
-    with file:
-        try:
-            return _File(path, file, layout, limit or {}).read(name or path.stem)
-        except DataError:
-            raise
-        except (OSError, RuntimeError, LookupError, TypeError, ValueError) as error:  # what h5py makes of damaged bytes
-            raise DataError(f"{path}: must be a whole HDF5 file, is damaged: {error}") from error
+    with opened(path) as file:
+        return _File(path, file, layout, limit or {}).read(name or path.stem)
 
 
 class _File:
@@ -195,24 +185,7 @@ class _File:
                 raise DataError(f"{self._path}: the splits must be named {', '.join(_SPLITS)}; the file holds '/{name}' with labels")
 
     def _dataset(self, name: str, otherwise: str = "") -> Any:
-        found = self._file.get(name)
-        if found is None or not hasattr(found, "shape"):
-            held = _contents(self._file)
-            listed = ", ".join(f"{at} {kind}" for at, kind in list(held.items())[:12]) or "no dataset at all"
-            raise DataError(f"{self._path}: must hold the dataset '/{name}'{otherwise}; holds {listed}")
-        return found
-
-
-def _contents(file: Any) -> dict[str, str]:
-    """Path of each dataset → type and shape."""
-    held: dict[str, str] = {}
-
-    def note(name: str, item: Any) -> None:
-        if hasattr(item, "shape"):
-            held[f"/{name}"] = f"{item.dtype} {item.shape}"
-
-    file.visititems(note)
-    return held
+        return dataset(self._path, self._file, name, otherwise)
 
 
 def _full_scale(where: str, values: NDArray[np.uint8], largest: Any) -> NDArray[np.uint8]:
@@ -229,7 +202,3 @@ def _full_scale(where: str, values: NDArray[np.uint8], largest: Any) -> NDArray[
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _locking_hint(text: str) -> str:
-    return "; on a network drive, the environment variable HDF5_USE_FILE_LOCKING=FALSE may help" if "lock" in text.lower() else ""

@@ -19,4 +19,5 @@ from neurosim.models.mlp import mlp as mlp
 from neurosim.models.spiking_mlp import spiking_mlp as spiking_mlp
 from neurosim.models.spiking_parts import make_neuron as make_neuron
 from neurosim.models.spiking_resnet import spiking_resnet as spiking_resnet
+from neurosim.models.spiking_sequence import spiking_sequence as spiking_sequence
 from neurosim.models.spiking_vgg import spiking_vgg as spiking_vgg

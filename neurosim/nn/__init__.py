@@ -41,6 +41,8 @@ from neurosim.nn.qcfs import QCFS as QCFS
 from neurosim.nn.scale import Scale as Scale
 from neurosim.nn.scale import Shift as Shift
 from neurosim.nn.spike_pool import SpikingMaxPool2d as SpikingMaxPool2d
+from neurosim.nn.spiking import Readout as Readout
+from neurosim.nn.spiking import SequenceNetwork as SequenceNetwork
 from neurosim.nn.spiking import SpikingNetwork as SpikingNetwork
 from neurosim.nn.time import SpikingModule as SpikingModule
 from neurosim.nn.time import SpikingResidual as SpikingResidual

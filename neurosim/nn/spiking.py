@@ -1,17 +1,25 @@
-"""A spiking network that is called like a digital one: images in, logits out."""
+"""Spiking networks that are called like digital ones: images or sequences in, logits out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 from torch import Tensor, nn
 
-from neurosim.checks import whole
+from neurosim.checks import one_of, whole
 from neurosim.encoding import Encoder, constant
 from neurosim.errors import ConfigError
 from neurosim.nn.time import SpikingModule, State, takes_time
 from neurosim.random import Stream
+
+Readout = Literal["max", "mean", "last"]
+
+_READOUTS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "max": lambda y: y.max(0).values,
+    "mean": lambda y: y.mean(0),
+    "last": lambda y: y[-1],
+}
 
 
 class SpikingNetwork(SpikingModule):
@@ -42,11 +50,7 @@ class SpikingNetwork(SpikingModule):
 
     def __init__(self, body: nn.Module, time_steps: int, encoder: Callable[[Tensor, int], Tensor] | Encoder = constant) -> None:
         super().__init__()
-        if not takes_time(body) or not callable(getattr(body, "run", None)):
-            raise ConfigError(
-                f"SpikingNetwork: body must have run(x, state) on (time, batch, *), as SpikingSequential has, got {type(body).__name__}"
-            )
-        self.body = body
+        self.body = _runs("SpikingNetwork", body)
         self.encoder = encoder
         self.time_steps = time_steps
 
@@ -83,3 +87,56 @@ class SpikingNetwork(SpikingModule):
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"time_steps={self.time_steps}"
+
+
+class SequenceNetwork(SpikingModule):
+    """A network of neurons behind the interface of a classifier of sequences, such as those of event cameras and silicon cochleas.
+
+    Args:
+        body: Takes ``(time, batch, *)``: a :class:`SpikingSequential`, a neuron, or anything with ``run``.
+        readout: What of the body's outputs over time is the answer: the largest of each class, their ``mean``, or the ``last``.
+
+    Shapes:
+        x ``(batch, time, *)``; result ``(batch, classes)``. :meth:`run` takes and gives sequences, time first.
+
+    Raises:
+        ConfigError: The body does not take time, there is no such readout, or ``x`` has no time.
+
+    Source:
+        B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, "The Heidelberg spiking data sets for the systematic evaluation of spiking neural
+        networks", IEEE Trans. Neural Netw. Learn. Syst. 33 (2022) 2744-2757 (``max``, ``last``).
+
+    >>> import torch
+    >>> from neurosim.neurons import LI, LIF
+    >>> from neurosim.nn.time import SpikingSequential
+    >>> body = SpikingSequential(nn.Linear(4, 8), LIF(20e-3, 1e-3), nn.Linear(8, 3), LI(20e-3, 1e-3))
+    >>> SequenceNetwork(body)(torch.rand(2, 50, 4)).shape  # 50 steps
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, body: nn.Module, readout: Readout = "max") -> None:
+        super().__init__()
+        self.body = _runs("SequenceNetwork", body)
+        self.readout: Readout = one_of("SequenceNetwork.readout", readout, get_args(Readout))
+
+    def forward(self, x: Tensor, *, stream: Stream | None = None) -> Tensor:
+        """The answer for a batch of sequences."""
+        if x.dim() < 3 or not x.shape[1]:
+            raise ConfigError(f"SequenceNetwork: x must be (batch, time, *) of at least one step, got shape {tuple(x.shape)}")
+        return _READOUTS[self.readout](self.run(x.movedim(1, 0), stream=stream)[0])
+
+    def run(self, x: Tensor, state: State | None = None, *, stream: Stream | None = None) -> tuple[Tensor, State]:
+        """The body's :meth:`run`: a sequence in, a sequence out."""
+        body: Any = self.body
+        y, after = body.run(x, state, stream=stream)
+        return y, after
+
+    def extra_repr(self) -> str:
+        """For ``print``."""
+        return f"readout={self.readout!r}"
+
+
+def _runs(where: str, body: nn.Module) -> nn.Module:
+    if not takes_time(body) or not callable(getattr(body, "run", None)):
+        raise ConfigError(f"{where}: body must have run(x, state) on (time, batch, *), as SpikingSequential has, got {type(body).__name__}")
+    return body

@@ -60,6 +60,16 @@ def test_float_samples_may_have_any_shape() -> None:
     assert made(train=split, test=split).shape == (5,)
 
 
+def test_counts_may_have_any_shape_and_tell_themselves_from_values() -> None:
+    counts = Split(torch.ones(4, 5, 3, dtype=torch.int8), torch.tensor([0, 1, 0, 1]))
+    data = made(train=counts, test=counts)
+    assert data.shape == (5, 3)
+    values = Split(counts.images.float(), counts.labels)
+    assert made(train=values, test=values).fingerprint != data.fingerprint
+    with pytest.raises(DataError, match=r"test\.images must be like train\.images, int8 \(4, 5, 3\), got float32"):
+        made(train=counts, test=values)
+
+
 def test_a_validation_set_of_its_own_is_checked_like_the_others() -> None:
     with pytest.raises(DataError, match="validation"):
         made(validation=Split(images(2), torch.tensor([0, 5])))

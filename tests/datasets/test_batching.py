@@ -49,6 +49,12 @@ def test_skipped_batches_are_those_an_uninterrupted_run_had_done(skip: int) -> N
         assert torch.equal(labels, classes)
 
 
+def test_counts_stay_what_they_are_unless_0_and_1_become_something_else() -> None:
+    data = Split(torch.tensor([[0, 1, 127]], dtype=torch.int8), torch.tensor([0]))
+    assert next(batches(data, 1))[0].tolist() == [[0.0, 1.0, 127.0]]
+    assert next(batches(data, 1, value_range=(1, 3)))[0].tolist() == [[1.0, 3.0, 255.0]]
+
+
 @pytest.mark.parametrize("value_range", [(0, 1), (-1, 1), (0.25, 4.0)])
 def test_black_and_white_become_the_ends_of_the_range(value_range: tuple[float, float]) -> None:
     data = Split(torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1), torch.tensor([0, 1]))

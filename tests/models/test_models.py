@@ -26,6 +26,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {  # the smallest useful one of each, for
     "delta_mlp": {"sizes": [64, 16, 10]},
     "disinhibitory_mlp": {"sizes": [64, 16, 10]},
     "spiking_mlp": {"sizes": [64, 16, 10]},
+    "spiking_sequence": {"sizes": [64, 16, 10], "neuron": {"kind": "lif", "tau_mem": 2e-3, "dt": 1e-3}, "recurrent": True},
     "spiking_vgg": {"depth": 5, "input_shape": [1, 8, 8], "classes": 10, "width": 0.05},
     "spiking_resnet": {"depth": 18, "input_shape": [1, 8, 8], "classes": 10, "width": 0.05},
 }

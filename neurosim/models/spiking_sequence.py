@@ -1,0 +1,103 @@
+"""Spiking network for sequences of events."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from neurosim.errors import ConfigError
+from neurosim.models.base import MODELS
+from neurosim.models.spiking_parts import Norm, Parts, make_neuron
+from neurosim.neurons import LI, Neuron, Recurrent
+from neurosim.nn import Readout, SequenceNetwork, SpikingSequential
+
+
+@MODELS.register("spiking_sequence")
+def spiking_sequence(
+    sizes: Annotated[list[PositiveInt], Field(min_length=2)],
+    neuron: Mapping[str, Any],
+    recurrent: bool = False,
+    readout: Readout = "max",
+    readout_tau_mem: PositiveFloat | None = None,
+    norm: Norm = "none",
+    time_steps: PositiveInt = 100,
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    bias: bool = False,
+    weight_scale: PositiveFloat = 1.0,
+) -> SequenceNetwork:
+    """Linear layers ``fc1``, ``fc2``, … with neurons between them and leaky integrators at the end, on samples that are sequences.
+
+    The integrators have the time constants of the neurons. If those have synapses, so have they: a first integrator, ``synapse``, before
+    the second, ``readout``.
+
+    Args:
+        sizes: Units from the input to the classes.
+        neuron: ``kind`` and arguments of an entry of ``NEURONS``; its ``dt`` is that of the data.
+        recurrent: Whether the neurons of a layer are connected with each other, by a layer ``connection``.
+        readout: Which of the integrators' potentials over time are the logits: the largest, their mean, or the last.
+        readout_tau_mem: Membrane time constant of the integrators, seconds; by default that of the neurons.
+        norm: Of the currents from one layer to the next; see :class:`~neurosim.models.spiking_parts.Parts`. Those on membranes, ``mpbn``
+            and ``bn+mpbn``, are for layers that are not recurrent.
+        time_steps: Of the sequences; only norms with statistics of every step, ``bntt`` and ``tebn``, are made for so many.
+        dropout: Probability after every neuron.
+        bias: Whether the layers have biases; the last has one anyway.
+        weight_scale: Factor on the first weights, recurrent ones too. Torch's are uniform in ±1/√inputs; integrators add up what they get
+            over their time constants, and the longer these are in steps, the smaller weights should be.
+
+    Shapes:
+        x ``(batch, time, *)`` with ``sizes[0]`` elements a step; result ``(batch, sizes[-1])``.
+
+    Raises:
+        ConfigError: The choices do not go together.
+
+    Source:
+        B. Cramer, Y. Stradmann, J. Schemmel, F. Zenke, "The Heidelberg spiking data sets for the systematic evaluation of spiking neural
+        networks", IEEE Trans. Neural Netw. Learn. Syst. 33 (2022) 2744-2757.
+
+    >>> model = spiking_sequence([700, 128, 20], {"kind": "cuba_lif", "tau_mem": 20e-3, "tau_syn": 10e-3, "dt": 1e-3})
+    >>> list(dict(model.body.named_children()))
+    ['flatten', 'fc1', 'fire1', 'fc2', 'synapse', 'readout']
+    """
+    parts = Parts(norm, neuron, "spike", "plain", {}, time_steps, bias)
+    pattern = make_neuron(neuron)
+    if recurrent and (isinstance(pattern, Recurrent) or "mpbn" in norm):
+        raise ConfigError(
+            f"recurrent: must be false for neurons that are so already, and for norms on membranes, got {neuron['kind']} and norm={norm!r}"
+        )
+    body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
+    last = len(sizes) - 1
+    for at in range(1, last):
+        body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
+        body |= parts.normed(f"norm{at}", sizes[at])
+        fire = parts.firing(sizes[at], axes=1)
+        body[f"fire{at}"] = Recurrent(fire, nn.Linear(sizes[at], sizes[at], bias=False)) if recurrent and isinstance(fire, Neuron) else fire
+        if dropout:
+            body[f"drop{at}"] = nn.Dropout(dropout)
+    body[f"fc{last}"] = parts.linear(sizes[last - 1], sizes[last], last=True)
+    tau_syn, tau_mem = _seconds(pattern, "tau_syn"), readout_tau_mem or _seconds(pattern, "tau_mem")
+    if tau_mem is None:
+        raise ConfigError(
+            f"readout_tau_mem: must be given where the neurons do not share one tau_mem, got neurons of kind {neuron['kind']}"
+        )
+    if tau_syn is not None:
+        body["synapse"] = LI(tau_syn, pattern.dt)
+    body["readout"] = LI(tau_mem, pattern.dt)
+    network = SequenceNetwork(SpikingSequential(body), readout)
+    with torch.no_grad():
+        for layer in network.modules():
+            if isinstance(layer, nn.Linear):
+                layer.weight.mul_(weight_scale)
+    return network
+
+
+def _seconds(neuron: Neuron[Any], name: str) -> float | None:
+    """A time constant of a neuron, if it has one that is a number."""
+    found = getattr(neuron, name, None)
+    if isinstance(found, Tensor):
+        return float(found.detach()) if found.numel() == 1 else None
+    return found
