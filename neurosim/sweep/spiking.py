@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-
 #: Of `Firing`: what there is one number of for each layer.
 OF_LAYERS: Final = ("rate", "rate_low", "rate_high", "dead", "saturated", "spikes_per_sample")
 

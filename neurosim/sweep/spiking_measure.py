@@ -150,11 +150,12 @@ def _shown(layers: Sequence[NeuronInfo]) -> NDArray[np.uint32]:
 
 def _firing(seen: _Seen | None, problem: str, layers: Sequence[NeuronInfo], steps: Sequence[int], shown: NDArray[np.uint32]) -> Firing:
     if seen is None:
-        nothing = dict.fromkeys(OF_LAYERS, np.full(len(layers), np.nan))
+        nothing: dict[str, Any] = dict.fromkeys(OF_LAYERS, np.full(len(layers), np.nan))
         return Firing(**nothing, values=np.full(len(steps), np.nan), raster=np.zeros((0, len(shown)), dtype=np.uint8), error=problem)
     found = seen.activity.layers
-    columns = [[layer.rate.value, layer.rate.low, layer.rate.high, layer.dead, layer.saturated, layer.spikes_per_sample] for layer in found]
-    table = dict(zip(OF_LAYERS, np.array(columns, dtype=np.float64).reshape(len(found), len(OF_LAYERS)).T.copy(), strict=True))
+    rows = [[layer.rate.value, layer.rate.low, layer.rate.high, layer.dead, layer.saturated, layer.spikes_per_sample] for layer in found]
+    columns = np.array(rows, dtype=np.float64).reshape(len(found), len(OF_LAYERS)).T.copy()
+    table: dict[str, Any] = dict(zip(OF_LAYERS, columns, strict=True))
     return Firing(**table, values=np.array(seen.values, dtype=np.float64), raster=_raster(seen.raster, layers, shown))
 
 

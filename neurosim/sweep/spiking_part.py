@@ -2,7 +2,7 @@
 
 .. code-block:: text
 
-    samples, chip           how many samples were shown, and the seed of the chip on the side ``hardware``
+    samples, chip, level    how many samples were shown, the seed of the chip on the side ``hardware``, the confidence of intervals
     layers                  name, type, units, dt, and of both sides (``digital``, ``hardware``): rate (an interval over samples), rate_hz,
                             dead, saturated (shares of units), spikes_per_sample; or null where the side could not be measured
     total                   units, and of both sides: dead, saturated, spikes_per_sample; or null
