@@ -29,6 +29,7 @@ SHOWN_STEPS: Final = 100  #: steps in a raster
 class _Seen(NamedTuple):
     """One look at the model."""
 
+    layers: list[NeuronInfo]
     activity: Activity
     raster: Recording
     steps: list[int]
@@ -53,10 +54,11 @@ def measure_spiking(model: nn.Module, batches: Sequence[Batch], task: Task, metr
         return None
     digital, problem = _look(model, batches, metric, lambda: as_digital(model))
     chip, problem_on_chip = _look(model, batches, metric, lambda: as_chip(model, task))
-    any_seen = digital or chip
-    layers = [] if any_seen is None else [_info(layer, model.get_submodule(layer.path)) for layer in any_seen.activity.layers]
-    steps = [] if any_seen is None else any_seen.steps
-    shown = _shown(layers)
+    if digital and chip and (digital.layers, digital.steps) != (chip.layers, chip.steps):
+        chip, problem_on_chip = None, "its layers of neurons, or the steps over time, are others than without hardware"
+    one = digital or chip
+    layers, steps = ([], []) if one is None else (one.layers, one.steps)
+    shown = _shown(() if one is None else one.activity.layers)
     return Spiking(
         layers,
         sum(len(targets) for _, targets in batches),
@@ -89,7 +91,8 @@ def _look(
         steps, values = _metric_over_time(answers, over_time, torch.cat([targets for _, targets in batches]), metric)
     except Exception as error:
         return None, error_text(error)
-    return _Seen(found, recording, steps, values), ""
+    layers = [_info(layer, model.get_submodule(layer.path)) for layer in found.layers]
+    return _Seen(layers, found, recording, steps, values), ""
 
 
 @contextmanager
@@ -137,14 +140,14 @@ def _info(layer: LayerActivity, module: nn.Module) -> NeuronInfo:
     return NeuronInfo(layer.path, kind, layer.units, float("nan") if layer.dt is None else float(layer.dt))
 
 
-def _shown(layers: Sequence[NeuronInfo]) -> NDArray[np.uint32]:
-    """Layer and unit of each row of a raster: of every layer about as many units, evenly spread."""
+def _shown(layers: Sequence[LayerActivity]) -> NDArray[np.uint32]:
+    """Layer and unit of each row of a raster: of every layer about as many units, evenly spread over those that are not dead."""
     most = max(FEWEST, ROWS // max(len(layers), 1))
-    rows = [
-        (number, int(unit))
-        for number, layer in enumerate(layers)
-        for unit in np.linspace(0, layer.units - 1, min(layer.units, most)).round()
-    ]
+    rows: list[tuple[int, int]] = []
+    for number, layer in enumerate(layers):
+        alive = layer.rates.flatten().nonzero().flatten().tolist() or range(layer.units)
+        places = np.linspace(0, len(alive) - 1, min(len(alive), most)).round()
+        rows += [(number, alive[int(place)]) for place in places]
     return np.array(rows, dtype=np.uint32).reshape(len(rows), 2)
 
 
@@ -161,7 +164,7 @@ def _firing(seen: _Seen | None, problem: str, layers: Sequence[NeuronInfo], step
 
 def _raster(recording: Recording, layers: Sequence[NeuronInfo], shown: NDArray[np.uint32]) -> NDArray[np.uint8]:
     """Where the chosen units fired while the first sample was shown: (time, rows)."""
-    spikes = [recording[layer.name].spikes[:SHOWN_STEPS, 0].flatten(1) != 0 for layer in layers]
+    spikes = [recording[layer.name].spikes[:SHOWN_STEPS, 0].reshape(-1, layer.units) != 0 for layer in layers]
     raster = np.zeros((max(map(len, spikes)), len(shown)), dtype=np.uint8)
     for row, (layer, unit) in enumerate(shown.tolist()):
         raster[: len(spikes[layer]), row] = spikes[layer][:, unit].numpy()

@@ -26,19 +26,18 @@ def spiking_lines(digest: dict[str, Any]) -> list[str]:
     if part is None:
         return []
     digital, chip, units = part["total"]["digital"], part["total"]["hardware"], part["total"]["units"]
+    who = f"{units:,} {'neuron sends' if units == 1 else 'neurons send'}"
     lines = []
     if chip is not None:
         beside = [f" ({found})" if digital else "" for found in _totals(digital)]
         spikes, dead, saturated = (f"{own}{other}" for own, other in zip(_totals(chip), beside, strict=True))
         lines.append(
-            f"On chip {part['chip']}, {count(units, 'neuron')} send {spikes} spikes a sample; {dead} of them are dead, {saturated} "
+            f"On chip {part['chip']}, {who} {spikes} spikes a sample; {dead} of them are dead, {saturated} "
             f"saturated{'; in brackets, the same without hardware' if digital else ''}."
         )
     elif digital is not None:
         spikes, dead, saturated = _totals(digital)
-        lines.append(
-            f"Without hardware, {count(units, 'neuron')} send {spikes} spikes a sample; {dead} of them are dead, {saturated} saturated."
-        )
+        lines.append(f"Without hardware, {who} {spikes} spikes a sample; {dead} of them are dead, {saturated} saturated.")
     whose = {"digital": "the digital model", "hardware": f"chip {part['chip']}"}
     return lines + [f"The neurons of {whose[side]} could not be looked at: {text}" for side, text in part["errors"].items() if text]
 
@@ -142,7 +141,13 @@ def _raster(part: dict[str, Any], side: str) -> Picture | None:
     title = "Spikes without hardware" if side == "digital" else f"Spikes on chip {part['chip']}"
     how = "The first test sample: a mark for every spike, one row a neuron, one band a layer, the first at the top."
     fewer = len(part["raster"]) < part["total"]["units"]
-    notes = [f"{len(part['raster'])} of {part['total']['units']:,} neurons, evenly spread over each layer."] if fewer else []
+    notes = (
+        [
+            f"{len(part['raster'])} of {part['total']['units']:,} neurons, evenly spread over those of each layer that fire for some sample without hardware."
+        ]
+        if fewer
+        else []
+    )
     spikes = sum(row[side].count("1") for row in part["raster"])
     alt = f"Raster of {count(len(part['raster']), 'neuron')} over {count(steps, 'step')}: {count(spikes, 'spike')}."
     return Picture(ident, title, how, alt, svg(draw, ident, alt), notes, [], [])

@@ -192,4 +192,4 @@ def test_of_many_layers_the_figure_has_the_first_and_the_table_all() -> None:
     text = text_of(pages.html(report(spiking(names)).summary()))
     assert "The first 40 of 45 layers; all are in the table." in text
     assert "encoder.blocks.44.fire" in text
-    assert "135 of 202,500 neurons, evenly spread over each layer." in text
+    assert "135 of 202,500 neurons, evenly spread over those of each layer that fire for some sample" in text

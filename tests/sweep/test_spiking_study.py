@@ -49,7 +49,8 @@ def test_the_digital_side_is_what_the_network_does_without_hardware(results: Res
     assert digital.dead.item() == float((rates == 0).double().mean()) >= 1 / UNITS
     assert digital.saturated.item() == float((rates == 1).double().mean()) >= 1 / UNITS
     assert digital.spikes_per_sample.item() == pytest.approx(float(spikes.sum((0, 2)).double().mean()), rel=1e-12)
-    np.testing.assert_array_equal(digital.raster, spikes[:, 0].numpy().astype(np.uint8))
+    assert of(results).shown.tolist() == [[0, unit] for unit in rates.nonzero().flatten().tolist()]
+    np.testing.assert_array_equal(digital.raster, spikes[:, 0, rates != 0].numpy().astype(np.uint8))
     of_samples = spikes.double().mean((0, 2))
     half = float(of_samples.std()) / len(of_samples) ** 0.5 * 2.0227  # Student's t, 39 degrees of freedom, 97.5 %
     assert digital.rate_high.item() - digital.rate.item() == pytest.approx(half, rel=1e-4)
@@ -148,6 +149,22 @@ def test_a_chip_that_breaks_does_not_break_the_study() -> None:
     assert np.isfinite(of(found).digital.rate).all()
 
 
+class Shortcut(nn.Sequential):
+    """Leaves its first neurons out on hardware."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in list(self)[1 if any(isinstance(m, HardwareLayer) and not m.chain.bypassed for m in self.modules()) else 0 :]:
+            x = part(x)
+        return x
+
+
+def test_a_chip_that_runs_other_layers_is_not_compared_with_the_digital_model() -> None:
+    first = SpikingNetwork(SpikingSequential(nn.Linear(6, 6), LIF(5e-3, 1e-3)), 4)
+    found = of(study(ns.to_neuromorphic(Shortcut(first, network()), "bss2_spiking", seed=5)).results)
+    assert "others than without hardware" in found.hardware.error
+    assert np.isfinite(found.digital.rate).all()
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = chip()
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -215,11 +232,13 @@ def test_a_missing_attribute_is_named(tmp_path: Path, results: Results) -> None:
 
 
 def test_rasters_and_curves_stay_small_for_large_models_and_long_inputs() -> None:
+    spikes = spikes_of(network(units=120, time_steps=SHOWN_STEPS + 20), data(8)[0][0])
+    alive = spikes.any(0).any(0).nonzero().flatten().tolist()
     found = of(study(chip(units=120, time_steps=SHOWN_STEPS + 20), plan={"chips": 1, "axes": {}}, data=data(8)).results)
     assert found.hardware.raster.shape == found.digital.raster.shape == (SHOWN_STEPS, ROWS)
-    assert (found.shown[0].tolist(), found.shown[-1].tolist()) == ([0, 0], [0, 119])
+    assert (found.shown[0, 1], found.shown[-1, 1]) == (alive[0], alive[-1])
+    assert set(found.shown[:, 1].tolist()) < set(alive)
     assert len(found.steps) == ASKED
-    spikes = spikes_of(network(units=120, time_steps=SHOWN_STEPS + 20), data(8)[0][0])
     np.testing.assert_array_equal(found.digital.raster, spikes[:SHOWN_STEPS, 0, found.shown[:, 1].tolist()].numpy())
 
 
