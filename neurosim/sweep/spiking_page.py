@@ -141,13 +141,8 @@ def _raster(part: dict[str, Any], side: str) -> Picture | None:
     title = "Spikes without hardware" if side == "digital" else f"Spikes on chip {part['chip']}"
     how = "The first test sample: a mark for every spike, one row a neuron, one band a layer, the first at the top."
     fewer = len(part["raster"]) < part["total"]["units"]
-    notes = (
-        [
-            f"{len(part['raster'])} of {part['total']['units']:,} neurons, evenly spread over those of each layer that fire for some sample without hardware."
-        ]
-        if fewer
-        else []
-    )
+    chosen = f"{len(part['raster'])} of {part['total']['units']:,} neurons, evenly spread over those of each layer that ever fire."
+    notes = [chosen] if fewer else []
     spikes = sum(row[side].count("1") for row in part["raster"])
     alt = f"Raster of {count(len(part['raster']), 'neuron')} over {count(steps, 'step')}: {count(spikes, 'spike')}."
     return Picture(ident, title, how, alt, svg(draw, ident, alt), notes, [], [])

@@ -16,13 +16,22 @@ UNITS = 12
 STEPS = 8
 
 
+def parts(net: SpikingNetwork) -> tuple[nn.Linear, LIF, nn.Linear]:
+    """The layers of the network."""
+    first, neurons, last = net.body.children()
+    assert isinstance(first, nn.Linear)
+    assert isinstance(neurons, LIF)
+    assert isinstance(last, nn.Linear)
+    return first, neurons, last
+
+
 def network(time_steps: int = STEPS, units: int = UNITS) -> SpikingNetwork:
     """Two layers of weights from a formula, and neurons between them: one that never fires, one that always does."""
     net = SpikingNetwork(SpikingSequential(nn.Linear(6, units), LIF(5e-3, 1e-3), nn.Linear(units, 3)), time_steps)
     with torch.no_grad():
         for number, parameter in enumerate(net.parameters()):
             parameter.copy_(2 * torch.sin(torch.arange(parameter.numel(), dtype=torch.float32) * (number + 1.3)).reshape(parameter.shape))
-        first, last = net.body[0], net.body[2]
+        first, _, last = parts(net)
         first.weight[:2] = 0.0
         first.bias[:2] = torch.tensor([-1.0, 40.0])
         last.weight[:, 1] = 0.0

@@ -120,7 +120,8 @@ def test_a_model_without_neurons_has_no_such_section(write: Any) -> None:
 
 def test_a_side_that_could_not_be_looked_at_says_why() -> None:
     for side, other in (("hardware", "digital"), ("digital", "hardware")):
-        found = report(spiking(**{side: broken(2, 3, 6, f"RuntimeError: {SCRIPT}")}))
+        melted = broken(2, 3, 6, f"RuntimeError: {SCRIPT}")
+        found = report(spiking(hardware=melted) if side == "hardware" else spiking(digital=melted))
         page = Page(pages.html(found.summary()))
         assert f"could not be looked at: RuntimeError: {SCRIPT}" in page.text
         assert "script" not in {tag for tag, _ in page.tags}
@@ -192,4 +193,4 @@ def test_of_many_layers_the_figure_has_the_first_and_the_table_all() -> None:
     text = text_of(pages.html(report(spiking(names)).summary()))
     assert "The first 40 of 45 layers; all are in the table." in text
     assert "encoder.blocks.44.fire" in text
-    assert "135 of 202,500 neurons, evenly spread over those of each layer that fire for some sample" in text
+    assert "135 of 202,500 neurons, evenly spread over those of each layer that ever fire." in text

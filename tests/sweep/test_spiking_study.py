@@ -22,7 +22,7 @@ from neurosim.sweep.results import FAILED, Results
 from neurosim.sweep.spiking import Spiking
 from neurosim.sweep.spiking_measure import ASKED, ROWS, SHOWN_STEPS, asked_steps
 from tests.sweep import tiny
-from tests.sweep.spiking_studies import STEPS, UNITS, chip, data, network, study
+from tests.sweep.spiking_studies import STEPS, UNITS, chip, data, network, parts, study
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,9 @@ def of(results: Results) -> Spiking:
 
 def spikes_of(net: SpikingNetwork, x: Tensor) -> Tensor:
     """What the neurons send, without any recorder: (time, batch, units)."""
+    first, neurons, _ = parts(net)
     with torch.no_grad():
-        return net.body[1].run(net.body[0](x).expand(net.time_steps, len(x), -1))[0]
+        return neurons.run(first(x).expand(net.time_steps, len(x), -1))[0]
 
 
 def test_the_digital_side_is_what_the_network_does_without_hardware(results: Results) -> None:
