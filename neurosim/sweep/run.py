@@ -50,6 +50,7 @@ def sensitivity(
 
     The model itself is not touched. Results are equal bit for bit whatever the engine, the order or the grouping of tasks. With ``out``,
     every finished trial is on disk at once: when the study is stopped or killed, the same call goes on where it stopped.
+    Of a model with neurons it is also measured what they do, without hardware and on the first chip: ``report.results.spiking``.
 
     Args:
         model: A converted model.
