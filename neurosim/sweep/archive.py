@@ -10,6 +10,7 @@
     /baseline/digital        attrs value, loss, n_correct, n_total;  /baseline/correct_bits u1
     /trials/<column>         one 1-D dataset per column, /trials/error i4 counts into /errors/text (-1: none)   (trials,)
     /trials/correct_bits     packed hits, u1, first sample in the highest bit                                   (trials, bytes)
+    /spiking                 only of models with neurons: see `neurosim.sweep.spiking_file`
 
 Datasets are compressed and checksummed. The file appears under its name only when it is whole.
 """
@@ -27,7 +28,9 @@ from numpy.typing import NDArray
 
 from neurosim.atomicfile import replacing
 from neurosim.errors import CheckpointError
+from neurosim.sweep.hdf import Reader, write
 from neurosim.sweep.results import COLUMNS, FAILED, NON_FINITE, OK, SCOPES, Baseline, LayerInfo, Results
+from neurosim.sweep.spiking_file import read_spiking, write_spiking
 
 if TYPE_CHECKING:
     import h5py
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 FORMAT: Final = "neurosim.results"
 SCHEMA_VERSION: Final = 1
 _LONG: Final = {"config_yaml": "/config/yaml", "config_sha256": "/config/sha256", "packages": "/env/packages"}
-_ROW: Final = 4096
 
 
 def write_results(path: str | Path, results: Results) -> Path:
@@ -67,24 +69,26 @@ def write_results(path: str | Path, results: Results) -> Path:
             if name in meta:
                 file[place] = meta[name]
         for place, values in (("name", 0), ("type", 1)):
-            _write(file, f"/layers/{place}", np.array([layer[values] for layer in results.layers], dtype="U"))
+            write(file, f"/layers/{place}", np.array([layer[values] for layer in results.layers], dtype="U"))
         for place, values in (("in", 2), ("out", 3)):
-            _write(file, f"/layers/{place}", np.array([layer[values] for layer in results.layers], dtype="u4"))
+            write(file, f"/layers/{place}", np.array([layer[values] for layer in results.layers], dtype="u4"))
         _write_axes(file.create_group("axes"), results.axes)
         for axis, columns in results.keys.items():
             _write_axes(_named(file.require_group("keys").create_group(quote(axis, safe=" *[]")), axis), columns)
         baseline = file.create_group("/baseline/digital")
         for name in ("value", "loss", "n_correct", "n_total"):
             baseline.attrs[name] = getattr(results.baseline, name)
-        _write(file, "/baseline/correct_bits", results.baseline.bits)
+        write(file, "/baseline/correct_bits", results.baseline.bits)
         texts = sorted({str(text) for text in results.trials["error"]} - {""})
         for name, kind in COLUMNS.items():
             column = np.asarray(results.trials[name])
             if name == "error":
-                _write(file, "/errors/text", np.array(texts, dtype="U"))
+                write(file, "/errors/text", np.array(texts, dtype="U"))
                 column, kind = np.array([texts.index(text) if text else -1 for text in column], dtype="i4"), "i4"
-            _write(file, f"/trials/{name}", column.astype(kind))
-        _write(file, "/trials/correct_bits", results.bits)
+            write(file, f"/trials/{name}", column.astype(kind))
+        write(file, "/trials/correct_bits", results.bits)
+        if results.spiking is not None:
+            write_spiking(file.create_group("spiking"), results.spiking)
         file.attrs["complete"] = True
     return target
 
@@ -113,11 +117,8 @@ def load_results(path: str | Path) -> Results:
         return _Reader(file, source).results()
 
 
-class _Reader:
-    """Reads and checks one open file; every problem names the file and the dataset."""
-
-    def __init__(self, file: h5py.File, source: Path) -> None:
-        self.file, self.source = file, source
+class _Reader(Reader):
+    """Reads a study."""
 
     def results(self) -> Results:
         self.check_header()
@@ -128,10 +129,8 @@ class _Reader:
         points = int(trials["point"].max()) + 1 if len(trials["point"]) else 0
         axes = self.axes("/axes", points)
         keys = {self.name(group): self.axes(group.name, points) for group in self.members("/keys")} if "/keys" in self.file else {}
-        return Results(meta, layers, axes, keys, trials, bits, self.baseline(bits.shape[1]))
-
-    def problem(self, place: str, text: str) -> CheckpointError:
-        return CheckpointError(f"{self.source}:{place}: {text}")
+        spiking = read_spiking(self, "/spiking") if "/spiking" in self.file else None
+        return Results(meta, layers, axes, keys, trials, bits, self.baseline(bits.shape[1]), spiking)
 
     def check_header(self) -> None:
         attrs = self.file.attrs
@@ -169,14 +168,12 @@ class _Reader:
         return trials, self.array("/trials/correct_bits", "u1", (n, None))
 
     def baseline(self, width: int) -> Baseline:
-        attrs = self.get("/baseline/digital").attrs
-        if missing := {"value", "loss", "n_correct", "n_total"} - set(attrs):
-            raise self.problem("/baseline/digital", f"must have the attribute {min(missing)!r}")
-        total = int(attrs["n_total"])
+        value, loss, right, total = (self.attribute("/baseline/digital", name) for name in ("value", "loss", "n_correct", "n_total"))
+        total = int(total)
         bits = self.array("/baseline/correct_bits", "u1", (width,))
         if width not in (0, (total + 7) // 8):
             raise self.problem("/trials/correct_bits", f"must be {(total + 7) // 8} bytes wide for {total} samples, got {width}")
-        return Baseline(float(attrs["value"]), float(attrs["loss"]), int(attrs["n_correct"]), total, bits)
+        return Baseline(float(value), float(loss), int(right), total, bits)
 
     def axes(self, place: str, points: int) -> dict[str, list[Any]]:
         found: dict[str, list[Any]] = {}
@@ -195,53 +192,6 @@ class _Reader:
 
     def name(self, item: Any) -> str:
         return str(item.attrs.get("name", item.name.rsplit("/", 1)[-1]))
-
-    def get(self, place: str) -> Any:
-        try:
-            return self.file[place]
-        except KeyError:
-            raise self.problem(place, "must be there, is missing") from None
-
-    def read(self, place: str) -> Any:
-        try:
-            return self.get(place)[()]
-        except (OSError, RuntimeError) as error:
-            raise self.problem(place, f"must be readable, is damaged: {error}") from None
-
-    def text(self, place: str) -> str:
-        value = self.read(place)
-        return value.decode() if isinstance(value, bytes) else str(value)
-
-    def json(self, place: str) -> dict[str, Any]:
-        try:
-            value = json.loads(self.text(place))
-        except json.JSONDecodeError as error:
-            raise self.problem(place, f"must be JSON, got: {error}") from None
-        if not isinstance(value, dict):
-            raise self.problem(place, f"must be a JSON object, got {type(value).__name__}")
-        return value
-
-    def strings(self, place: str, n: int | None) -> NDArray[np.str_]:
-        raw = self.read(place)
-        if not isinstance(raw, np.ndarray) or raw.ndim != 1 or raw.dtype.kind != "S" or n not in (None, len(raw)):
-            raise self.problem(place, f"must be {'' if n is None else f'{n} '}rows of utf-8 text, got {_describe(raw)}")
-        return np.char.decode(raw.astype(f"S{raw.dtype.itemsize}"), "utf-8") if len(raw) else np.array([], dtype="U1")
-
-    def array(self, place: str, kind: str, shape: tuple[int | None, ...]) -> NDArray[Any]:
-        raw = self.read(place)
-        fits = isinstance(raw, np.ndarray) and raw.ndim == len(shape) and all(w in (None, g) for w, g in zip(shape, raw.shape, strict=True))
-        if not fits or raw.dtype != np.dtype(kind):
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            raise self.problem(place, f"must be {np.dtype(kind)} of shape ({wanted}), got {_describe(raw)}")
-        return np.asarray(raw)
-
-    def check_range(self, place: str, values: NDArray[Any], low: int, high: int) -> None:
-        if len(values) and (values.min() < low or values.max() > high):
-            raise self.problem(place, f"must be from {low} to {high}, got {values.min()} to {values.max()}")
-
-
-def _describe(raw: Any) -> str:
-    return f"{raw.dtype} of shape {raw.shape}" if isinstance(raw, np.ndarray) else type(raw).__name__
 
 
 def _named(item: Any, name: str) -> Any:
@@ -262,20 +212,5 @@ def _write_axes(group: h5py.Group, columns: Mapping[str, list[Any]]) -> None:
         else:
             column, encoding = np.array([json.dumps(value) for value in values], dtype="U"), "json"
         place = quote(name, safe=" *[]")
-        _write(group, place, column)
+        write(group, place, column)
         _named(group[place], name).attrs["encoding"] = encoding
-
-
-def _write(group: Any, place: str, column: NDArray[Any]) -> None:
-    import h5py
-
-    if column.dtype.kind == "U":
-        coded = np.char.encode(column, "utf-8") if len(column) else np.array([], dtype="S1")
-        column = coded.astype(h5py.string_dtype("utf-8", max(1, coded.dtype.itemsize)))
-    if 0 in column.shape:  # nothing to compress
-        group.create_dataset(place, data=column)
-        return
-    rows = min(_ROW, len(column)) if column.ndim == 1 else max(1, min(len(column), 65536 // column.shape[1]))
-    group.create_dataset(
-        place, data=column, chunks=(rows, *column.shape[1:]), compression="gzip", compression_opts=4, shuffle=True, fletcher32=True
-    )

@@ -13,6 +13,7 @@
     curves                           for each axis: axis, keys, held, series (name, digital, held, rows: a cell and the axis value each)
     tables                           for each pair of axes: axes (columns, rows), held, values, cells[row][column] (a cell or null)
     layers                           point, settings, rows (name, type, inputs, outputs, alone, gain), others (name, rows); or null
+    spiking                          what the neurons did, as `neurosim.sweep.spiking_part` says; null for models without
     chips                            series (name, steps: value, good, share), worst (chip, value, drop, command)
     failures                         planned, stored, finished, failed, non_finite, missing, gaps, errors
     effects                          simulated, off, not_modelled
@@ -34,6 +35,7 @@ import numpy as np
 from neurosim.sweep.breakdown import chip_part, failure_part, layer_part
 from neurosim.sweep.results import unpack
 from neurosim.sweep.slices import Line, line, reference_point, settings, table
+from neurosim.sweep.spiking_part import spiking_part
 from neurosim.sweep.statistics import LEVEL, ROUNDING, accuracy_interval, chips_needed, provable_yield
 from neurosim.sweep.study import Study, cell, known, numbers
 from neurosim.sweep.summary import Summary, judge
@@ -65,6 +67,7 @@ def digest(main: Study, others: list[Study]) -> dict[str, Any]:
         "curves": [curve for axis in main.results.axes if (curve := _curve(main, others, axis)) is not None],
         "tables": _tables(main),
         "layers": layer_part(main, others, reference),
+        "spiking": spiking_part(main),
         "chips": chip_part(main, others, headline),
         "failures": failure_part(main),
         "effects": {key: list((main.results.meta.get("effects") or {}).get(key, [])) for key in ("simulated", "off", "not_modelled")},

@@ -41,7 +41,9 @@ class Payload(NamedTuple):
     metric: str | Metric | Measure
 
 
-class _Found(NamedTuple):
+class Score(NamedTuple):
+    """What outputs are worth."""
+
     value: float
     loss: float
     n_correct: int
@@ -77,12 +79,12 @@ def evaluate_task(model: nn.Module, batches: Sequence[Batch], task: Task, metric
     started = time.perf_counter()
     row = TrialRow(task.point, task.scope, task.position, task.chip, task.read, n_total=sum(len(targets) for _, targets in batches))
     try:
-        with _as_chip(model, task):
+        with as_chip(model, task):
             found = _measure(model, batches, metric)
     except NeurosimError:
         raise
     except Exception as error:
-        return row._replace(status=FAILED, error=f"{type(error).__name__}: {error}"[:_LONGEST_ERROR], wall_s=time.perf_counter() - started)
+        return row._replace(status=FAILED, error=error_text(error), wall_s=time.perf_counter() - started)
     return row._replace(
         value=found.value if found.finite else math.nan,
         loss=found.loss,
@@ -101,7 +103,7 @@ def evaluate_baseline(model: nn.Module, batches: Sequence[Batch], metric: str | 
         DataError: Its outputs are not finite.
         Exception: Whatever the model or the metric raises.
     """
-    with noise("ideal", model), evaluation_mode(model), torch.no_grad():
+    with as_digital(model):
         found = _measure(model, batches, metric)
     if not found.finite:
         raise DataError("sensitivity: the outputs of the digital model must be finite on every sample, some are NaN or infinite")
@@ -122,8 +124,20 @@ def metric_facts(metric: str | Metric | Measure) -> tuple[str, bool]:
     return name, bool(getattr(metric, "higher_is_better", True))
 
 
+def error_text(error: Exception) -> str:
+    """An error as a study stores it."""
+    return f"{type(error).__name__}: {error}"[:_LONGEST_ERROR]
+
+
 @contextmanager
-def _as_chip(model: nn.Module, task: Task) -> Iterator[None]:
+def as_digital(model: nn.Module) -> Iterator[None]:
+    """Within the block, every analog layer is ideal, and the model evaluates."""
+    with noise("ideal", model), evaluation_mode(model), torch.no_grad():
+        yield
+
+
+@contextmanager
+def as_chip(model: nn.Module, task: Task) -> Iterator[None]:
     """Within the block, the model is on the hardware of the task; chains, modes and counters are afterwards what they were."""
     layers = analog_layers(model)
     chains = {path: layer.chain for path, layer in layers.items()}
@@ -148,7 +162,7 @@ def _as_chip(model: nn.Module, task: Task) -> Iterator[None]:
             layer.chain = chains[path]
 
 
-def _measure(model: nn.Module, batches: Sequence[Batch], metric: str | Metric | Measure) -> _Found:
+def _measure(model: nn.Module, batches: Sequence[Batch], metric: str | Metric | Measure) -> Score:
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     answers = []
     for inputs, _ in batches:
@@ -156,12 +170,20 @@ def _measure(model: nn.Module, batches: Sequence[Batch], metric: str | Metric | 
         if not isinstance(outputs, Tensor):
             raise ConfigError(f"sensitivity: the model must return one tensor, got {type(outputs).__name__}; wrap it in a module that does")
         answers.append(outputs.cpu())
-    outputs, targets = torch.cat(answers), torch.cat([targets for _, targets in batches])
+    return score(torch.cat(answers), torch.cat([targets for _, targets in batches]), metric)
+
+
+def score(outputs: Tensor, targets: Tensor, metric: str | Metric | Measure) -> Score:
+    """The metric of the outputs for all samples.
+
+    Raises:
+        ConfigError: The metric gives neither one number nor one for each sample.
+    """
     named = METRICS[metric] if isinstance(metric, str) else metric
     values: Any = (named.fn if isinstance(named, Metric) else named)(outputs, targets)
     is_hits = isinstance(values, Tensor) and (values.dtype == torch.bool or (isinstance(named, Metric) and named.name in _HITS))
     value, bits, correct = _reduce(values, len(targets), is_hits)
-    return _Found(value, _loss(outputs, targets), correct, len(targets), bits, bool(torch.isfinite(outputs).all()))
+    return Score(value, _loss(outputs, targets), correct, len(targets), bits, bool(torch.isfinite(outputs).all()))
 
 
 def _reduce(values: float | Tensor, n: int, is_hits: bool) -> tuple[float, bytes, int]:

@@ -98,14 +98,15 @@ def _level(digest: dict[str, Any], words: Wording) -> float | None:
     return None if value is None else value * words.scale
 
 
-def _scaled(x: float | None, words: Wording) -> float:
+def scaled(x: float | None, words: Wording) -> float:
+    """A value in the unit it is drawn in; NaN where there is none."""
     return math.nan if x is None else x * words.scale
 
 
 def _line(series: dict[str, Any], words: Wording, *, level: float | None) -> plot.Curve:
     rows = series["rows"]
-    mean, low, high = ([_scaled(row["value"][end], words) for row in rows] for end in ("value", "low", "high"))
-    return plot.Curve(series["name"], [row["x"] for row in rows], mean, low, high, _scaled(level, words))
+    mean, low, high = ([scaled(row["value"][end], words) for row in rows] for end in ("value", "low", "high"))
+    return plot.Curve(series["name"], [row["x"] for row in rows], mean, low, high, scaled(level, words))
 
 
 def _curve(curve: dict[str, Any], digest: dict[str, Any], words: Wording, ident: str) -> Picture:
@@ -115,7 +116,7 @@ def _curve(curve: dict[str, Any], digest: dict[str, Any], words: Wording, ident:
     axis = curve["axis"]
 
     def draw() -> tuple[Figure, Axes]:
-        baseline = _scaled(main["digital"], words)
+        baseline = scaled(main["digital"], words)
         return plot.noise_curve(lines, xlabel=axis, ylabel=words.name, baseline=baseline, accept=_level(digest, words))
 
     chips = max(row["chips"] for row in main["rows"])
@@ -172,7 +173,7 @@ def curve_table(curve: dict[str, Any], words: Wording) -> tuple[list[str], list[
 
 def _table(table: dict[str, Any], digest: dict[str, Any], words: Wording, ident: str) -> Picture:
     (columns, rows), (xs, ys), cells = table["axes"], table["values"], table["cells"]
-    means = [[_scaled(_value(cell), words) if cell else math.nan for cell in row] for row in cells]
+    means = [[scaled(_value(cell), words) if cell else math.nan for cell in row] for row in cells]
     undecided = [[cell is not None and cell["side"] == "open" for cell in row] for row in cells]
 
     def draw() -> tuple[Figure, Axes]:
@@ -204,7 +205,7 @@ def pair_table(table: dict[str, Any], words: Wording) -> tuple[list[str], list[l
 
 
 def _bar(row: dict[str, Any], kind: str, words: Wording) -> plot.Bar:
-    return plot.Bar(row["name"], *(_scaled(row[kind][end], words) for end in ("value", "low", "high")))
+    return plot.Bar(row["name"], *(scaled(row[kind][end], words) for end in ("value", "low", "high")))
 
 
 def _bars(digest: dict[str, Any], words: Wording, kind: str, title: str, xlabel: str, how: str) -> Picture | None:

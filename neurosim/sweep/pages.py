@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from neurosim.sweep import figures, wording
+from neurosim.sweep import figures, spiking_page, wording
 from neurosim.sweep.wording import Wording, count, duration, percent, settings, share
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def html(digest: dict[str, Any]) -> str:
         "curves": figures.curve_pictures(digest, words),
         "tables": figures.table_pictures(digest, words),
         "layer_figures": figures.layer_pictures(digest, words),
+        "spiking_figures": spiking_page.spiking_pictures(digest, words),
         "yields": figures.yield_picture(digest, words),
     }
     environment = _environment()
@@ -35,8 +36,8 @@ def markdown(digest: dict[str, Any]) -> str:
     words = _words(digest)
     curves = [(curve, *figures.curve_table(curve, words)) for curve in digest["curves"]]
     tables = [(table, *figures.pair_table(table, words)) for table in digest["tables"]]
-    context = _context(digest, words)
-    return _environment().get_template("report.md.j2").render(**context, curves=curves, tables=tables, fence_of=_fence)
+    context, over_time = _context(digest, words), spiking_page.over_time_table(digest, words)
+    return _environment().get_template("report.md.j2").render(**context, curves=curves, tables=tables, over_time=over_time, fence_of=_fence)
 
 
 def terminal(digest: dict[str, Any]) -> str:
@@ -58,6 +59,7 @@ def terminal(digest: dict[str, Any]) -> str:
             lines.append(
                 f"Most sensitive layer: {worst['name']}, {words.worse} {words.points(worst['alone']['value'])} on hardware by itself."
             )
+    lines += spiking_page.spiking_lines(digest)
     return "\n".join([*lines, *(f"Note: {note}" for note in digest["notes"])])
 
 
@@ -111,6 +113,7 @@ def _words(digest: dict[str, Any]) -> Wording:
 def _context(digest: dict[str, Any], words: Wording) -> dict[str, Any]:
     compare_head, compare_rows = _comparison(digest, words)
     layer_head, layer_rows, layer_lines = _layers(digest, words)
+    spiking_head, spiking_rows = spiking_page.spiking_layers(digest)
     return {
         "d": digest,
         "u": words,
@@ -123,6 +126,9 @@ def _context(digest: dict[str, Any], words: Wording) -> dict[str, Any]:
         "layer_head": layer_head,
         "layer_rows": layer_rows,
         "layer_lines": layer_lines,
+        "spiking_lines": spiking_page.spiking_lines(digest),
+        "spiking_head": spiking_head,
+        "spiking_rows": spiking_rows,
         "gap_rows": [[_place(gap), _SCOPES[gap["scope"]], f"{gap['trials']} of {gap['of']}"] for gap in digest["failures"]["gaps"]],
         "place": _place,
         "failed": _failed(digest["failures"]),

@@ -10,6 +10,8 @@ from typing import Any, Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neurosim.sweep.spiking import Spiking, same_array
+
 Scope = Literal["all", "each", "all_but_one"]
 SCOPES: Final[tuple[Scope, ...]] = ("all", "each", "all_but_one")
 
@@ -83,6 +85,7 @@ class Results:
         trials: Columns of equal length ``N``; names and types in `COLUMNS`.
         bits: Packed per-sample hits, (N, ceil(samples / 8)) uint8; (N, 0) unless the metric is made of hits.
         baseline: The same model with every analog layer ideal.
+        spiking: What its neurons did; ``None`` of models without, and of studies that were made before this was looked at.
     """
 
     meta: dict[str, Any]
@@ -92,6 +95,7 @@ class Results:
     trials: dict[str, NDArray[Any]]
     bits: NDArray[np.uint8]
     baseline: Baseline
+    spiking: Spiking | None = None
 
     def __len__(self) -> int:
         """Number of trials."""
@@ -119,10 +123,11 @@ class Results:
             and _same_columns(self.axes, other.axes)
             and self.keys.keys() == other.keys.keys()
             and all(_same_columns(self.keys[axis], other.keys[axis]) for axis in self.keys)
-            and all(_same_array(self.trials[name], other.trials[name]) for name in columns)
-            and _same_array(self.bits, other.bits)
-            and _same_array(np.array(self.baseline[:4]), np.array(other.baseline[:4]))
-            and _same_array(self.baseline.bits, other.baseline.bits)
+            and all(same_array(self.trials[name], other.trials[name]) for name in columns)
+            and same_array(self.bits, other.bits)
+            and same_array(np.array(self.baseline[:4]), np.array(other.baseline[:4]))
+            and same_array(self.baseline.bits, other.baseline.bits)
+            and (self.spiking.same(other.spiking) if self.spiking is not None else other.spiking is None)
         )
 
 
@@ -145,10 +150,6 @@ def columns(rows: Iterable[TrialRow], width: int) -> tuple[dict[str, NDArray[Any
 def unpack(bits: NDArray[np.uint8], n: int) -> NDArray[np.bool_]:
     """Hits as booleans: (..., ceil(n / 8)) packed bytes to (..., n)."""
     return np.unpackbits(bits, axis=-1, count=n).astype(np.bool_)
-
-
-def _same_array(a: NDArray[Any], b: NDArray[Any]) -> bool:
-    return a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f")
 
 
 def _same_columns(a: dict[str, list[Any]], b: dict[str, list[Any]]) -> bool:

@@ -26,6 +26,7 @@ from neurosim.sweep.journal import Journal, fingerprint
 from neurosim.sweep.plan import Task, make_plan
 from neurosim.sweep.report import Report
 from neurosim.sweep.results import FAILED, OK, Results, TrialRow, columns
+from neurosim.sweep.spiking_measure import measure_spiking
 from neurosim.training.interrupt import Interrupted
 from neurosim.training.metrics import Metric
 from neurosim.training.progress import Progress
@@ -49,6 +50,7 @@ def sensitivity(
 
     The model itself is not touched. Results are equal bit for bit whatever the engine, the order or the grouping of tasks. With ``out``,
     every finished trial is on disk at once: when the study is stopped or killed, the same call goes on where it stopped.
+    Of a model with neurons it is also measured what they do, without hardware and on the first chip: ``report.results.spiking``.
 
     Args:
         model: A converted model.
@@ -107,6 +109,8 @@ def sensitivity(
             baseline = evaluate_baseline(configured, batches, chosen)
         try:
             _run_missing(journal, dict(zip(keys, steps.tasks, strict=True)), payload, engine_config)
+            with threads(engine_config.threads):
+                spiking = measure_spiking(configured, batches, steps.tasks[0], chosen)  # the whole model as configured, first chip and read
         except KeyboardInterrupt as stop:
             if folder is None:
                 raise
@@ -125,7 +129,7 @@ def sensitivity(
         run_id=fingerprint(identity),
     )
     about |= {"threads": engine_config.threads, "batch_size": len(batches[0][1]), "wall_s": time.monotonic() - started, **(meta or {})}
-    results = Results(about, layer_infos(configured), steps.axes, steps.keys, trials, bits, baseline)
+    results = Results(about, layer_infos(configured), steps.axes, steps.keys, trials, bits, baseline, spiking)
     if folder is not None:
         write_results(folder / "results.h5", results)
     return Report(results)
