@@ -153,7 +153,7 @@ def _spiking_report(model: nn.Module) -> SpikingConversion | None:
     """What ``to_spiking`` reported of a model, whether it was put on hardware since or not."""
     report = getattr(model, "conversion", None)
     if isinstance(report, Conversion):
-        return report.before
+        report = report.before
     return report if isinstance(report, SpikingConversion) else None
 
 

@@ -108,9 +108,14 @@ def test_a_change_of_mode_is_whole_whatever_the_weights_are() -> None:
 
 
 def test_values_are_looked_at_once_after_going_to_evaluation_or_loading_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, looks = network(), []
-    below = EILayer.below_zero
-    monkeypatch.setattr(EILayer, "below_zero", lambda layer: looks.append(layer) or below(layer))
+    model = network()
+    looks: list[EILayer] = []
+
+    def below_zero(layer: EILayer, found: Callable[[EILayer], dict[str, float]] = EILayer.below_zero) -> dict[str, float]:
+        looks.append(layer)
+        return found(layer)
+
+    monkeypatch.setattr(EILayer, "below_zero", below_zero)
     model(images())
     assert looks == []
     for change in (model.eval, model.eval, lambda: model.load_state_dict(model.state_dict())):

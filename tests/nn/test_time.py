@@ -247,10 +247,11 @@ def test_stateless_layers_of_other_libraries_are_folded() -> None:
 
 def test_an_imported_neuron_stands_in_a_network_where_that_of_the_library_is_refused() -> None:
     torch.manual_seed(0)
-    theirs = nn.Sequential(nn.Linear(3, 4), snntorch.Leaky(beta=0.9, init_hidden=True))
+    leaky: Any = snntorch.Leaky(beta=0.9, init_hidden=True)
+    theirs = nn.Sequential(nn.Linear(3, 4), leaky)
     x = torch.rand(12, 2, 3) * 3
     ours = ns.nn.SpikingSequential(ns.from_snntorch(theirs, dt=1e-3))
-    theirs[1].reset_mem()
+    leaky.reset_mem()
     stepped = torch.stack([theirs(step) for step in x])
     assert torch.equal(ours(x), stepped)
     assert stepped.sum() > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,11 +12,14 @@ from torch import nn
 import neurosim as ns
 from neurosim.nn.wrappers import unwrapped
 
-WRAPPERS: list[Callable[[nn.Module], nn.Module]] = [
-    nn.DataParallel,
-    lambda model: torch.compile(model, backend="eager"),  # type: ignore[return-value]  # a module gives one
-    lambda model: nn.DataParallel(torch.compile(model, backend="eager")),  # type: ignore[arg-type]  # likewise
-]
+
+def compiled(model: nn.Module) -> nn.Module:
+    wrapped: Any = torch.compile(model, backend="eager")
+    assert isinstance(wrapped, nn.Module)
+    return wrapped
+
+
+WRAPPERS: list[Callable[[nn.Module], nn.Module]] = [nn.DataParallel, compiled, lambda model: nn.DataParallel(compiled(model))]
 
 
 def network() -> ns.nn.SpikingNetwork:
