@@ -22,6 +22,7 @@ from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, nearest
 from neurosim.neurons import LI, Neuron
 from neurosim.nn.time import takes_time
+from neurosim.nn.wrappers import unwrapped
 
 
 @contextlib.contextmanager
@@ -82,7 +83,7 @@ def record(
     recorder.tapes = {module: _tape(path, module, along) for path, module in wanted.items()}
     folded = not all(isinstance(module, Neuron) for module in recorder.tapes)
     around = [module for module in model.modules() if folded and takes_time(module)]
-    with watching(dict.fromkeys([_unwrapped(model), *recorder.tapes, *around]), recorder):
+    with watching(dict.fromkeys([unwrapped(model), *recorder.tapes, *around]), recorder):
         yield Recording({tape.path: tape for tape in recorder.tapes.values()}, meta=_meta())
 
 
@@ -161,7 +162,7 @@ def _select(model: nn.Module, layers: Selection) -> dict[str, nn.Module]:
     if not isinstance(model, nn.Module):
         raise ConfigError(f"record: model must be a torch.nn.Module, got {type(model).__name__}")
     known: dict[str, nn.Module] = {}
-    for path, module in _unwrapped(model).named_modules():
+    for path, module in unwrapped(model).named_modules():
         if not hasattr(module, "_orig_mod"):
             known[".".join(part for part in path.split(".") if part != "_orig_mod")] = module
     if layers is None:
@@ -174,13 +175,6 @@ def _select(model: nn.Module, layers: Selection) -> dict[str, nn.Module]:
     if not found:
         raise ConfigError(f"record: the model has no layer {' or '.join(getattr(one, '__name__', repr(one)) for one in globs)}")
     return found
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside of what compiles it or runs it in parallel."""
-    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) or hasattr(model, "_orig_mod"):
-        model = getattr(model, "_orig_mod" if hasattr(model, "_orig_mod") else "module")
-    return model
 
 
 def _tape(path: str, module: nn.Module, along: Along) -> LayerRecording:

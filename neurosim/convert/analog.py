@@ -13,6 +13,7 @@ from neurosim.convert.control import advance
 from neurosim.convert.plan import layer_specs, plan
 from neurosim.convert.report import Conversion
 from neurosim.convert.select import Selection, as_list, check_globs
+from neurosim.convert.spiking_report import SpikingConversion
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.profile import Profile, load_profile
@@ -115,13 +116,15 @@ def put_on_hardware(
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # its fused inference path would read the clean weights and pass the hardware by
     target.register_forward_pre_hook(advance)
-    report = Conversion(device.name, seed, tuple(reports), device.summary, device.not_modelled, tuple(device.slots), device.sha256)
-    target.conversion = report  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
+    about = (device.summary, device.not_modelled, tuple(device.slots), device.sha256, _spiking_report(target))
+    target.conversion = Conversion(device.name, seed, tuple(reports), *about)  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
     return target
 
 
 def to_digital(model: nn.Module, *, inplace: bool = False) -> nn.Module:
-    """The digital model with the weights of a converted one: every chain, frozen error and hook of the conversion is gone.
+    """The digital model with the weights of a converted one: every chain, frozen error, hook and report of the conversion is gone.
+
+    The report of :func:`neurosim.to_spiking`, if it was the model's before, is at ``conversion`` again.
 
     Args:
         model: A converted model.
@@ -138,9 +141,20 @@ def to_digital(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         _drop_hook(module)
         if isinstance(module, HardwareLayer):
             _take_off(module)
+    before = _spiking_report(target)
     if hasattr(target, "conversion"):
         del target.conversion
+    if before is not None:
+        target.conversion = before  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
     return target
+
+
+def _spiking_report(model: nn.Module) -> SpikingConversion | None:
+    """What ``to_spiking`` reported of a model, whether it was put on hardware since or not."""
+    report = getattr(model, "conversion", None)
+    if isinstance(report, Conversion):
+        report = report.before
+    return report if isinstance(report, SpikingConversion) else None
 
 
 def _take_off(module: HardwareLayer) -> None:

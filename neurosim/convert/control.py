@@ -10,12 +10,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from neurosim.convert.fan_in import crowded_neurons
 from neurosim.convert.select import analog_layers, as_list, check_globs, select_layers
-from neurosim.errors import CheckpointError, ConfigError, nearest
+from neurosim.errors import CheckpointError, ConfigError, ConversionError, nearest
 from neurosim.hardware.chain import LayerSpec, fields, matching, places
 from neurosim.hardware.chain import override as override_chain
 from neurosim.hardware.stage import Mode
+from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.chain import AnalogChain, check_fan_in, recomputing
+from neurosim.nn.wrappers import unwrapped
 
 
 @contextmanager
@@ -85,12 +88,17 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
 
     Raises:
         ConfigError: A key fits no layer or a value is out of its domain; then nothing has changed.
-        ConversionError: A layer has more inputs than the hardware could sum; likewise.
+        ConversionError: A layer has more inputs than the hardware could sum, or several that lead to one neuron have; likewise.
     """
     chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
     specs = overridden({path: chain.spec for path, chain in chains.items()}, changes, "override")
     for path, chain in chains.items():
         check_fan_in(specs[path], chain.shapes, path)
+    changed = {id(chain): specs[path] for path, chain in chains.items()}
+    inner = unwrapped(model)
+    parts = {path: layer.chain for path, layer in inner.named_modules() if isinstance(layer, HardwareLayer)}
+    if crowded := crowded_neurons(inner, {path: changed.get(id(chain), chain.spec) for path, chain in parts.items()}):
+        raise ConversionError("\n".join(crowded))
     for path, chain in chains.items():
         chain.configure(specs[path], chain.seed)
 

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.convert.affine import WEIGHTED, fold_after, fold_before
 from neurosim.convert.folding_report import Folding, NormReport
+from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.graph import SpikingGraph
 from neurosim.nn.mpbn import MPBN
@@ -73,7 +74,8 @@ def fold(
 
     Raises:
         ConfigError: There is a tolerance without a batch, or the model is an MPBN and to be folded in place.
-        ConversionError: The deviation is above the tolerance. ``model`` is then unchanged.
+        ConversionError: The deviation is above the tolerance, or excitatory-inhibitory layers have weights below 0. ``model`` is then
+            unchanged.
 
     Source:
         B. Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018, section
@@ -89,6 +91,7 @@ def fold(
         raise ConfigError("fold: a tolerance needs a batch to compare on, got none")
     if inplace and isinstance(model, MPBN):
         raise ConfigError("fold: a model that is itself an MPBN cannot be replaced in place; use what fold returns")
+    check(model, where="fold", error=ConversionError)
     folded, norms = _folded(copy.deepcopy(model))
     deviation = differing = None
     if batch is not None:

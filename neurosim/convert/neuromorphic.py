@@ -37,7 +37,8 @@ def to_neuromorphic(
         layers, skip, overrides, inplace: As for :func:`neurosim.to_analog`; neurons are layers like others.
 
     Returns:
-        The converted model; ``result.conversion`` says per layer what was converted and why.
+        The converted model; ``result.conversion`` says per layer what was converted and why, and holds the report of
+        :func:`neurosim.to_spiking`, if the model has one, as ``before``.
 
     Raises:
         ConfigError: The profile has no neurons, or as for ``to_analog``.

@@ -11,9 +11,14 @@ from torch import Tensor, nn
 
 from neurosim.convert.nir_neurons_write import WRITER, Units, written_here
 from neurosim.errors import ConversionError
+from neurosim.nn.ei_layer import EILayer
+from neurosim.nn.mpbn import MPBN
 from neurosim.nn.scale import Scale, Shift
+from neurosim.nn.spike_pool import SpikingMaxPool2d
+from neurosim.norms import Norm
 
-_NORMS: Final = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm, nn.RMSNorm)
+_FOLDED: Final = (nn.modules.batchnorm._BatchNorm, Norm, MPBN)
+_PER_SAMPLE: Final = (nn.GroupNorm, nn.LayerNorm, nn.modules.instancenorm._InstanceNorm, nn.RMSNorm)
 
 
 def layer_node(where: str, layer: nn.Module, units: Units) -> Any:
@@ -47,8 +52,17 @@ def node_layer(where: str, node: Any, dtype: torch.dtype | None) -> nn.Module:
 
 
 def _advice(layer: nn.Module) -> str:
-    if isinstance(layer, _NORMS):
-        return "; fold it into its neighbours first: ns.fold(model)"
+    if isinstance(layer, _FOLDED):
+        return "; fold it into its neighbours first: ns.fold(model), whose report says of each norm what became of it"
+    if isinstance(layer, _PER_SAMPLE):
+        return ": it takes statistics of every sample, which no weights can take over; train with a batch norm, which ns.fold(model) can"
+    if isinstance(layer, SpikingMaxPool2d | nn.MaxPool2d):
+        return ", only pooling by averages and sums: nn.AvgPool2d, which is what ns.to_spiking(model, max_pool='average', ...) makes of it"
+    if isinstance(layer, EILayer):
+        return (
+            ": nothing there divides by a current; a layer with subtractive inhibition only is one product, which nn.Linear or nn.Conv2d "
+            "with the weights gain_e × (excitatory - lateral × inhibitory) and the bias can stand for"
+        )
     if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
         return ": what it changes of its base class would be lost; of analog layers, write ns.to_digital(model)"
     return ""

@@ -44,7 +44,7 @@ def neuron_node(where: str, neuron: LIF | CubaLIF | LI | IF, units: Units) -> An
     """The node of a neuron whose inputs have that shape.
 
     Raises:
-        ConversionError: Its time constants are partly infinite, or a resistance lets nothing in.
+        ConversionError: Its time constants are partly infinite.
     """
     import nir
 
@@ -73,7 +73,7 @@ def neuron_node(where: str, neuron: LIF | CubaLIF | LI | IF, units: Units) -> An
     metadata["learn"] = ",".join(neuron.learn)
     node: Any
     if _endless(neuron) and not isinstance(neuron, CubaLIF):
-        node = _without_leak(where, neuron, units, field, metadata)
+        node = _without_leak(neuron, units, field, metadata)
     elif isinstance(neuron, LI):
         node = nir.LI(tau=field("tau_mem"), r=field("r"), v_leak=field("v_leak"))
     else:
@@ -87,15 +87,13 @@ def neuron_node(where: str, neuron: LIF | CubaLIF | LI | IF, units: Units) -> An
     return node
 
 
-def _without_leak(where: str, neuron: LIF | LI | IF, units: Units, field: Any, metadata: dict[str, Any]) -> Any:
+def _without_leak(neuron: LIF | LI | IF, units: Units, field: Any, metadata: dict[str, Any]) -> Any:
     """An infinite time constant: NIR's IF and I, in which an input counts dt times r."""
     import nir
 
     if isinstance(neuron, IF):
         metadata["v_start"] = field("v_start")
         return nir.IF(r=field("r"), v_threshold=field("v_threshold"), v_reset=field("v_reset"))
-    if neuron.r is not None:
-        raise ConversionError(f"{where}: with an infinite tau_mem r must be None: any resistance lets nothing in")
     r = np.full(units, 1 / neuron.dt)
     metadata["v_leak"] = field("v_leak")
     if isinstance(neuron, LI):

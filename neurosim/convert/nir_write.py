@@ -15,6 +15,7 @@ from neurosim.convert.nir_file import write_graph
 from neurosim.convert.nir_layers import layer_node
 from neurosim.convert.nir_neurons_write import WRITER, Units, lost, neuron_node
 from neurosim.convert.optional import require
+from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons import IF, LI, LIF, CubaLIF, Recurrent
 from neurosim.neurons.recurrent_lif import LinearToOthers
@@ -22,6 +23,7 @@ from neurosim.nn.graph import INPUT, SpikingGraph
 from neurosim.nn.scale import Shift
 from neurosim.nn.spiking import SequenceNetwork, SpikingNetwork
 from neurosim.nn.time import SpikingResidual, SpikingSequential, TimeFold, step_through
+from neurosim.nn.wrappers import unwrapped
 
 _WHERE = "to_nir"
 
@@ -42,7 +44,7 @@ def to_nir(
     :func:`from_nir` makes the same network again, bit for bit. Other readers see the fields only.
 
     Args:
-        model: A network of these.
+        model: A network of these; of a compiled or data-parallel one, what is inside is written.
         path: Where to write the file, atomically; None writes none.
         input_shape: Shape of one sample, without time and batch; needed where the first layer does not tell.
         lossy: Write also what no field of NIR says (resets other than hard, noise, folded signs): other readers will run another network.
@@ -52,7 +54,8 @@ def to_nir(
 
     Raises:
         ConfigError: An argument does not hold, or nir is not installed.
-        ConversionError: A layer has no counterpart, neurons have different steps, or something would be lost.
+        ConversionError: A layer has no counterpart, excitatory-inhibitory layers have weights below 0, neurons have different steps, or
+            something would be lost.
         OSError: The file cannot be written.
 
     Source:
@@ -66,6 +69,8 @@ def to_nir(
     require("nir", _WHERE)
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{_WHERE}: model must be a torch.nn.Module, got {type(model).__name__}")
+    model = unwrapped(model)
+    check(model, where=_WHERE, error=ConversionError)
     graph = _Writer(lossy).graph(model, _shape_of_a_sample(model, input_shape))
     if path is not None:
         write_graph(path, graph)

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.parameter import UninitializedParameter
 
 from neurosim.convert.control import overridden
+from neurosim.convert.fan_in import crowded_neurons
 from neurosim.convert.report import LayerReport, Status
 from neurosim.convert.select import Selection, matches
 from neurosim.errors import ConfigError, ConversionError
@@ -19,9 +20,13 @@ from neurosim.neurons import Neuron
 from neurosim.nn.analog import AnalogLayer, HardwareLayer, shapes_of
 from neurosim.nn.chain import AnalogChain, check_fan_in
 from neurosim.nn.classes import HARDWARE, hardware_class
+from neurosim.nn.mpbn import MPBN
 from neurosim.nn.neuron_chain import full_scale
+from neurosim.norms import Norm
 
 _DIGITAL = "no product: it runs in the digital part"
+_FOLD = "a norm runs in the digital part; neurosim.fold(model) first makes it part of weights or thresholds, where it can be"
+_OWN = "its own forward uses its parameters; wrap the product in nn.Linear or nn.Conv to convert it"
 _NO_NEURONS = "this hardware has no neurons: they run in the digital part"
 #: layers that multiply by their weights and have no rule yet, with the reason that the report gives
 _REFUSED: dict[type[nn.Module], str] = {
@@ -36,24 +41,25 @@ _STEP = ("run", "trace", "_steps", "_leak", "_firing")  #: likewise for neurons
 
 
 def plan(model: nn.Module, device: Profile, layers: Selection, skip: Selection) -> list[LayerReport]:
-    """One report for every module that owns parameters, and for every neuron if the hardware has some, in the model's order."""
+    """One report for every module that owns parameters, and for every neuron if the hardware has some, in the model's order.
+
+    Of a neuron that holds another, as ``Recurrent`` does, the inner one is reported, and the connections.
+    """
     reports: list[LayerReport] = []
     owners: dict[int, str] = {}
-    inside_attention: set[int] = {
-        id(part) for module in model.modules() if isinstance(module, nn.MultiheadAttention) for part in module.modules()
-    }
+    inside = {id(part): reason for module in model.modules() for part, reason in _read_by(module)}
     for path, module in model.named_modules():
         if isinstance(module, AnalogChain) or "parametrizations" in path.split("."):
             continue
         own = dict(module.named_parameters(recurse=False))
         own |= {name: value for name, value in module.named_parameters() if name.startswith("parametrizations.")}
-        neuron = isinstance(module, Neuron)
+        neuron = isinstance(module, Neuron) and not any(isinstance(part, Neuron) for part in module.children())
         if not own and not isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and not (neuron and device.neuron is not None):
             continue
         judge = _judge_neuron if neuron else _judge
         status, reason = judge(module, device)
-        if id(module) in inside_attention:
-            status, reason = "refused", _REFUSED[nn.MultiheadAttention]
+        if id(module) in inside and (not neuron or device.neuron is not None):
+            status, reason = "refused", inside[id(module)]
         if status == "converted" and matches(path, module, skip):
             status, reason = "digital", "skipped as asked"
         elif status == "converted" and layers is not None and not matches(path, module, layers):
@@ -86,18 +92,26 @@ def plan(model: nn.Module, device: Profile, layers: Selection, skip: Selection) 
     return reports
 
 
+def _read_by(module: nn.Module) -> list[tuple[nn.Module, str]]:
+    """Parts of a module that it does not call but reads itself, so that what they are on hardware would not matter; and why so."""
+    if isinstance(module, nn.MultiheadAttention):
+        return [(part, _REFUSED[nn.MultiheadAttention]) for part in module.modules()]
+    if isinstance(module, MPBN):
+        return [(module.neuron, "MPBN computes its steps itself; neurosim.fold(model) first turns the norm into thresholds of this neuron")]
+    return []
+
+
 def _judge(module: nn.Module, device: Profile) -> tuple[Status, str]:
     """Status and reason of a layer that is no neuron, whatever was asked for."""
     refusal = next((reason for kind, reason in _REFUSED.items() if isinstance(module, kind)), None)
     if refusal:
         return "refused", refusal
     if hardware_class(type(module)) is None:
-        reason = getattr(type(module), "stays_digital", "") or (
-            _DIGITAL
-            if type(module).__module__.startswith("torch.nn")
-            else "its own forward uses its parameters; wrap the product in nn.Linear or nn.Conv to convert it"
-        )
-        return "digital", reason
+        if isinstance(module, Norm | nn.modules.batchnorm._BatchNorm):
+            return "digital", _FOLD
+        if type(module).__module__.startswith("torch.nn"):
+            return "digital", _DIGITAL
+        return "digital", getattr(type(module), "stays_digital", "") or _OWN
     if isinstance(module, AnalogLayer):
         return "converted", "was on hardware already; moved to this profile"
     changed = _changed(module, _PRODUCT)
@@ -145,7 +159,7 @@ def layer_specs(
 
     Raises:
         ConfigError: An override does not hold or fits none of its layers; all problems at once.
-        ConversionError: Layers have more inputs than the hardware can sum; all of them.
+        ConversionError: Layers, or neurons that several layers lead to, have more inputs than the hardware can sum; all of them.
     """
     modules = dict(model.named_modules())
     neuron = device.neuron
@@ -166,6 +180,7 @@ def layer_specs(
             check_fan_in(spec, {} if isinstance(modules[path], Neuron) else shapes_of(modules[path]), path)
         except ConversionError as error:
             problems.append(f"{where}: {error}")
+    problems += [f"{where}: {problem}" for problem in crowded_neurons(model, specs)]
     if problems:
         raise ConversionError("\n".join(problems))
     return specs

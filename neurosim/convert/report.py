@@ -45,6 +45,8 @@ class Conversion:
         not_modelled: Effects that the profile leaves out.
         slots: The stages of the profile's chain, before any override.
         sha256: Of the profile's content.
+        before: What :func:`neurosim.to_spiking` reported of the model, a ``SpikingConversion``; None if it was not converted so.
+            :func:`neurosim.to_digital` puts it back.
     """
 
     profile: str
@@ -54,6 +56,7 @@ class Conversion:
     not_modelled: tuple[str, ...] = ()
     slots: tuple[str, ...] = ()
     sha256: str = ""
+    before: Any = None
 
     def count(self, status: Status) -> int:
         """How many layers have that status."""

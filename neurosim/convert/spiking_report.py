@@ -17,6 +17,7 @@ from neurosim.convert.report import table
 from neurosim.errors import ConfigError
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.spiking import SpikingNetwork
+from neurosim.nn.wrappers import unwrapped
 from neurosim.random import Stream
 
 CHECKED: Final = 1024  #: about as many samples of the calibration data as the report's numbers are computed on
@@ -97,7 +98,8 @@ def accuracy_over_time(
     """Accuracy by the number of steps after which a spiking network is asked, from one run over the longest.
 
     Args:
-        network: What :func:`neurosim.to_spiking` returned, or another :class:`~neurosim.nn.SpikingNetwork`.
+        network: What :func:`neurosim.to_spiking` returned, or another :class:`~neurosim.nn.SpikingNetwork`; of a compiled or data-parallel
+            one, what is inside is run.
         loader: Batches ``(x, labels)``.
         time_steps: The largest number of steps; None is the network's own.
         stream: Source of randomness, for networks that have any; every batch gets the same.
@@ -108,6 +110,7 @@ def accuracy_over_time(
     Raises:
         ConfigError: It is another network, or there are no samples.
     """
+    network = unwrapped(network)
     if not isinstance(network, SpikingNetwork):
         raise ConfigError(f"accuracy_over_time: network must be a SpikingNetwork, as to_spiking returns, got {type(network).__name__}")
     steps = network.time_steps if time_steps is None else whole("accuracy_over_time: time_steps", time_steps, 1)

@@ -10,6 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from neurosim.errors import ConfigError, NeurosimError, RunError
 from neurosim.nn.ei_layer import EILayer, refusal
+from neurosim.nn.wrappers import unwrapped
 
 
 def layers(model: nn.Module) -> dict[str, EILayer]:
@@ -18,8 +19,7 @@ def layers(model: nn.Module) -> dict[str, EILayer]:
     >>> layers(nn.Linear(2, 2))
     {}
     """
-    inner = model.module if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel) else model
-    return {_without_prefix(path): module for path, module in inner.named_modules() if isinstance(module, EILayer)}
+    return {_without_prefix(path): module for path, module in unwrapped(model).named_modules() if isinstance(module, EILayer)}
 
 
 @torch.no_grad()
@@ -99,9 +99,10 @@ def negative(model: nn.Module) -> dict[str, float]:
 
 
 def check(model: nn.Module, *, where: str = "check", error: type[NeurosimError] = RunError) -> None:
-    """Refuse a model with negative weights or gains in excitatory-inhibitory layers: what evaluation, conversion and export begin with.
+    """Refuse a model with negative weights or gains in excitatory-inhibitory layers: what evaluation, conversion and folding begin with.
 
-    ``forward`` does not look at the values, which would wait for the device in every step; ``model.eval()`` and conversion do.
+    ``forward`` looks at the values in its first call after ``model.eval()`` only: looking waits for the device. Graphs of ``torch.compile``
+    and ``torch.export`` cannot look, for they have no values when they are made: call this function first.
 
     Args:
         model: Any module.

@@ -37,7 +37,8 @@ class CubaLIF(Neuron[CubaLIFState]):
         tau_mem: Membrane time constant, seconds, > 0.
         tau_syn: Synaptic time constant, seconds, > 0.
         dt: Step of the input, seconds, > 0.
-        w_in: Current per unit of constant input. None is 1/(1 − α): every input counts once, w = 1.
+        w_in: Current per unit of constant input. None is 1/(1 − α): every input counts once, w = 1; it must be None where
+            ``tau_syn`` is infinite.
         v_threshold, v_reset, v_leak, r, reset, reset_by, sign, strict, detach_reset, surrogate: As for :class:`LIF`.
         input_noise, membrane_noise: As for :class:`LIF`; the noise on the input comes before the synapse.
         learn: Parameters to learn, of those of :class:`LIF` and ``tau_syn``, ``w_in``.

@@ -69,7 +69,8 @@ class EIF(Neuron[EIFState]):
         v_peak: Potential at which the spike is over, > ``v_threshold``; from 10 slope factors above the threshold on it hardly matters.
         v_reset: Where the spike leads.
         v_leak: Resting potential without the upstroke: where the neuron starts. Well below the threshold it stays there.
-        r: Membrane resistance: potential per unit of constant input. None is 1/(1 − a): every input counts once, g = 1.
+        r: Membrane resistance: potential per unit of constant input. None is 1/(1 − a): every input counts once, g = 1;
+            it must be None where ``tau_mem`` is infinite.
         strict, detach_reset, surrogate: As for :class:`LIF`; the surrogate is that of the distance to ``v_peak``.
         learn: Parameters to learn, of ``tau_mem``, ``slope_factor``, ``v_threshold``, ``v_reset``, ``v_leak``, ``r``.
 

@@ -67,7 +67,14 @@ class Kept(nn.Module):
         setattr(self, f"_{name}", None if varies else kept)
 
     def _keep_gain(self, name: str, value: object, tau: float | Tensor) -> None:
-        """Take over a gain, for which None means 1/(1 − decay): every input counts once."""
+        """Take over a gain, for which None means 1/(1 − decay): every input counts once. Where the decay is 1, no other is possible."""
+        endless = torch.as_tensor(tau)
+        if (value is not None or name in self.learn) and not endless.is_meta and bool(endless.isinf().any()):
+            time = "tau_mem" if name == "r" else "tau_syn"
+            raise ConfigError(
+                f"{self._where}.{name}: must be None, and not learned, where {time} is infinite, for {name} (1 − exp(−dt/τ)) is 0 there "
+                "and lets nothing in; an integrator with a gain is neurosim.IF(dt, r=...)"
+            )
         if value is None and name in self.learn:
             value = 1 / arriving(self.dt, tau)
         if value is None:

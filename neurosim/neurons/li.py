@@ -28,7 +28,8 @@ class LI(Neuron[LIState]):
         tau_mem: Membrane time constant, seconds, > 0.
         dt: Step of the input, seconds, > 0.
         v_leak: Resting potential: where the neuron starts, and where it decays to.
-        r: Membrane resistance: potential per unit of constant input. None is 1/(1 − a): every input counts once, g = 1.
+        r: Membrane resistance: potential per unit of constant input. None is 1/(1 − a): every input counts once, g = 1;
+            it must be None where ``tau_mem`` is infinite.
         learn: Parameters to learn, of ``tau_mem``, ``v_leak``, ``r``.
 
     Shapes:

@@ -64,7 +64,8 @@ class LIF(Neuron[LIFState]):
         v_threshold: Potential θ from which the neuron fires; ±∞ allowed (then give ``reset_by``).
         v_reset: Where hard resets lead.
         v_leak: Resting potential: where the neuron starts, and where it decays to.
-        r: Membrane resistance: potential per unit of constant input. None is 1/(1 − a): every input counts once, g = 1.
+        r: Membrane resistance: potential per unit of constant input. None is 1/(1 − a): every input counts once, g = 1;
+            it must be None where ``tau_mem`` is infinite.
         reset: What a spike does to the potential; see the table.
         reset_by: What soft resets subtract, ρ; None is the threshold.
         sign: σ; −1 for units that fire at or below their threshold, as after folding a norm with a negative scale.

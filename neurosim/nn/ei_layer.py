@@ -31,8 +31,9 @@ class EILayer(nn.Module, ABC):
     Three sub-layers without bias hold the weights: ``excitatory`` (:math:`W_{EE}`), ``inhibitory`` (:math:`W_{IE}`) and ``lateral``
     (:math:`W_{EI}`, from inhibitory to excitatory units, shared by both kinds of inhibition). They are ordinary linear layers or
     convolutions, which conversion puts on simulated hardware. All weights and gains must be 0 or more (Dale's law), which training keeps up
-    by projection after every step: :class:`neurosim.ei.EISGD`, :func:`neurosim.ei.attach`. ``forward`` clamps nothing and looks at no
-    value: it neither waits for the device nor breaks a compiled graph; ``eval()`` refuses weights below 0.
+    by projection after every step: :class:`neurosim.ei.EISGD`, :func:`neurosim.ei.attach`. ``forward`` clamps nothing. In training it looks
+    at no value and never waits for the device; the first call in evaluation, after ``eval()`` or after weights were loaded, refuses weights
+    below 0. A compiled or exported graph looks at none: call :func:`neurosim.ei.check` before.
 
     The first weights come from data: :func:`neurosim.ei.initialize`. ``state_dict`` remembers that they did, under ``_extra_state``; a
     checkpoint from elsewhere has no such entry: load it with ``strict=False`` and set ``initialized = True``.
@@ -61,6 +62,7 @@ class EILayer(nn.Module, ABC):
             raise ConfigError(f"{where}: an output layer is the difference of currents, got output=True with subtractive=False")
         self.subtractive, self.divisive, self.prop, self.output = subtractive, divisive and not output, prop, output
         self.inhibitory_units = units // ei_ratio
+        self.checked = False  #: whether the values were looked at since the layer went to evaluation, or its weights were loaded
         self.initialized = False  #: whether the weights are what they should be, from data or from a checkpoint
         per_channel = (1,) * (self.feature_dims - 1)
         for name, size, value, wanted in (
@@ -74,7 +76,7 @@ class EILayer(nn.Module, ABC):
         """The current into the excitatory neurons.
 
         Raises:
-            RunError: The layer has no weights yet.
+            RunError: The layer has no weights yet, or, in evaluation, weights or gains below 0.
             ConfigError: The input has another shape.
         """
         excitation, inhibition, shunt = self.currents(x)
@@ -88,6 +90,10 @@ class EILayer(nn.Module, ABC):
                 f"{type(self).__name__}: must have its weights before its first use; take them from a batch, "
                 "neurosim.ei.initialize(model, batch, seed=0), or load a checkpoint"
             )
+        if not torch.compiler.is_compiling() and not (self.training or self.checked or torch._C._are_functorch_transforms_active()):
+            if below := self.below_zero():
+                raise RunError(f"{type(self).__name__}: {refusal(below)}")
+            self.checked = True
         inhibitors = self.inhibitory(x)
         return EICurrents(
             self.excitatory(x),
@@ -115,13 +121,8 @@ class EILayer(nn.Module, ABC):
         return {name: value for name, value in lowest.items() if value < 0}
 
     def train(self, mode: bool = True) -> Self:
-        """As in torch; ``train(False)``, which is ``eval()``, refuses weights below 0.
-
-        Raises:
-            RunError: A weight or gain is below 0.
-        """
-        if not mode and (below := self.below_zero()):
-            raise RunError(f"{type(self).__name__}: {refusal(below)}")
+        """As in torch. It refuses nothing, for that would leave a model half in evaluation; the next call of the layer does."""
+        self.checked = False
         return super().train(mode)
 
     def get_extra_state(self) -> Tensor:
@@ -130,7 +131,7 @@ class EILayer(nn.Module, ABC):
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take over what :meth:`get_extra_state` gave."""
-        self.initialized = bool(state)
+        self.initialized, self.checked = bool(state), False
 
     def extra_repr(self) -> str:
         """The settings that differ from their defaults."""

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args
 from torch import Tensor, nn
 
 from neurosim.checks import one_of, whole
-from neurosim.encoding import Encoder, constant
+from neurosim.encoding import ENCODERS, Encoder, constant
 from neurosim.errors import ConfigError
 from neurosim.nn.time import SpikingModule, State, takes_time
 from neurosim.random import Stream
@@ -38,7 +38,8 @@ class SpikingNetwork(SpikingModule):
         x ``(batch, *)``; result ``(batch, classes)``: the mean over time of what the body gives. :meth:`run` takes and gives sequences.
 
     Raises:
-        ConfigError: The body does not take time, or the number of steps is not positive or not that of the encoder.
+        ConfigError: The body does not take time, the encoder cannot be called, or the number of steps is not positive or not that of the
+            encoder.
 
     >>> import torch
     >>> from neurosim.neurons import LIF
@@ -51,6 +52,11 @@ class SpikingNetwork(SpikingModule):
     def __init__(self, body: nn.Module, time_steps: int, encoder: Callable[[Tensor, int], Tensor] | Encoder = constant) -> None:
         super().__init__()
         self.body = _runs("SpikingNetwork", body)
+        if not callable(encoder) or isinstance(encoder, type):
+            raise ConfigError(
+                "SpikingNetwork: encoder must be a function of (batch, *) and a number of steps, or an instance of a class in ENCODERS "
+                f"({', '.join(ENCODERS)}), got {encoder!r:.60}"
+            )
         self.encoder = encoder
         self.time_steps = time_steps
 

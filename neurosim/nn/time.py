@@ -10,13 +10,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from torch import Tensor, nn
 
 from neurosim.errors import ConfigError
 from neurosim.random import Stream
 
+#: classes of other libraries, by name so that nothing is imported, that carry a state from step to step or want the whole sequence
+_STATEFUL: Final[dict[str, tuple[str, ...]]] = {
+    "snntorch": ("SpikingNeuron", "LeakyParallel", "LeakyKernel"),
+    "norse": (
+        *("SNN", "SNNCell", "SNNRecurrent", "SNNRecurrentCell", "SequentialState", "RecurrentSequential", "Lift"),
+        *("LILinearCell", "CobaLIFCell", "LIFCorrelation", "ExpFilter", "RegularizationCell", "TemporalReceptiveField"),
+    ),
+    "spikingjelly": ("MemoryModule", "MultiStepModule", "SpikingRNNCellBase", "SpikingRNNBase"),
+}
 State = tuple[Any, ...]  #: what a module that takes time hands from one chunk of a sequence to the next; NamedTuples nest in it
 
 
@@ -66,7 +75,7 @@ class TimeFold(nn.Module):
         x ``(time, batch, *)``; result ``(time, batch, *)``.
 
     Raises:
-        ConfigError: The module holds layers that need the time axis.
+        ConfigError: The module holds layers that need the time axis, or neurons of another library.
 
     >>> import torch
     >>> TimeFold(nn.Linear(3, 4))(torch.zeros(5, 2, 3)).shape
@@ -113,7 +122,8 @@ class SpikingSequential(SpikingModule):
         x ``(time, batch, *)``; result ``(time, batch, *)``. The state has one entry a module, ``None`` where it keeps none.
 
     Raises:
-        ConfigError: A module that is to be folded holds neurons: it must be a ``SpikingSequential`` itself. A state does not fit.
+        ConfigError: A module that is to be folded holds neurons: it must be a ``SpikingSequential`` itself, with neurons of this library.
+            A state does not fit.
 
     >>> import torch
     >>> from neurosim.neurons import LIF
@@ -215,7 +225,7 @@ def check_states(where: str, state: object, count: int) -> State:
 
 
 def refuse_time(module: nn.Module, where: str) -> None:
-    """Raise if folding would hide the time axis from something that needs it."""
+    """Raise if folding would hide the time axis from something that needs it, of other libraries too."""
     for path, part in module.named_modules():
         if takes_time(part):
             kind = type(part).__name__
@@ -224,3 +234,18 @@ def refuse_time(module: nn.Module, where: str) -> None:
                 f"{where}: a module that is run on time × batch samples must not need the time axis, but it {place}; "
                 "chain modules with neurons by SpikingSequential"
             )
+        if library := _stateful_in(type(part)):
+            place = f"{path!r} is a {type(part).__name__}" if path else f"it is a {type(part).__name__}"
+            raise ConfigError(
+                f"{where}: a module that is run on time × batch samples must need one step only, but {place} of {library}, which goes from "
+                f"step to step; import the network first: neurosim.from_{library}"
+            )
+
+
+def _stateful_in(kind: type[nn.Module]) -> str | None:
+    """The other library whose modules with a state this class derives from; None if it derives from none."""
+    for base in kind.__mro__:
+        library = base.__module__.partition(".")[0]
+        if base.__name__ in _STATEFUL.get(library, ()):
+            return library
+    return None

@@ -236,11 +236,14 @@ def test_the_fields_alone_are_the_network_where_its_reset_is_hard() -> None:
     ("layer", "says"),
     [
         (lambda: nn.BatchNorm1d(3), r"NIR has no BatchNorm1d; fold it into its neighbours first: ns.fold\(model\)"),
-        (lambda: nn.LayerNorm(3), "fold"),
+        (lambda: ns.norms.BatchNormOverTime(3), r"NIR has no BatchNormOverTime; fold it into its neighbours first: ns.fold\(model\)"),
+        (lambda: ns.nn.MPBN(ns.LIF(5e-3, DT), 3), r"NIR has no MPBN; fold it into its neighbours first: ns.fold\(model\)"),
+        (lambda: nn.LayerNorm(3), "NIR has no LayerNorm: it takes statistics of every sample, .* train with a batch norm"),
+        (lambda: ns.nn.EILinear(3, 4), "NIR has no EILinear: nothing there divides by a current; .* is one product"),
+        (lambda: ns.nn.SpikingMaxPool2d(nn.MaxPool2d(2)), r"NIR has no SpikingMaxPool2d.*ns.to_spiking\(model, max_pool='average'"),
         (lambda: nn.ReLU(), "NIR has no ReLU$"),
         (lambda: ns.neurons.ALIF(1e-2, 1e-1, DT), "NIR has no ALIF$"),
         (lambda: nn.Flatten(0), "must leave the batch alone"),
-        (lambda: ns.LIF(math.inf, DT, r=2.0), "any resistance lets nothing in"),
         (lambda: ns.LIF(torch.tensor([1.0, math.inf, 1.0]), DT), "must be finite, got tau_mem"),
         (lambda: ns.LIF(torch.rand(4) + 1, DT), "r must broadcast to the units"),
         (lambda: nn.Linear(4, 3), "must take samples of shape"),
@@ -257,7 +260,7 @@ def test_what_has_no_counterpart_is_refused_with_the_reason(layer: Any, says: st
         (lambda: nn.Linear(3, 3), "flatten it first"),
         (lambda: nn.Conv2d(2, 2, 3, padding_mode="circular"), "pads convolutions with zeros only"),
         (lambda: nn.AvgPool2d(2, ceil_mode=True), "neither ceil_mode"),
-        (lambda: nn.MaxPool2d(2), "NIR has no MaxPool2d"),
+        (lambda: nn.MaxPool2d(2), "NIR has no MaxPool2d, only pooling by averages and sums: nn.AvgPool2d"),
         (lambda: nn.AdaptiveAvgPool2d(2), r"pools by whole factors, got maps of \(3, 3\) to be pooled to 2"),
         (lambda: ns.nn.Shift(torch.ones(2, 1, 1)), "no offset of maps"),
     ],
@@ -319,3 +322,26 @@ def test_the_shape_of_a_sample_is_checked(shape: Any, says: str) -> None:
 def test_a_model_that_is_none_is_refused() -> None:
     with pytest.raises(ns.ConfigError, match=r"must be a torch.nn.Module, got str"):
         ns.to_nir("net")  # type: ignore[arg-type]  # on purpose
+
+
+def test_a_network_whose_norms_are_folded_first_can_be_written() -> None:
+    """What the refusal of a norm tells to do works."""
+    model = ns.nn.SpikingSequential(nn.Linear(3, 4), ns.norms.BatchNormOverTime(4), ns.nn.MPBN(ns.LIF(5e-3, DT), 4), nn.Linear(4, 2)).eval()
+    with pytest.raises(ns.ConversionError, match="NIR has no BatchNormOverTime"):
+        ns.to_nir(model, lossy=True)
+    folded = ns.fold(model)
+    x = drive(3)
+    assert torch.equal(ns.from_nir(ns.to_nir(folded, lossy=True))(x), folded(x))
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+def test_of_a_wrapped_network_what_is_inside_is_written(wrap: Any) -> None:
+    model = ns.nn.SpikingSequential(nn.Linear(4, 6), ns.LIF(5e-3, DT, reset="hard"))
+    assert ns.to_nir(wrap(model)).edges == ns.to_nir(model).edges
+
+
+def test_negative_weights_of_excitation_and_inhibition_are_not_written() -> None:
+    layer = ns.nn.EILinear(4, 4)
+    layer.lateral.weight.data[0, 0] = -1.0
+    with pytest.raises(ns.ConversionError, match=r"to_nir: .*must be 0 or more, got -1 in lateral\.weight"):
+        ns.to_nir(layer)

@@ -218,7 +218,10 @@ def test_every_layer_with_weights_is_in_the_report() -> None:
     assert rows == {
         "": ("digital", "its own forward uses its parameters; wrap the product in nn.Linear or nn.Conv to convert it"),
         "fc": ("converted", ""),
-        "norm": ("digital", "no product: it runs in the digital part"),
+        "norm": (
+            "digital",
+            "a norm runs in the digital part; neurosim.fold(model) first makes it part of weights or thresholds, where it can be",
+        ),
         "table": ("digital", "no product: it runs in the digital part"),
     }
 

@@ -89,13 +89,75 @@ def test_evaluation_refuses_weights_below_zero_and_says_what_to_do() -> None:
     with torch.no_grad():
         part(model, "0").gain_e[2] = -0.25  # type: ignore[index]  # there is one
     advice = r"got -0\.25 in gain_e; neurosim\.ei\.project\(model\) .* neurosim\.ei\.EISGD, or neurosim\.ei\.attach\(model, optimizer\)"
-    with pytest.raises(RunError, match=advice):
-        model.eval()
+    assert not any(module.training for module in model.eval().modules())
+    for _ in range(2):
+        with pytest.raises(RunError, match=advice):
+            model(images())
     with pytest.raises(RunError, match=r"check: .*got -0\.25 in 0\.gain_e"):
         ns.ei.check(model)
     ns.ei.project(model)
     ns.ei.check(model)
-    assert not model.eval().training
+    model(images())
+
+
+def test_a_change_of_mode_is_whole_whatever_the_weights_are() -> None:
+    model = network()
+    spoil(model)
+    for mode in (False, True, False):
+        assert {module.training for module in model.train(mode).modules()} == {mode}
+
+
+def test_values_are_looked_at_once_after_going_to_evaluation_or_loading_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    looks: list[EILayer] = []
+
+    def below_zero(layer: EILayer, found: Callable[[EILayer], dict[str, float]] = EILayer.below_zero) -> dict[str, float]:
+        looks.append(layer)
+        return found(layer)
+
+    monkeypatch.setattr(EILayer, "below_zero", below_zero)
+    model(images())
+    assert looks == []
+    for change in (model.eval, model.eval, lambda: model.load_state_dict(model.state_dict())):
+        looks.clear()
+        change()
+        model(images())
+        model(images())
+        assert looks == [*ns.ei.layers(model).values()]
+    bad = {name: value - 1 if name.endswith("lateral.weight") else value for name, value in model.state_dict().items()}
+    model.load_state_dict(bad)
+    with pytest.raises(RunError, match=r"in lateral\.weight"):
+        model(images())
+
+
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does it itself
+def test_a_compiled_layer_in_evaluation_is_one_graph_and_functional_calls_look_at_nothing() -> None:
+    layer = ns.ei.initialize(EILinear(8, 4), draw(20, 8), seed=0).eval()
+    x = draw(5, 8)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(x), layer(x))
+    layer.eval()
+    weights = {name: value.detach().expand(3, *value.shape) for name, value in layer.named_parameters()}
+    many = torch.vmap(lambda one: torch.func.functional_call(layer, one, (x,)))(weights)
+    torch.testing.assert_close(many, layer(x).expand(3, -1, -1))
+
+
+def test_folding_refuses_weights_below_zero() -> None:
+    model = network()
+    spoil(model)
+    with pytest.raises(ConversionError, match=r"^fold: weights and gains must be 0 or more"):
+        ns.fold(model)
+    ns.ei.project(model)
+    assert ns.fold(model).folding.norms == ()  # type: ignore[union-attr]  # the report
+
+
+def test_an_exported_graph_looks_at_nothing_but_the_check_does() -> None:
+    layer = ns.ei.initialize(EILinear(8, 4), draw(20, 8), seed=0)
+    layer.lateral.weight.data[0, 0] = -1.0
+    graph = torch.export.export(layer.eval(), (draw(5, 8),)).module()
+    assert graph(draw(5, 8)).shape == (5, 4)
+    with pytest.raises(RunError, match=r"got -1 in lateral\.weight"):
+        ns.ei.check(layer)
 
 
 def test_a_bias_below_zero_is_no_reason_to_refuse() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import neurosim as ns
+from neurosim.errors import ConfigError
 from neurosim.neurons import LIFState
 from neurosim.ops.neuron_arguments import Reset
 from tests.neurons.cases import UNITS, drive, run_with
@@ -250,3 +251,25 @@ def test_a_reset_that_is_attached_adds_its_own_gradient() -> None:
         grads[detach_reset] = x.grad[0].item()
     slopes = [1 / (1 + (math.pi * (h - 1)) ** 2) for h in (1.25, A * 0.25)]
     assert grads == pytest.approx({True: A, False: A * (1 - slopes[0]) * (1 - slopes[1])})
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ns.LIF(math.inf, 1e-3, r=2.0), "LIF.r: must be None, and not learned, where tau_mem is infinite"),
+        (lambda: ns.LIF(torch.tensor([5e-3, math.inf]), 1e-3, r=2.0), r"an integrator with a gain is neurosim\.IF\(dt, r=\.\.\.\)"),
+        (lambda: ns.LIF(math.inf, 1e-3, learn="r"), "LIF.r: must be None, and not learned"),
+        (lambda: ns.LI(math.inf, 1e-3, r=2.0), "LI.r: must be None"),
+        (lambda: ns.neurons.RLIF(3, math.inf, 1e-3, r=2.0), "LIF.r: must be None"),
+        (lambda: ns.CubaLIF(math.inf, 5e-3, 1e-3, r=2.0), "CubaLIF.r: must be None"),
+        (lambda: ns.CubaLIF(5e-3, math.inf, 1e-3, w_in=2.0), "CubaLIF.w_in: must be None, and not learned, where tau_syn is infinite"),
+    ],
+)
+def test_a_gain_that_lets_nothing_in_is_refused(make: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make()
+
+
+def test_the_integrator_with_a_gain_that_the_refusal_names_counts_r_dt() -> None:
+    assert ns.IF(1e-3, r=500.0)(torch.ones(4, 1, 1)).flatten().tolist() == [0, 1, 0, 1]
+    assert ns.LIF(math.inf, 1e-3)(torch.full((4, 1, 1), 0.5)).flatten().tolist() == [0, 1, 0, 1]

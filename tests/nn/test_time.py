@@ -7,11 +7,14 @@ import pickle
 from collections import OrderedDict
 from typing import Any
 
+import norse.torch as norse
 import pytest
+import snntorch
 import torch
 from torch import Tensor, nn
 
 import neurosim as ns
+from neurosim.errors import ConfigError
 from neurosim.nn.time import over_time
 
 DT = 1e-3
@@ -201,3 +204,60 @@ def test_a_module_that_is_there_twice_runs_twice() -> None:
     assert torch.equal(y, neuron(layer(neuron(layer(x)))))
     assert len(state) == len(net) == 4
     assert net[2] is layer
+
+
+class MemoryModule(nn.Module):
+    """Stands for the class of that name."""
+
+
+MemoryModule.__module__ = "spikingjelly.activation_based.base"
+
+
+class Node(MemoryModule):
+    """A neuron of that library, or one that a user derived from it."""
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (snntorch.Leaky(beta=0.9, init_hidden=True), r"is a Leaky of snntorch, .*neurosim\.from_snntorch"),
+        (snntorch.Synaptic(alpha=0.9, beta=0.9), r"is a Synaptic of snntorch, .*neurosim\.from_snntorch"),
+        (norse.LIFCell(), r"is a LIFCell of norse, .*neurosim\.from_norse"),
+        (norse.SequentialState(nn.Linear(3, 3), norse.LICell()), r"is a SequentialState of norse, .*neurosim\.from_norse"),
+        (Node(), r"is a Node of spikingjelly, .*neurosim\.from_spikingjelly"),
+    ],
+)
+def test_neurons_of_other_libraries_are_not_folded_as_if_they_kept_nothing(module: nn.Module, says: str) -> None:
+    within = nn.Sequential(nn.Linear(3, 3), module)
+    for make in (
+        ns.nn.TimeFold,
+        ns.nn.SpikingSequential,
+        ns.nn.SpikingResidual,
+        lambda one: ns.nn.SpikingGraph({"a": one}, {"a": ["input"]}, "a"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            make(module)
+        with pytest.raises(ConfigError, match=f"(?s){says}"):
+            make(within)
+
+
+def test_stateless_layers_of_other_libraries_are_folded() -> None:
+    assert torch.equal(ns.nn.TimeFold(snntorch.GradedSpikes(1, constant_factor=2.0))(torch.ones(5, 2, 3)), torch.full((5, 2, 3), 2.0))
+
+
+def test_an_imported_neuron_stands_in_a_network_where_that_of_the_library_is_refused() -> None:
+    torch.manual_seed(0)
+    leaky: Any = snntorch.Leaky(beta=0.9, init_hidden=True)
+    theirs = nn.Sequential(nn.Linear(3, 4), leaky)
+    x = torch.rand(12, 2, 3) * 3
+    ours = ns.nn.SpikingSequential(ns.from_snntorch(theirs, dt=1e-3))
+    leaky.reset_mem()
+    stepped = torch.stack([theirs(step) for step in x])
+    assert torch.equal(ours(x), stepped)
+    assert stepped.sum() > 0
+
+
+@pytest.mark.parametrize("encoder", ["rate", None, 3, ns.encoding.Rate])
+def test_an_encoder_that_cannot_be_called_is_refused_with_those_there_are(encoder: Any) -> None:
+    with pytest.raises(ConfigError, match=r"SpikingNetwork: encoder must be a function .* ENCODERS \(.*rate.*\), got "):
+        ns.nn.SpikingNetwork(network(), 6, encoder)
