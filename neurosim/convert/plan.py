@@ -142,7 +142,7 @@ def _judge_neuron(module: nn.Module, device: Profile, norm: MPBN | None) -> tupl
     if norm is not None and norm.carry != "raw":
         return (
             "refused",
-            f"its membrane goes on from a normalised potential, carry={norm.carry!r}: no neuron on hardware does; train with 'raw'",
+            f"it goes on from a normalised potential, carry={norm.carry!r}, as no neuron on hardware does; train with 'raw'",
         )
     if norm is not None and device.neuron.neuron.words is not None:
         return "refused", f"potentials in words {NO_NORM_IN_WORDS}"

@@ -42,6 +42,7 @@ class TimeNorm(Norm):
 
     stats: ClassVar[Stats] = "running"
     takes_time: ClassVar = True
+    stays_digital: ClassVar[str] = "norms run in the digital part; neurosim.fold makes weights or thresholds of them"
 
     weight: nn.Parameter
     bias: nn.Parameter | None
