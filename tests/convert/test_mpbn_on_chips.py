@@ -133,6 +133,21 @@ def test_folding_a_chip_and_a_chip_of_what_was_folded_give_its_spikes(reset: Any
             assert torch.equal(after[0].v, state[0].v)
 
 
+def test_folding_changes_no_spike_where_normalised_potentials_are_too_coarse_to_tell(ideal: ns.Profile) -> None:
+    """A scale of 1e-4 beside a shift of 0.6: potentials that differ by less than 6e-4 have the same normalised one."""
+    mpbn = MPBN(lif(), 1).eval()
+    with torch.no_grad():
+        mpbn.norm.weight.fill_(1e-4)
+        mpbn.norm.bias.fill_(0.6)  # type: ignore[union-attr]  # this norm has a shift
+        mpbn.norm.running_mean.fill_(1.0)
+    chip = put(SpikingSequential(mpbn), ideal, {"threshold": SPREAD})
+    threshold = float(chip[0].neuron.chain.vary("threshold", 1.0, torch.zeros(1, 1, 1), 0))
+    x = threshold + 0.01 * drawn(1, 10_000, 1)
+    folded: Any = ns.fold(chip)
+    assert torch.equal(chip(x), folded(x))
+    assert torch.equal(chip(x), (x >= folded[0].chain.vary("threshold", folded[0].v_threshold, x, 0)).float())
+
+
 def test_one_seed_is_one_chip_whether_the_norm_is_folded_before_or_after() -> None:
     model = ns.models.spiking_mlp([64, 20, 10], norm="mpbn")
     x = drawn(64, 1, 8, 8).abs()
