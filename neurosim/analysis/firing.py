@@ -145,7 +145,7 @@ def activity(
         level: Confidence of the intervals, which are Student's, over samples.
 
     Raises:
-        ConfigError: The model has no neurons that fire, a layer is not there, or a share is not within 0..1.
+        ConfigError: The model has no neurons that fire, runs none of them, a layer is not there, or a share is not within 0..1.
         DataError: There are no samples.
 
     >>> import neurosim as ns
@@ -159,7 +159,7 @@ def activity(
             raise ConfigError(f"activity: {name} must be a share of steps, 0 to 1, got {share!r}")
     place = next((value.device for value in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     counts: dict[str, _Count] = {}
-    samples = 0
+    samples = shown = 0
     with evaluation_mode(model), torch.no_grad():
         for number, batch in enumerate(_batches(data)):
             options = {} if stream is None else {"stream": stream._replace(draw=stream.draw + number)}
@@ -168,7 +168,10 @@ def activity(
             for path, layer in recording.items():
                 if layer.signals:
                     counts.setdefault(path, _Count()).add(layer)
+            shown += batch.numel()
             samples += max((layer.batch for layer in recording.values()), default=0)
+    if shown and not samples:
+        raise ConfigError(f"activity: the model runs none of the layers {', '.join(path or '(model)' for path in recording):.60}")
     if samples == 0:
         raise DataError("activity: there must be at least one sample in which neurons fire or may fire, got none")
     found = tuple(count.result(path, dead_at_most, saturated_at_least, level) for path, count in counts.items())

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from neurosim.neurons import Neuron
+from neurosim.neurons import is_neurons
 from neurosim.nn.time import takes_time
 
 
@@ -72,7 +72,7 @@ class _Point:
             for one in self.watchers:
                 one.enter(self.module, x)
                 stack.callback(self._tell, one, told)
-            if isinstance(self.module, Neuron) and any(one.wants_membrane(self.module) for one in self.watchers):
+            if is_neurons(self.module) and any(one.wants_membrane(self.module) for one in self.watchers):
                 spikes, after, told[1] = self._traced(*args, **kwargs)
                 told[0] = spikes
                 return spikes, after

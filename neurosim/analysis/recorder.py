@@ -20,7 +20,7 @@ from neurosim.analysis.observe import watching
 from neurosim.analysis.recording import Recording
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, nearest
-from neurosim.neurons import LI, Neuron
+from neurosim.neurons import LI, is_neurons
 from neurosim.nn.time import takes_time
 from neurosim.nn.wrappers import unwrapped
 
@@ -45,7 +45,8 @@ def record(
     Args:
         model: Any model with neurons, converted or not, or a neuron alone.
         layers: Globs over module paths, types, or a list of both; None records all neurons. Containers have outputs too: ``"*"`` records
-            every module. A layer that is used under several paths has its first one.
+            every module. A layer that is used under several paths has its first one. Neurons within a layer of neurons, such as
+            ``MPBN`` or ``Recurrent``, are recorded as that layer.
         what: Of each layer, what there is of ``"spikes"`` and ``"membrane"`` (neurons) and ``"output"`` (all other layers; of a tuple, its
             first tensor). A leaky integrator has a membrane only.
         along: How several forwards are joined: ``"batch"``, each brings other samples; ``"time"``, each goes on where the last one ended.
@@ -81,7 +82,7 @@ def record(
         raise ConfigError(f"record: {', '.join(path or '(model)' for path in found):.60} must have {' or '.join(signals)}, has {there}")
     recorder = _Recorder(signals, units, samples, device)
     recorder.tapes = {module: _tape(path, module, along) for path, module in wanted.items()}
-    folded = not all(isinstance(module, Neuron) for module in recorder.tapes)
+    folded = not all(map(is_neurons, recorder.tapes))
     around = [module for module in model.modules() if folded and takes_time(module)]
     with watching(dict.fromkeys([unwrapped(model), *recorder.tapes, *around]), recorder):
         yield Recording({tape.path: tape for tape in recorder.tapes.values()}, meta=_meta())
@@ -114,7 +115,7 @@ class _Recorder:
                 self.pieces.clear()
 
     def _take(self, module: nn.Module, result: Any, membrane: Tensor | None, size: tuple[int, ...]) -> None:
-        if not isinstance(module, Neuron):
+        if not is_neurons(module):
             value, timed = self._output(self.tapes[module], result, size)
             self._add(module, {"output": value}, timed)
             return
@@ -152,23 +153,26 @@ class _Recorder:
 
 def _kinds(module: nn.Module) -> set[str]:
     """The signals that a module has."""
-    if not isinstance(module, Neuron):
+    if not is_neurons(module):
         return {"output"}
     return {"membrane"} if isinstance(module, LI) else {"spikes", "membrane"}
 
 
 def _select(model: nn.Module, layers: Selection) -> dict[str, nn.Module]:
-    """The modules to record, by path, each once; what wraps them to compile or to run in parallel is left out."""
+    """The modules to record, by path, each once, without what wraps them to compile or to run in parallel, and neurons within neurons."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"record: model must be a torch.nn.Module, got {type(model).__name__}")
     known: dict[str, nn.Module] = {}
     for path, module in unwrapped(model).named_modules():
         if not hasattr(module, "_orig_mod"):
             known[".".join(part for part in path.split(".") if part != "_orig_mod")] = module
+    neurons = {path for path, module in known.items() if is_neurons(module)}
+    inner = {path for path in neurons if any(around in neurons for around in _around(path))}
+    known = {path: module for path, module in known.items() if path not in inner}
     if layers is None:
-        if not any(isinstance(module, Neuron) for module in known.values()):
+        if not neurons:
             raise ConfigError("record: the model has no neurons; name the layers to record, as in layers='fc*'")
-        return {path: module for path, module in known.items() if isinstance(module, Neuron)}
+        return {path: module for path, module in known.items() if path in neurons}
     globs = as_list(layers)
     check_globs("record", globs, known, "layer")
     found = {path: module for path, module in known.items() if matches(path, module, globs)}
@@ -177,12 +181,18 @@ def _select(model: nn.Module, layers: Selection) -> dict[str, nn.Module]:
     return found
 
 
+def _around(path: str) -> list[str]:
+    """The paths of the modules that hold the one of this path: ``a.b.c`` is in ``""``, ``a`` and ``a.b``."""
+    parts = path.split(".") if path else []
+    return [".".join(parts[:count]) for count in range(len(parts))]
+
+
 def _tape(path: str, module: nn.Module, along: Along) -> LayerRecording:
     tape = LayerRecording(path, type(module).__name__, along=along)
-    if isinstance(module, Neuron):
+    if is_neurons(module):
         values = (getattr(module, name, None) for name in ("v_threshold", "v_reset"))
         tape.v_threshold, tape.v_reset = (value.detach().cpu().clone() if isinstance(value, Tensor) else value for value in values)
-        tape.dt = module.dt
+        tape.dt = getattr(module, "dt", None)
     return tape
 
 

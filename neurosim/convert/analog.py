@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from neurosim.convert.control import advance
-from neurosim.convert.plan import layer_specs, plan
+from neurosim.convert.plan import layer_specs, norms_of, plan
 from neurosim.convert.report import Conversion
 from neurosim.convert.select import Selection, as_list, check_globs
 from neurosim.convert.spiking_report import SpikingConversion
@@ -103,7 +103,9 @@ def put_on_hardware(
     target = model if inplace else _copy(model, where)
     modules = dict(target.named_modules())
     place = next((value.device for value in target.parameters()), torch.device("cpu"))
-    chains = {path: chain_of(modules[path], spec, seed, path, place) for path, spec in specs.items()}
+    norms = norms_of(target)
+    owners = {path: norms.get(path, (path, modules[path])) for path in specs}
+    chains = {path: chain_of(modules[path], spec, seed, *owners[path], place) for path, spec in specs.items()}
     for path, chain in chains.items():  # nothing below can fail: a model is never half converted
         module = modules[path]
         if not isinstance(module, HardwareLayer):

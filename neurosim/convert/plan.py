@@ -21,6 +21,7 @@ from neurosim.nn.analog import AnalogLayer, HardwareLayer, shapes_of
 from neurosim.nn.chain import AnalogChain, check_fan_in
 from neurosim.nn.classes import HARDWARE, hardware_class
 from neurosim.nn.mpbn import MPBN
+from neurosim.nn.neuron import NO_NORM_IN_WORDS
 from neurosim.nn.neuron_chain import full_scale
 from neurosim.norms import Norm
 
@@ -37,7 +38,7 @@ _REFUSED: dict[type[nn.Module], str] = {
     nn.modules.conv._ConvTransposeNd: "transposed convolutions have no rule yet",
 }
 _PRODUCT = ("forward", "_conv_forward")  #: what decides that a subclass still computes the product of its base
-_STEP = ("run", "trace", "_steps", "_leak", "_firing")  #: likewise for neurons
+_STEP = ("run", "trace", "_steps", "_circuit", "_leak", "_firing")  #: likewise for neurons
 
 
 def plan(model: nn.Module, device: Profile, layers: Selection, skip: Selection) -> list[LayerReport]:
@@ -47,7 +48,10 @@ def plan(model: nn.Module, device: Profile, layers: Selection, skip: Selection) 
     """
     reports: list[LayerReport] = []
     owners: dict[int, str] = {}
-    inside = {id(part): reason for module in model.modules() for part, reason in _read_by(module)}
+    inside_attention: set[int] = {
+        id(part) for module in model.modules() if isinstance(module, nn.MultiheadAttention) for part in module.modules()
+    }
+    norms = norms_of(model)
     for path, module in model.named_modules():
         if isinstance(module, AnalogChain) or "parametrizations" in path.split("."):
             continue
@@ -56,10 +60,9 @@ def plan(model: nn.Module, device: Profile, layers: Selection, skip: Selection) 
         neuron = isinstance(module, Neuron) and not any(isinstance(part, Neuron) for part in module.children())
         if not own and not isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and not (neuron and device.neuron is not None):
             continue
-        judge = _judge_neuron if neuron else _judge
-        status, reason = judge(module, device)
-        if id(module) in inside and (not neuron or device.neuron is not None):
-            status, reason = "refused", inside[id(module)]
+        status, reason = _judge_neuron(module, device, norms.get(path, (path, None))[1]) if neuron else _judge(module, device)
+        if id(module) in inside_attention:
+            status, reason = "refused", _REFUSED[nn.MultiheadAttention]
         if status == "converted" and matches(path, module, skip):
             status, reason = "digital", "skipped as asked"
         elif status == "converted" and layers is not None and not matches(path, module, layers):
@@ -92,15 +95,6 @@ def plan(model: nn.Module, device: Profile, layers: Selection, skip: Selection) 
     return reports
 
 
-def _read_by(module: nn.Module) -> list[tuple[nn.Module, str]]:
-    """Parts of a module that it does not call but reads itself, so that what they are on hardware would not matter; and why so."""
-    if isinstance(module, nn.MultiheadAttention):
-        return [(part, _REFUSED[nn.MultiheadAttention]) for part in module.modules()]
-    if isinstance(module, MPBN):
-        return [(module.neuron, "MPBN computes its steps itself; neurosim.fold(model) first turns the norm into thresholds of this neuron")]
-    return []
-
-
 def _judge(module: nn.Module, device: Profile) -> tuple[Status, str]:
     """Status and reason of a layer that is no neuron, whatever was asked for."""
     refusal = next((reason for kind, reason in _REFUSED.items() if isinstance(module, kind)), None)
@@ -125,8 +119,18 @@ def _judge(module: nn.Module, device: Profile) -> tuple[Status, str]:
     return "converted", ""
 
 
-def _judge_neuron(module: nn.Module, device: Profile) -> tuple[Status, str]:
-    """Status and reason of a neuron, whatever was asked for."""
+def norms_of(model: nn.Module) -> dict[str, tuple[str, MPBN]]:
+    """For the path of every neuron whose membrane is normalised, the path of the norm, and the norm.
+
+    Such a neuron has the random streams and the full scale that it has if the norm is folded first: those of the norm's path and of the
+    thresholds that it folds to.
+    """
+    found = {path: module for path, module in model.named_modules() if isinstance(module, MPBN)}
+    return {f"{path}.neuron".lstrip("."): (path, module) for path, module in found.items()}
+
+
+def _judge_neuron(module: nn.Module, device: Profile, norm: MPBN | None) -> tuple[Status, str]:
+    """Status and reason of a neuron, and of the norm of its membrane, whatever was asked for."""
     if device.neuron is None:
         return "digital", _NO_NEURONS
     name = getattr(type(module), "digital_class", type(module)).__name__
@@ -141,7 +145,14 @@ def _judge_neuron(module: nn.Module, device: Profile) -> tuple[Status, str]:
     reset = getattr(module, "reset", "none")
     if device.neuron.neuron.words is not None and reset not in WORD_RESETS:
         return "refused", f"reset {reset!r} has no arithmetic in words; those that have it: {', '.join(WORD_RESETS)}"
-    scale = f"full scale {full_scale(getattr(module, 'v_threshold', None)):g}"
+    if norm is not None and norm.carry != "raw":
+        return (
+            "refused",
+            f"it goes on from a normalised potential, carry={norm.carry!r}, as no neuron on hardware does; train with 'raw'",
+        )
+    if norm is not None and device.neuron.neuron.words is not None:
+        return "refused", f"potentials in words {NO_NORM_IN_WORDS}"
+    scale = f"full scale {full_scale(getattr(module if norm is None else norm, 'v_threshold', None)):g}"
     return "converted", f"was on hardware already; moved to this profile; {scale}" if isinstance(module, HardwareLayer) else scale
 
 

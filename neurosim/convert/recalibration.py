@@ -58,31 +58,27 @@ def recalibrate(
     _check_passes(passes)
     if passes > 1 and iter(loader) is loader:
         raise ConfigError(f"recalibrate: the loader is gone through {passes} times, so it must be a list or a loader, not an iterator")
-    changed = copy.deepcopy(model)
-    norms = _norms(changed)
+    measured = copy.deepcopy(model)
+    norms = _norms(measured)
     if not norms:
         raise ConfigError(
             "recalibrate: the model has no norm with running statistics; if it was folded, recalibrate it first and fold then"
         )
-    modes = [(module, module.training) for module in changed.modules()]
     bar = tqdm(desc="recalibrate", unit="batch", total=_batches(loader, passes), delay=2, dynamic_ncols=True)
     with bar, torch.no_grad():
         for at in range(passes):
-            changed.eval()
+            measured.eval()
             if at == 0:
-                for module in changed.modules():
+                for module in measured.modules():
                     module.training = isinstance(module, TimeNorm | _BatchNorm | MPBN)
-            seen = _seen(changed, norms, _counted(loader, bar), stream)
+            seen = _seen(measured, norms, _counted(loader, bar), stream)
             for norm, found in zip(norms, seen, strict=True):
                 _set(norm, found)
-    for module, training in modes:
-        module.training = training
-    if not inplace:
-        return changed
-    for mine, new in zip(_norms(model), norms, strict=True):
+    target = model if inplace else copy.deepcopy(model)
+    for mine, new in zip(_norms(target), norms, strict=True):
         for kept, value in zip(mine.buffers(recurse=False), new.buffers(recurse=False), strict=True):
             kept.copy_(value)
-    return model
+    return target
 
 
 def _check_passes(passes: object) -> None:

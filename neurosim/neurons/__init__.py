@@ -12,6 +12,7 @@ from neurosim.neurons.base import NEURONS as NEURONS
 from neurosim.neurons.base import Neuron as Neuron
 from neurosim.neurons.base import Trace as Trace
 from neurosim.neurons.base import detach as detach
+from neurosim.neurons.base import is_neurons as is_neurons
 from neurosim.neurons.cuba_lif import CubaLIF as CubaLIF
 from neurosim.neurons.cuba_lif import CubaLIFState as CubaLIFState
 from neurosim.neurons.exponential_lif import EIF as EIF

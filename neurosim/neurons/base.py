@@ -11,7 +11,7 @@ import inspect
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from neurosim.errors import ConfigError
 from neurosim.neurons.kept import Kept
@@ -103,6 +103,16 @@ class Neuron(Kept, ABC, Generic[S]):
         for name in kind.__annotations__:
             if name != "step":
                 check_state(f"{self._where}: state.{name}", getattr(state, name), x)
+
+
+def is_neurons(module: nn.Module) -> bool:
+    """Whether a module is one layer of neurons: a :class:`Neuron`, or what steps one itself and declares ``is_neurons = True``.
+
+    >>> from neurosim.neurons import LIF
+    >>> is_neurons(LIF(tau_mem=20e-3, dt=1e-3)), is_neurons(nn.Linear(2, 2))
+    (True, False)
+    """
+    return isinstance(module, Neuron) or bool(getattr(module, "is_neurons", False))
 
 
 NEURONS: Final[Registry[type[Neuron[Any]]]] = Registry("neuron")

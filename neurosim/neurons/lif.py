@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple, cast
 
 from torch import Tensor
@@ -19,6 +19,15 @@ class LIFState(NamedTuple):
 
     v: Tensor  #: membrane potential after the reset, ``(batch, *units)``
     step: int | Tensor = 0  #: steps since rest; only noise depends on it
+
+
+class Circuit(NamedTuple):
+    """What a layer of neurons computes with in one run: its own parameters, or those of a chip."""
+
+    x: Tensor  #: the current that arrives
+    settings: dict[str, Any]  #: of :func:`neurosim.ops.lif.lif`
+    held: Callable[[float | Tensor], float | Tensor] | None = None  #: the threshold that there is for one that is set; None: that one
+    sent: Callable[[Tensor], Tensor] | None = None  #: what arrives of the spikes; None: all
 
 
 def lif_steps(x: Tensor, v: Tensor | None, *, step: int | Tensor, **settings: Any) -> tuple[LIFOutput, LIFState]:
@@ -151,4 +160,10 @@ class LIF(Neuron[LIFState]):
     def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
         self._check(x, state, LIFState)
         v, step = (self._rest(x), 0) if state is None else state
-        return lif_steps(x, v, **self._leak(), **self._firing(stream, step), record=record)
+        circuit = self._circuit(x, stream, step)
+        return lif_steps(circuit.x, v, **circuit.settings, record=record)
+
+    def _circuit(self, x: Tensor, stream: Stream | None, step: int | Tensor, reset_by: float | Tensor | None = None) -> Circuit:
+        """What this run computes with; ``reset_by`` takes the place of what soft resets subtract."""
+        settings = {**self._leak(), **self._firing(stream, step)}
+        return Circuit(x, settings if reset_by is None else {**settings, "reset_by": reset_by})

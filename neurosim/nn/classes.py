@@ -50,10 +50,10 @@ def _hardware_class(digital: type[Any]) -> type[HardwareLayer] | None:
     return type(f"{base.prefix}{digital.__name__}", (base, digital), namespace)
 
 
-def chain_of(layer: nn.Module, spec: LayerSpec, seed: int, path: str, device: torch.device) -> AnalogChain:
-    """A chain for a layer; neurons, which may have no tensor, have theirs on ``device``."""
+def chain_of(layer: nn.Module, spec: LayerSpec, seed: int, path: str, fires: nn.Module, device: torch.device) -> AnalogChain:
+    """A chain for a layer; neurons, which may have no tensor, have theirs on ``device``, and their full scale from what ``fires``."""
     if isinstance(spec, NeuronSpec):
-        return NeuronChain(spec, seed=seed, path=path, full_scale=full_scale(getattr(layer, "v_threshold", None))).to(device)
+        return NeuronChain(spec, seed=seed, path=path, full_scale=full_scale(getattr(fires, "v_threshold", None))).to(device)
     return make_chain(layer, spec, seed, path)
 
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError, ConversionError, nearest
+from neurosim.hardware.gradient import straight_through
 from neurosim.neurons import LIF, LIFState, Trace
 from neurosim.neurons.firing import PLAIN_RESETS, Firing, after_spike, fires
+from neurosim.neurons.lif import Circuit
 from neurosim.neurons.parameters import state_dtype
 from neurosim.nn.time import SpikingModule, State
 from neurosim.norms.over_time import BatchNormOverTime, Statistics
-from neurosim.norms.threshold import fold_threshold
+from neurosim.norms.threshold import Comparison, fold_threshold, held_threshold
 from neurosim.norms.time_norm import features_shape, normalize
 from neurosim.random import Stream
 
 Carry = Literal["raw", "normalized"]
+_Norm = Callable[[Tensor], tuple[Tensor, Firing]]  #: the normalised potential, and when it fires
 
 
 class _Step(NamedTuple):
@@ -43,6 +46,9 @@ class MPBN(SpikingModule):
     ``MPBN(LIF(tau, dt, v_threshold=V/2, strict=True, reset="hard", detach_reset=False, surrogate=surrogate("clamped_tanh", width=V)), C)``
 
     with V their V_th of 1 and τ = −Δt/ln 0.25: they compare m/V with ½.
+
+    **On a chip** the potentials are those of its neurons, and so are the thresholds: those of the potential that the norm folds to, with
+    the chip's resolution and mismatch. In training they follow from the statistics of the moment.
 
     **Statistics.** Evaluation has one running pair μ, σ² for all steps. In training, ``"per_step"`` takes those of every step by itself and
     updates the running pair once a step, in the order of time (the authors' code). ``"merged"`` takes them over time as well, and updates
@@ -75,6 +81,8 @@ class MPBN(SpikingModule):
     LIF(tau_mem=0.002, dt=0.001, v_threshold=... (3, 1, 1), reset='hard', reset_by=1)
     """
 
+    is_neurons: ClassVar = True
+
     def __init__(
         self,
         neuron: LIF,
@@ -98,6 +106,21 @@ class MPBN(SpikingModule):
         self.norm = BatchNormOverTime(self.features[0] if of_channels else self.features, statistics, eps=eps, momentum=momentum)
         self.carry = carry
 
+    @property
+    def dt(self) -> float:
+        """Step of the input, seconds."""
+        return self.neuron.dt
+
+    @property
+    def v_threshold(self) -> float | Tensor:
+        """Threshold of the potential that is carried: what the layer folds to, where it can be folded."""
+        return self._comparison().threshold if self.carry == "raw" else self.neuron.v_threshold
+
+    @property
+    def v_reset(self) -> float | Tensor:
+        """Where hard resets lead."""
+        return self.neuron.v_reset
+
     def run(self, x: Tensor, state: State | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
         """Spikes, and the state to hand to the next chunk; arguments are those of :meth:`LIF.run`.
 
@@ -117,12 +140,13 @@ class MPBN(SpikingModule):
         rest = self.neuron._rest(x) if state is None else None
         zero = torch.zeros(x.shape[1:], dtype=state_dtype(x), device=x.device)
         start = LIFState(*state) if state is not None else LIFState(zero if rest is None else rest)
-        merged = self.training and self.norm.statistics == "merged" and len(x) > 0
-        steps = self._merged(x, start, stream) if merged else list(self._steps(x, start, stream, lambda h: self.norm(h[None])[0]))
+        neuron = self.neuron
+        circuit = neuron._circuit(x, stream, start.step, neuron.v_threshold if neuron.reset_by is None else neuron.reset_by)
+        steps = (self._train if self.norm.training else self._evaluate)(circuit, start)
         if not steps:
             return Trace(torch.zeros_like(x), torch.zeros_like(x), start)
         spikes, v = (torch.stack([step[at].to(x.dtype) for step in steps]) for at in (1, 2))
-        return Trace(spikes, v, LIFState(steps[-1].v, start.step + len(x)))
+        return Trace(spikes if circuit.sent is None else circuit.sent(spikes), v, LIFState(steps[-1].v, start.step + len(x)))
 
     def fold(self) -> LIF:
         """The neuron alone, with thresholds in the place of the norm: the same spikes as in evaluation.
@@ -140,59 +164,93 @@ class MPBN(SpikingModule):
                 f"MPBN: with carry={self.carry!r} the norm changes what the next step starts from, which no threshold can do; "
                 "only a layer that was trained with carry='raw' can be folded"
             )
-        mean, scale, shift = self._coefficients()
-        threshold, sign = (
-            torch.as_tensor(value, dtype=mean.dtype, device=mean.device).detach() for value in (self.neuron.v_threshold, self.neuron.sign)
-        )
-        with torch.no_grad():
-            found = fold_threshold(mean, scale, shift, threshold, sign, self.neuron.strict)
+        found = self._comparison()
         return self.neuron.with_threshold(found.threshold, found.sign if bool((found.sign < 0).any()) else 1.0)
 
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"features={self.features}, carry={self.carry!r}"
 
-    def _coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, scale and shift of evaluation, of a shape that broadcasts to the units."""
-        mean, scale, shift = (torch.as_tensor(value).reshape(self.features) for value in self.norm.coefficients())
+    def _coefficients(self, given: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, scale and shift of statistics, by default those of evaluation, of a shape that broadcasts to the units."""
+        mean, scale, shift = (torch.as_tensor(value).reshape(self.features) for value in self.norm.coefficients(given))
         return mean, scale, shift
 
-    def _merged(self, x: Tensor, state: LIFState, stream: Stream | None) -> list[_Step]:
+    @torch.no_grad()
+    def _comparison(self) -> Comparison:
+        """When it fires in evaluation, by the potential before the norm."""
+        mean, scale, shift = self._coefficients()
+        given = (self.neuron.v_threshold, self.neuron.sign)
+        threshold, sign = (torch.as_tensor(value, dtype=mean.dtype, device=mean.device) for value in given)
+        return fold_threshold(mean, scale, shift, threshold, sign, self.neuron.strict)
+
+    def _rule(self, circuit: Circuit, given: tuple[Tensor, Tensor] | None = None) -> Firing:
+        """When it fires, by the potential that is normalised by these statistics, by default those of evaluation."""
+        rule = Firing(**{name: circuit.settings[name] for name in Firing._fields})
+        if circuit.held is None:
+            return rule
+        return rule._replace(threshold=held_threshold(circuit.held, *self._coefficients(given), self.neuron.v_threshold))
+
+    def _evaluate(self, circuit: Circuit, state: LIFState) -> list[_Step]:
+        """All steps, with the running statistics."""
+        rule, exact = self._rule(circuit), None
+        if circuit.held is not None and self.carry == "raw":
+            threshold, sign = self._comparison()
+            exact = rule._replace(threshold=circuit.held(threshold), sign=sign)
+        return list(self._steps(circuit, state, lambda h: (self.norm(h[None])[0], rule), exact))
+
+    def _train(self, circuit: Circuit, state: LIFState) -> list[_Step]:
+        """All steps, with statistics of their own."""
+        if self.norm.statistics == "merged":
+            return self._merged(circuit, state) if len(circuit.x) else []
+        if circuit.held is None:
+            rule = self._rule(circuit)
+            return list(self._steps(circuit, state, lambda h: (self.norm(h[None])[0], rule)))
+        return list(self._steps(circuit, state, lambda h: self._by(circuit, h, self.norm.observe(h[None]))))
+
+    def _by(self, circuit: Circuit, h: Tensor, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Firing]:
+        """A potential normalised by given statistics, and when it fires."""
+        m: Tensor = self.norm(h[None], given)
+        return m[0], self._rule(circuit, given)
+
+    def _merged(self, circuit: Circuit, state: LIFState) -> list[_Step]:
         """All steps, in training, with statistics over time."""
         if self.carry == "raw":
-            running = self._coefficients()
-            before = self._steps(x, state, stream, lambda h: normalize(h, *running))
-            given = self.norm.observe(torch.stack([step.h for step in before]))
-            return list(self._steps(x, state, stream, lambda h: self.norm(h[None], given)[0]))
+            running, before = self._coefficients(), self._rule(circuit)
+            first = self._steps(circuit, state, lambda h: (normalize(h, *running), before))
+            given = self.norm.observe(torch.stack([step.h for step in first]))
+            rule = self._rule(circuit, given)
+            return list(self._steps(circuit, state, lambda h: (self.norm(h[None], given)[0], rule)))
         seen: list[Tensor] = []
 
-        def normalized(h: Tensor) -> Tensor:
+        def normalized(h: Tensor) -> tuple[Tensor, Firing]:
             seen.append(h)
-            so_far: Tensor = self.norm(h[None], self.norm.statistics_of(torch.stack(seen)))
-            return so_far[0]
+            return self._by(circuit, h, self.norm.statistics_of(torch.stack(seen)))
 
-        steps = list(self._steps(x, state, stream, normalized))
+        steps = list(self._steps(circuit, state, normalized))
         self.norm.observe(torch.stack(seen))
         return steps
 
-    def _steps(self, x: Tensor, state: LIFState, stream: Stream | None, norm: Callable[[Tensor], Tensor]) -> Iterator[_Step]:
-        """One step after the other, in the arithmetic of :func:`neurosim.ops.lif.lif`."""
-        leak, firing = self.neuron._leak(), self.neuron._firing(stream, state.step)
-        decay, gain, bias = leak["decay"], leak["gain"], leak["bias"]
-        noise = firing["input_noise"], firing["membrane_noise"]
-        rule = Firing(**{name: firing[name] for name in Firing._fields})
+    def _steps(self, circuit: Circuit, state: LIFState, norm: _Norm, exact: Firing | None = None) -> Iterator[_Step]:
+        """One step after the other, in the arithmetic of :func:`neurosim.ops.lif.lif`.
+
+        ``exact`` says when the potential before the norm fires; gradients are then still those of the normalised one.
+        """
+        of, v = circuit.settings, state.v
+        decay, gain, bias, stream = of["decay"], of["gain"], of["bias"], of["stream"]
         unscaled, unbiased = (isinstance(value, float) and value == at for value, at in ((gain, 1), (bias, 0)))
-        v = state.v
-        for t, x_t in enumerate(x.unbind(0)):
+        for t, x_t in enumerate(circuit.x.unbind(0)):
             first = (state.step + t) * v.numel()
             drive = x_t.to(v.dtype)
-            if noise[0] and stream is not None:
-                drive = drive + noise[0] * stream.child("input").normal(v.shape, like=v, offset=int(first))
+            if of["input_noise"] and stream is not None:
+                drive = drive + of["input_noise"] * stream.child("input").normal(v.shape, like=v, offset=int(first))
             h = decay * v + (drive if unscaled else gain * drive)
             h = h if unbiased else h + bias
-            if noise[1] and stream is not None:
-                h = h + noise[1] * stream.child("membrane").normal(v.shape, like=v, offset=int(first))
-            m = norm(h)
+            if of["membrane_noise"] and stream is not None:
+                h = h + of["membrane_noise"] * stream.child("membrane").normal(v.shape, like=v, offset=int(first))
+            m, rule = norm(h)
             fired = fires(m, rule)
+            if exact is not None:
+                fired = straight_through(fired, fires(h, exact))
             v = after_spike(h if self.carry == "raw" else m, fired, rule)
             yield _Step(h, fired, v)

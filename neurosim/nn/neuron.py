@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from torch import Tensor
 
+from neurosim.errors import ConfigError
 from neurosim.hardware.word_neuron import run_words
 from neurosim.neurons import IF, LI, LIF, CubaLIF, CubaLIFState, LIFState, LIState, ParametricLIF
 from neurosim.neurons.base import Neuron
+from neurosim.neurons.lif import Circuit
 from neurosim.neurons.parameters import arriving, remaining, state_dtype
 from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.neuron_chain import NeuronChain
@@ -17,6 +19,8 @@ from neurosim.ops import cuba_lif as cuba
 from neurosim.ops.li import li
 from neurosim.ops.lif import LIFOutput, lif
 from neurosim.random import Stream
+
+NO_NORM_IN_WORDS: Final = "have no norm on them; fold it into thresholds first, with neurosim.fold(model)"
 
 
 class _Outcome(NamedTuple):
@@ -61,39 +65,52 @@ class HardwareNeuron(HardwareLayer, Neuron[Any]):
         decay = self.chain.vary("decay", remaining(self.dt, tau), x, call)
         return decay, 1 - decay
 
-    def _thresholds(self, x: Tensor, call: int) -> dict[str, Any]:
+    def _held(self, threshold: float | Tensor, x: Tensor, call: int) -> float | Tensor:
+        """The thresholds that this chip has where one is set."""
+        kept = self.chain.vary("threshold_dac", threshold, x, call, self.chain.full_scale)
+        return self.chain.vary("threshold", kept, x, call, self.chain.full_scale)
+
+    def _thresholds(self, x: Tensor, call: int, reset_by: float | Tensor | None) -> dict[str, Any]:
         """When this chip's neurons fire and what happens then, without noise. What is subtracted does not follow a threshold's spread."""
         chain, unit = self.chain, self.chain.full_scale
         firing = self._firing(None, 0)
-        kept = chain.vary("threshold_dac", self.v_threshold, x, call, unit)
-        firing["threshold"] = chain.vary("threshold", kept, x, call, unit)
+        firing["threshold"] = self._held(self.v_threshold, x, call)
         if firing["reset"].startswith("soft"):
-            amount = kept if self.reset_by is None else self.reset_by
-            if chain.acts("reset") or chain.acts("threshold") or chain.words is not None:
+            amount = self.reset_by if reset_by is None else reset_by
+            if amount is None:
+                amount = chain.vary("threshold_dac", self.v_threshold, x, call, unit)
+            if reset_by is not None or chain.acts("reset") or chain.acts("threshold") or chain.words is not None:
                 firing["reset_by"] = chain.vary("reset", amount, x, call, unit)
         elif firing["reset"].startswith("hard"):
             firing["v_reset"] = chain.vary("reset", firing["v_reset"], x, call, unit)
         return firing
 
-    def _on_chip(self, x: Tensor, i: Tensor | None, v: Tensor | None, step: int | Tensor, *, fires: bool, record: bool) -> _Outcome:
-        """All steps, from a current and a potential (None is 0)."""
+    def _begin(self, x: Tensor, step: int | Tensor, *, fires: bool = True, reset_by: float | Tensor | None = None) -> Circuit:
+        """One use of the layer begins: what this chip computes with in it."""
         chain = self.chain
         call = chain.begin()
         x = chain.signal("input", x, call)
-        given = {**self._synapse(x, call), **self._membrane(x, call), **(self._thresholds(x, call) if fires else {})}
-        noise, words = chain.membrane_noise(call), chain.words
+        given = {**self._synapse(x, call), **self._membrane(x, call), **(self._thresholds(x, call, reset_by) if fires else {})}
+        noise = chain.membrane_noise(call)
+        if noise is not None:
+            given |= {"membrane_noise": noise.deviation, "stream": noise.stream, "step": step}
+        exact = not (chain.acts("threshold_dac") or chain.acts("threshold"))
+        held = None if exact else lambda threshold: self._held(threshold, x, call)
+        return Circuit(x, given, held, lambda spikes: chain.signal("spikes", spikes, call))
+
+    def _on_chip(self, x: Tensor, i: Tensor | None, v: Tensor | None, step: int | Tensor, *, fires: bool, record: bool) -> _Outcome:
+        """All steps, from a current and a potential (None is 0)."""
+        x, given, _, sent = self._begin(x, step, fires=fires)
+        words = self.chain.words
         if words is not None:
-            drawn = None if noise is None else noise.deviation * noise.stream.normal(x.shape, like=x.new_empty((), dtype=state_dtype(x)))
-            for name in ("stream", "step", "input_noise", "membrane_noise"):
-                given.pop(name, None)
+            source, deviation, *_ = (given.pop(name, None) for name in ("stream", "membrane_noise", "step", "input_noise"))
+            drawn = None if source is None else deviation * source.normal(x.shape, like=x.new_empty((), dtype=state_dtype(x)))
             out = run_words(x, i, v, words=words[0], step=words[1], fires=fires, noise=drawn, record=record, **given)
-            chain.count(out.overflows)
+            self.chain.count(out.overflows)
             found = _Outcome(*out[:4])
         else:
-            if noise is not None:
-                given |= {"membrane_noise": noise.deviation, "stream": noise.stream, "step": step}
             found = _fused(x, i, v, given, fires=fires, record=record)
-        return found if found.spikes is None else found._replace(spikes=chain.signal("spikes", found.spikes, call))
+        return found if found.spikes is None or sent is None else found._replace(spikes=sent(found.spikes))
 
 
 def _fused(x: Tensor, i: Tensor | None, v: Tensor | None, given: dict[str, Any], *, fires: bool, record: bool) -> _Outcome:
@@ -134,6 +151,13 @@ class HardwareLIF(_WithLIFState, LIF):
     """:class:`neurosim.neurons.LIF` on a chip; made by :func:`neurosim.to_neuromorphic`."""
 
     digital_class = LIF
+
+    def _circuit(self, x: Tensor, stream: Stream | None, step: int | Tensor, reset_by: float | Tensor | None = None) -> Circuit:
+        if self.chain.bypassed:
+            return super()._circuit(x, stream, step, reset_by)
+        if self.chain.words is not None:
+            raise ConfigError(f"{self.chain.path or self._where}: potentials in words {NO_NORM_IN_WORDS}")
+        return self._begin(x, step, reset_by=reset_by)
 
 
 class HardwareParametricLIF(_WithLIFState, ParametricLIF):

@@ -68,7 +68,7 @@ class BatchNormOverTime(TimeNorm):
         """Mean and biased variance of a sequence, with gradients."""
         self._check(x)
         over = [axis for axis in range(x.dim()) if axis not in self._kept(x)]
-        self._refuse_single(math.prod(x.shape[axis] for axis in over), x)
+        self._refuse_single(math.prod([x.shape[axis] for axis in over]), x)
         var, mean = torch.var_mean(x, over, correction=0)
         return mean, var
 

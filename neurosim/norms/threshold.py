@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import torch
@@ -63,6 +64,28 @@ def fold_threshold(mean: Tensor, scale: Tensor, shift: Tensor, threshold: Tensor
     changes = at_bottom != at_top
     constant = torch.where(at_bottom, -torch.inf, torch.inf)
     return Comparison(torch.where(changes, found, constant), torch.where(changes & ~rises, -1.0, 1.0).to(mean.dtype))
+
+
+def held_threshold(
+    held: Callable[[Tensor], float | Tensor], mean: Tensor, scale: Tensor, shift: Tensor, threshold: float | Tensor
+) -> Tensor:
+    r"""The threshold of the normalised potential that there is, where the one that it folds to is not held as it is set.
+
+    .. math:: \theta' = \mathrm{normalize}\big(\mathrm{held}((\theta - \beta)/k + \mu)\big)
+
+    Args:
+        held: What the neurons make of a threshold of their potential.
+        mean, scale, shift: As for :func:`fold_threshold`.
+        threshold: θ. Where it is infinite, or the scale 0, there is no threshold of the potential, and it stays.
+
+    Returns:
+        θ', with gradients.
+    """
+    threshold = torch.as_tensor(threshold, dtype=mean.dtype, device=mean.device)
+    none = (scale == 0) | threshold.isinf()
+    k = torch.where(none, 1.0, scale)
+    found = held((torch.where(none, 0.0, threshold) - shift) / k + mean)
+    return torch.where(none, threshold, normalize(torch.as_tensor(found), mean, k, shift))
 
 
 def _rank(value: Tensor) -> Tensor:

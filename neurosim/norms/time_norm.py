@@ -42,6 +42,7 @@ class TimeNorm(Norm):
 
     stats: ClassVar[Stats] = "running"
     takes_time: ClassVar = True
+    stays_digital: ClassVar[str] = "norms run in the digital part; neurosim.fold makes weights or thresholds of them"
 
     weight: nn.Parameter
     bias: nn.Parameter | None
@@ -61,9 +62,10 @@ class TimeNorm(Norm):
         self.register_buffer("running_var", torch.ones(shape))
         self.register_buffer("num_batches_tracked", torch.zeros((), dtype=torch.int64))
 
-    def coefficients(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Mean, scale and shift, as evaluation uses them in :func:`normalize`; of the shape of the features."""
-        return self.running_mean, self._scale(self.running_var), self.bias
+    def coefficients(self, given: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Mean, scale and shift, as :func:`normalize` takes them, of a mean and variance, by default the running ones, as in evaluation."""
+        mean, var = (self.running_mean, self.running_var) if given is None else given
+        return mean, self._scale(var), self.bias
 
     def fold(self) -> Affine:
         """Scale γ/√(σ² + ε) and shift β − μ·scale, from the running statistics."""

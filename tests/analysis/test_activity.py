@@ -102,6 +102,23 @@ def test_a_classifier_over_batches_of_images_is_measured() -> None:
     assert found.layers[0].path == "body.2"
 
 
+@pytest.mark.parametrize("chip", [False, True])
+def test_normalised_layers_are_counted_as_what_they_fold_to(chip: bool) -> None:
+    torch.manual_seed(0)
+    net: Any = ns.MODELS["spiking_mlp"]([11, 9, 7, 3], norm="mpbn", time_steps=5)
+    x = 3 * uniform((40, 11))
+    for _ in range(10):
+        net(x)
+    if chip:
+        net = ns.to_neuromorphic(net, "bss2_spiking", seed=2)
+        ns.redraw(net, "manual")
+    found, folded = ns.activity(net, x), ns.activity(ns.fold(net), x)
+    assert [(layer.path, layer.type) for layer in found.layers] == [("body.fire1", "MPBN"), ("body.fire2", "MPBN")]
+    for one, other in zip(found.layers, folded.layers, strict=True):
+        assert torch.equal(one.rates, other.rates)
+        assert 0 < one.rate.value < 1
+
+
 def test_every_batch_has_noise_of_its_own() -> None:
     neuron, x = ns.LIF(5e-3, 1e-3, membrane_noise=0.5), torch.full((50, 3, 4), 0.2)
     source = ns.random.stream(5, "noise")
@@ -135,6 +152,10 @@ def test_messages_say_what_is_missing() -> None:
     ]:
         with pytest.raises(ns.ConfigError, match=message):
             call()
+    unused = ns.nn.SpikingSequential(ns.nn.SpikingSequential(ns.LIF(5e-3, 1e-3)), nn.Linear(11, 2))
+    unused[0].forward = unused[0].run = lambda x, *_, **__: (x, None)
+    with pytest.raises(ns.ConfigError, match=r"activity: the model runs none of the layers 0\.0"):
+        ns.activity(unused, X)
     with pytest.raises(ns.DataError, match="at least one sample"):
         ns.activity(network(), [])
 

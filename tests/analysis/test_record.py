@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import pickle
 from typing import Any
 
@@ -533,6 +534,74 @@ def test_a_shared_layer_has_its_first_path() -> None:
         net(drive())
     assert list(recording) == ["0"]
     assert recording["0"].batch == 6  # both uses
+
+
+def normed(**changes: Any) -> ns.nn.SpikingSequential:
+    """Two normalised layers, the second on maps of units of their own."""
+    torch.manual_seed(0)
+    hidden = ns.nn.MPBN(ns.LIF(4e-3, DT, v_threshold=0.5, v_reset=0.1, reset="hard"), 12, **changes)
+    return ns.nn.SpikingSequential(nn.Flatten(), nn.Linear(36, 12), hidden, nn.Linear(12, 5), ns.nn.MPBN(ns.LIF(4e-3, DT), 5))
+
+
+@pytest.mark.parametrize("chip", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_normalised_layer_is_one_layer_of_neurons(chip: bool, training: bool) -> None:
+    net: Any = normed()
+    net(X)
+    if chip:
+        net = ns.to_neuromorphic(net, "bss2_spiking", seed=0)
+        ns.redraw(net, "manual")
+    net.train(training)
+    expected, y = copy.deepcopy(net)[2].trace(net[1](X.flatten(2))), copy.deepcopy(net)(X)
+    with ns.record(net) as recording:
+        assert torch.equal(net(X), y)
+    assert list(recording) == ["2", "4"]
+    layer = recording["2"]
+    assert (layer.type, layer.dt, layer.signals, layer.v_reset) == ("MPBN", DT, ("spikes", "membrane"), 0.1)
+    assert torch.equal(layer.spikes, expected.spikes)
+    assert torch.equal(layer.membrane, expected.v)
+    assert torch.equal(recording["4"].spikes, y)
+    assert 0 < float(layer.spikes.mean()) < 1
+
+
+def test_the_threshold_of_a_normalised_layer_is_that_of_the_membrane_that_is_recorded() -> None:
+    net: Any = normed()
+    for _ in range(5):
+        net(X)
+    net.eval()
+    with ns.record(net, "2") as recording:
+        net(X)
+    layer = recording["2"]
+    current = net[1](X.flatten(2))
+    before = torch.cat([torch.zeros_like(layer.membrane[:1]), layer.membrane[:-1]])
+    potential = math.exp(-1 / 4) * before + current
+    assert torch.equal(layer.spikes, (potential >= layer.v_threshold).float())
+    with ns.record(normed(carry="normalized"), "2") as other:
+        pass
+    assert other["2"].v_threshold == 0.5
+
+
+@pytest.mark.parametrize("make", ["rlif", "rcubalif", "recurrent", "mpbn"])
+def test_neurons_within_neurons_are_recorded_once(make: str) -> None:
+    layer: nn.Module = {
+        "rlif": ns.neurons.RLIF(5, 4e-3, DT),
+        "rcubalif": ns.neurons.RCubaLIF(5, 8e-3, 4e-3, DT),
+        "mpbn": ns.nn.MPBN(ns.LIF(4e-3, DT), 5),
+        "recurrent": ns.neurons.Recurrent(ns.LIF(4e-3, DT), nn.Linear(5, 5)),
+    }[make]
+    net = ns.nn.SpikingSequential(nn.Linear(3, 5), layer, ns.LIF(4e-3, DT))
+    x = 3 * noise((6, 2, 3), "drive")
+    for layers in (None, "*", ["1*", "2"]):
+        with ns.record(net, layers, "spikes") as recording:
+            net(x)
+        assert list(recording) == ["1", "2"]
+        assert recording["1"].spikes.shape == (6, 2, 5)
+    assert [one.path for one in ns.activity(net, x).layers] == ["1", "2"]
+    with ns.record(layer) as alone:
+        layer(torch.ones(6, 2, 5))
+    assert list(alone) == [""]
+    with pytest.raises(ns.ConfigError, match=r"record: '1.neuron' names no layer"), ns.record(net, "1.neuron"):
+        pass
 
 
 def test_a_recording_is_shown_as_a_table() -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons import ALIF, IF, LI, LIF, CubaLIF, LIFState, Neuron, ParametricLIF
-from neurosim.nn import MPBN, HardwareCubaLIF, HardwareLI, HardwareLIF, HardwareNeuron, NeuronChain, SpikingNetwork, SpikingSequential
+from neurosim.nn import HardwareCubaLIF, HardwareLI, HardwareLIF, HardwareNeuron, NeuronChain, SpikingNetwork, SpikingSequential
 from neurosim.random import Stream, stream
 
 DT = 1e-3
@@ -548,17 +548,6 @@ def test_a_study_varies_neurons_and_weights_together() -> None:
     assert report.results.axes == {"threshold": [0.1, 0.0, 0.0, 0.1], "bits": [7, 3, 7, 3]}
     assert [(layer.name, layer.type) for layer in report.results.layers][:2] == [("body.1", "Linear"), ("body.2", "LIF")]
     assert torch.equal(chip(X), put(network(), "bss2_spiking", seed=0)(X))  # the study left it as it was
-
-
-def test_a_neuron_within_a_norm_is_refused_until_the_norm_is_folded() -> None:
-    """MPBN computes the steps of its neuron: on the chip they would be the clean ones, whatever the report said."""
-    model = SpikingSequential(nn.Linear(4, 6), MPBN(LIF(5e-3, DT), 6), nn.Linear(6, 2)).eval()
-    rows = {row.path: row for row in put(model, "bss2_spiking", seed=0).conversion.layers}
-    assert (rows["1.neuron"].status, rows["1.norm"].status) == ("refused", "digital")
-    assert "neurosim.fold(model) first" in rows["1.neuron"].reason
-    assert "neurosim.fold(model) first" in rows["1.norm"].reason
-    folded = put(ns.fold(model), "bss2_spiking", seed=0)
-    assert {row.path: row.status for row in folded.conversion.layers} == {"0": "converted", "1": "converted", "2": "converted"}
 
 
 def test_the_report_of_the_way_to_spikes_is_kept_on_the_chip_and_afterwards() -> None:

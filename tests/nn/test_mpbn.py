@@ -225,6 +225,31 @@ def test_gradients_through_the_statistics_are_those_of_finite_differences(carry:
     assert torch.autograd.gradcheck(normalized, (x,), fast_mode=True)
 
 
+@pytest.mark.parametrize(
+    ("shape", "statistics", "count"),
+    [
+        ((1, 1, C), "per_step", 1),
+        ((4, 1, C), "per_step", 1),
+        ((4, 2, C), "per_step", 2),
+        ((1, 1, C), "merged", 1),
+        ((2, 1, C), "merged", 2),
+        ((1, 1, C, 2, 1), "per_step", 2),
+        ((1, 1, C, 1, 1), "merged", 1),
+    ],
+)
+def test_a_batch_of_one_is_refused_only_where_a_statistic_would_be_of_one_value(shape: Any, statistics: Any, count: int) -> None:
+    norm = ns.norms.BatchNormOverTime(C, statistics)
+    for made in (MPBN(lif(), (C, *[1] * (len(shape) - 3)), statistics=statistics), norm):
+        if count < 2:
+            with pytest.raises(ConfigError, match=r"statistics in training need more than one value each, got 1 in shape"):
+                made(sequence(*shape))
+            assert int(made.get_buffer("num_batches_tracked" if made is norm else "norm.num_batches_tracked")) == 0
+        else:
+            assert made(sequence(*shape)).isfinite().all()
+            assert made.get_buffer("running_var" if made is norm else "norm.running_var").isfinite().all()
+        assert made.eval()(sequence(*shape)).shape == shape
+
+
 def test_statistics_per_step_leave_a_larger_gap_between_training_and_evaluation_than_merged_ones() -> None:
     """The membrane fills up in the first steps: statistics of every step hide that from training, and evaluation sees it."""
     gaps = {}

@@ -20,7 +20,7 @@ def specs(**overrides: Any) -> dict[str, ChainSpec]:
     model = tiny.model()
     if overrides:
         ns.override(model, overrides["last"], layers="2")
-    return {path: layer.chain.spec for path, layer in ns.analog_layers(model).items()}
+    return {path: spec for path, layer in ns.analog_layers(model).items() if isinstance(spec := layer.chain.spec, ns.ChainSpec)}
 
 
 def plan(hardware: dict[str, ChainSpec] | None = None, **config: Any) -> Plan:
