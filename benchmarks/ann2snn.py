@@ -1,7 +1,7 @@
 """Accuracy against time steps of converted networks: every method of ``to_spiking``, beside SpikingJelly's recipes on the same weights.
 
     python benchmarks/ann2snn.py mnist mnist5k.h5 --epochs 12
-    python benchmarks/ann2snn.py cifar cifar10_jpeg.h5 --epochs 10 --train 10000 --test 1000
+    python benchmarks/ann2snn.py cifar cifar10.h5 --epochs 10 --train 10000 --test 1000
 
 Trains a CNN (MNIST) or a small VGG (CIFAR-10) with ReLU and one with QCFS activations, converts each, and prints one row a method and one
 column a number of steps. Rows of SpikingJelly appear where it is installed.
@@ -38,8 +38,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None)
     chosen = parser.parse_args()
-    train, test = load(chosen.task, chosen.data)
-    train, test = cut(train, chosen.train), cut(test, chosen.test)
+    train, test = load(chosen.data, {"train": chosen.train, "test": chosen.test})
     calibration = [cut(train, chosen.calibrate)]
     torch.manual_seed(chosen.seed)
     relu = fit(network(chosen.task, train[0].shape[1:]), train, chosen.epochs, chosen.seed)
@@ -52,9 +51,10 @@ def main() -> None:
         chosen.json.write_text(json.dumps({"digital": digital, "rows": rows}, indent=1))
 
 
-def load(task: str, path: Path) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Training and test images in 0 … 1, and labels."""
-    data = ns.load_dataset("cifar10" if task == "cifar" else "hdf5_images", path=str(path))
+def load(path: Path, limits: dict[str, int | None]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Training and test images in 0 … 1, and labels, from an HDF5 file of images (docs/config.md, data.kind hdf5_images)."""
+    limit = {split: count for split, count in limits.items() if count is not None} or None
+    data = ns.load_dataset("hdf5_images", path=str(path), limit=limit)
     return tuple((split.images.float() / 255, split.labels) for split in (data.train, data.test))  # type: ignore[return-value]  # two of them
 
 
