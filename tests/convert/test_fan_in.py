@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -93,13 +94,13 @@ def test_what_is_not_certain_is_not_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    "neuron",
-    [RLIF(4, 5e-3, DT), RCubaLIF(4, 5e-3, 4e-3, DT), Recurrent(IF(DT), nn.Linear(4, 4, bias=False))],
-    ids=lambda one: type(one).__name__,
+    "make",
+    [lambda: RLIF(16, 5e-3, DT), lambda: RCubaLIF(16, 5e-3, 4e-3, DT), lambda: Recurrent(IF(DT), nn.Linear(16, 16, bias=False))],
+    ids=["RLIF", "RCubaLIF", "Recurrent"],
 )
-def test_of_recurrent_neurons_the_report_says_what_becomes_of_their_parts(neuron: Neuron[Any]) -> None:
+def test_of_recurrent_neurons_the_report_says_what_becomes_of_their_parts(make: Callable[[], Neuron[Any]]) -> None:
     torch.manual_seed(0)
-    clean = SpikingSequential(nn.Linear(3, 4), neuron)
+    clean = SpikingSequential(nn.Linear(3, 16), make())
     chip = ns.to_neuromorphic(clean, "bss2_spiking", seed=0)
     assert {row.path: row.status for row in chip.conversion.layers} == {  # type: ignore[union-attr]  # the conversion report
         "0": "converted",
