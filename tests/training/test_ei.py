@@ -95,11 +95,12 @@ def test_a_weights_file_says_that_the_layers_have_their_weights(make_ei: Make) -
 
 
 def test_an_evaluation_that_is_refused_leaves_every_layer_in_its_mode() -> None:
-    model = spiking()
+    images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = ns.ei.initialize(spiking(), images, seed=0)
     with torch.no_grad():
         ns.ei.layers(model)["body.head"].weights()["lateral"].fill_(-1.0)
     with pytest.raises(ns.RunError, match=r"got -1 in lateral\.weight"):
-        ns.evaluate(model, [])
+        ns.evaluate(model, [(images, torch.zeros(20, dtype=torch.long))])
     assert all(module.training for module in model.modules())
 
 
