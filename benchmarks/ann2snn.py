@@ -14,6 +14,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ def load(path: Path, limits: dict[str, int | None]) -> tuple[tuple[Tensor, Tenso
     """Training and test images in 0 … 1, and labels, from an HDF5 file of images (docs/config.md, data.kind hdf5_images)."""
     limit = {split: count for split, count in limits.items() if count is not None} or None
     data = ns.load_dataset("hdf5_images", path=str(path), limit=limit)
-    return tuple((split.images.float() / 255, split.labels) for split in (data.train, data.test))  # type: ignore[return-value]  # two of them
+    return (data.train.images.float() / 255, data.train.labels), (data.test.images.float() / 255, data.test.labels)
 
 
 def cut(samples: tuple[Tensor, Tensor], count: int | None) -> tuple[Tensor, Tensor]:
@@ -105,8 +106,11 @@ def accuracy(model: Callable[[Tensor], Tensor], tests: list[tuple[Tensor, Tensor
 def ours(relu: nn.Module, trained: nn.Module, calibration: list[tuple[Tensor, Tensor]], tests: list[tuple[Tensor, Tensor]]) -> Rows:
     """Every method and scaling, asked after each number of steps; ``mse`` is converted for that number."""
     rows: Rows = {}
-    for name, scaling, by_channel in (("max", "max", True), ("99.9%", 99.9, True), ("99%", 99.0, True), ("99.9%, by layer", 99.9, False)):
-        converted = ns.to_spiking(relu, time_steps=STEPS[-1], calibration=calibration, scaling=scaling, by_channel=by_channel)  # type: ignore[arg-type]  # from a table
+    settings: list[tuple[str, Literal["max"] | float, bool]] = [
+        *(("max", "max", True), ("99.9%", 99.9, True), ("99%", 99.0, True), ("99.9%, by layer", 99.9, False)),
+    ]
+    for name, scaling, by_channel in settings:
+        converted = ns.to_spiking(relu, time_steps=STEPS[-1], calibration=calibration, scaling=scaling, by_channel=by_channel)
         rows[f"ours: rate, {name}"] = over_time(converted, tests)
     rows["ours: rate, mse for each T"] = {}
     rows["ours: rate, 99.9%, membranes from 0"] = over_time(

@@ -43,7 +43,7 @@ def learn(model: nn.Module, split: ns.Split) -> None:
 
 def looked_at(model: ns.nn.SpikingNetwork, images: Tensor, labels: Tensor) -> tuple[float, list[Tensor]]:
     """Accuracy, and the spike rate of every layer at every step."""
-    x, rates = ns.nn.spiking.repeat(images, model.time_steps).flatten(2), []
+    x, rates = ns.encoding.constant(images, model.time_steps).flatten(2), []
     body: Any = model.body
     with torch.no_grad():
         for layer in list(body)[1:]:
@@ -63,7 +63,7 @@ def row(steps: int, seed: int, **choices: Any) -> list[float]:
     evaluated, after = looked_at(model.eval(), *test)
     again = ns.recalibrate(model, list(ns.datasets.batches(digits.train, batch_size=256)))
     gap = max((a - b).abs().max().item() for a, b in zip(before, after, strict=True))
-    return [trained, evaluated, looked_at(again, *test)[0], gap]  # type: ignore[arg-type]  # a copy of the model
+    return [trained, evaluated, looked_at(again, *test)[0], gap]
 
 
 def rows(seeds: int) -> Iterator[str]:

@@ -141,7 +141,7 @@ def imported(where: str, library: str, parts: Sequence[Part], settings: Drive) -
     for part in parts:
         part.ours.train(part.layer.training)
     network = SpikingSequential(OrderedDict((module_name(part.path), part.ours) for part in parts))
-    network.exchange = report  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
+    network.exchange = report
     return network
 
 

@@ -173,10 +173,11 @@ def _conv(where: str, node: Any, dtype: torch.dtype | None) -> nn.Module:
     padding = node.padding if isinstance(node.padding, str) else _sizes(node.padding, weight)
     if min(*stride, *dilation, groups) < 1 or (not isinstance(padding, str) and min(padding) < 0):
         raise ConversionError(f"{where}: stride, dilation and groups must be > 0, padding not negative")
-    layer = (nn.Conv1d if flat else nn.Conv2d)(
+    make: Any = nn.Conv1d if flat else nn.Conv2d  # as many axes as the weight has
+    layer = make(
         weight.shape[1] * groups,
         weight.shape[0],
-        kernel_size=tuple(weight.shape[2:]),  # type: ignore[arg-type]  # as long as the layer has axes
+        kernel_size=tuple(weight.shape[2:]),
         stride=stride,
         padding=padding,
         dilation=dilation,

@@ -86,8 +86,8 @@ def _as_written(where: str, node: Any, said: Mapping[str, Any]) -> nn.Module:
         if "reset_by" in said:
             settings["reset_by"] = value("reset_by", said["reset_by"])
     learn = tuple(filter(None, str(said["learn"]).split(",")))
-    narrowed = {name: kept.to(_dtype(tensors[name])) if isinstance(kept, Tensor) else kept for name, kept in times.items()}
-    neuron = kind(**narrowed, dt=float(said["dt"]), learn=learn, **settings)  # type: ignore[arg-type]  # values of files are checked there
+    narrowed: dict[str, Any] = {name: kept.to(_dtype(tensors[name])) if isinstance(kept, Tensor) else kept for name, kept in times.items()}
+    neuron = kind(**narrowed, dt=float(said["dt"]), learn=learn, **settings)
     with torch.no_grad():
         for name, kept in times.items():
             if isinstance(kept, Tensor):  # what is kept of a time constant is its logarithm

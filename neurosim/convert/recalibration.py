@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sized
 from itertools import zip_longest
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +19,11 @@ from neurosim.norms import TimeNorm
 from neurosim.norms.moments import Moments, moments
 from neurosim.random import Stream
 
+Model = TypeVar("Model", bound=nn.Module)
 Batch = Tensor | tuple[Any, ...] | list[Any]  #: inputs, or inputs and what belongs to them
 
 
-def recalibrate(
-    model: nn.Module, loader: Iterable[Batch], *, passes: int = 2, stream: Stream | None = None, inplace: bool = False
-) -> nn.Module:
+def recalibrate(model: Model, loader: Iterable[Batch], *, passes: int = 2, stream: Stream | None = None, inplace: bool = False) -> Model:
     r"""A copy of a model whose running statistics are those of the given data on the given devices.
 
     Neurons of a real chip differ from those of training in gain, leak and offset. What a norm sees is scaled and shifted by that; its

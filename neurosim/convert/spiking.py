@@ -102,7 +102,7 @@ def to_spiking(
     report = SpikingConversion(method, time_steps, tuple(reports))
     if data:
         report = compare(report, model, network, data)
-    network.conversion = report  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
+    network.conversion = report
     return network
 
 

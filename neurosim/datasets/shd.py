@@ -36,7 +36,7 @@ def shd(
     dt: PositiveFloat = 14e-3,
     pool: PositiveInt = 1,
     events: Events = "count",
-    validation_speakers: list[Annotated[int, Field(ge=0)]] = [],  # noqa: B006  never changed
+    validation_speakers: tuple[Annotated[int, Field(ge=0)], ...] = (),
 ) -> Dataset:
     """The Spiking Heidelberg Digits: 8,156 and 2,264 spoken digits, 0 to 9 in English and in German, as events of 700 units.
 

@@ -36,7 +36,7 @@ def spiking_vgg(
     layers: Layers = "plain",
     ei: Mapping[str, Any] = {},
     width: PositiveFloat = 1.0,
-    hidden: list[PositiveInt] = [],  # noqa: B006  never changed
+    hidden: tuple[PositiveInt, ...] = (),
     pool: Literal["average", "max"] = "average",
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = False,

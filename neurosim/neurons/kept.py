@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from neurosim.errors import ConfigError, nearest
 from neurosim.neurons.firing import Firing, PlainReset
-from neurosim.neurons.parameters import arriving, chosen, parameter_value, remaining, state_dtype
+from neurosim.neurons.parameters import arriving, at_least_32_bits, chosen, parameter_value, remaining, state_dtype
 from neurosim.ops.neuron_arguments import RESETS, Reset
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
@@ -204,12 +204,7 @@ class Kept(nn.Module):
         return type(self).__name__
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        def at_least_32_bits(value: Tensor) -> Tensor:
-            moved = fn(value)
-            narrow = moved.is_floating_point() and moved.dtype.itemsize < 4
-            return value.to(moved.device, torch.float32) if narrow else moved
-
-        super()._apply(at_least_32_bits, recurse)  # type: ignore[no-untyped-call]  # torch does not type it
+        super()._apply(at_least_32_bits(fn), recurse)  # type: ignore[no-untyped-call]  # torch does not type it
         return self
 
 

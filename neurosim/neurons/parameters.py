@@ -102,6 +102,17 @@ def check_state(where: str, value: object, x: Tensor) -> None:
         raise ConfigError(f"{where}: must be {state_dtype(x)} for x of {x.dtype}, got {value.dtype}")
 
 
+def at_least_32_bits(move: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What ``nn.Module._apply`` is to do to parameters: ``move`` them, but keep them at 32 bits or more."""
+
+    def moved(value: Tensor) -> Tensor:
+        there = move(value)
+        narrow = there.is_floating_point() and there.dtype.itemsize < 4
+        return value.to(there.device, torch.float32) if narrow else there
+
+    return moved
+
+
 def state_dtype(x: Tensor) -> torch.dtype:
     """States are float32, or float64 where ``x`` is: 16 bits do not integrate."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32

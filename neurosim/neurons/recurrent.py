@@ -23,7 +23,8 @@ class RecurrentState(NamedTuple):
     @property
     def v(self) -> Tensor:
         """Membrane potential after the reset, ``(batch, *units)``."""
-        return self.neuron.v  # type: ignore[no-any-return]  # every state has its potential under that name
+        v: Tensor = self.neuron.v  # every state has its potential under that name
+        return v
 
 
 def recurrent_step(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def traced(step: Step[S, P], x: Tensor, state: S, parameters: P) -> Trace[S]:
 
     def watched(now: Tensor, before: S, p: P) -> tuple[Tensor, S]:
         spikes, after = step(now, before, p)
-        potentials.append(after.v)  # type: ignore[attr-defined]  # every state has its potential under that name
+        potentials.append(cast(Any, after).v)  # every state has its potential under that name
         return spikes, after
 
     spikes, after = in_turn(watched, x, state, parameters)

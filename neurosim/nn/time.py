@@ -97,6 +97,9 @@ class TimeFold(nn.Module):
 class SpikingModule(nn.Module, ABC):
     """Base of networks that take ``(time, batch, *)`` and hold neurons; like a neuron, they keep nothing between calls."""
 
+    conversion: Any  #: the report of the conversion that made the network or put it on hardware, if one did
+    exchange: Any  #: the report of the import that made the network, if one did
+
     def forward(self, x: Tensor, *, stream: Stream | None = None) -> Tensor:
         """The result for every step, from rest; see :meth:`run`."""
         return self.run(x, stream=stream)[0]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from neurosim.errors import ConfigError
+from neurosim.neurons.parameters import at_least_32_bits
 from neurosim.norms.base import Affine, Cost, Norm, Operations, Stats
 from neurosim.norms.moments import Moments, moments
 
@@ -150,12 +151,7 @@ class TimeNorm(Norm):
             raise ConfigError(f"{self._where}: x must be {wanted}, got shape {tuple(x.shape)}")
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        def at_least_32_bits(value: Tensor) -> Tensor:
-            moved = fn(value)
-            narrow = moved.is_floating_point() and moved.dtype.itemsize < 4
-            return value.to(moved.device, torch.float32) if narrow else moved
-
-        super()._apply(at_least_32_bits, recurse)  # type: ignore[no-untyped-call]  # torch does not type it
+        super()._apply(at_least_32_bits(fn), recurse)  # type: ignore[no-untyped-call]  # torch does not type it
         return self
 
     def _number(self, name: str, value: Any, below: float, domain: str) -> float:
