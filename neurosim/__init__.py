@@ -48,6 +48,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import Conversion as Conversion
     from neurosim.convert import analog_layers as analog_layers
     from neurosim.convert import checkpoint_context as checkpoint_context
+    from neurosim.convert import drift_to as drift_to
     from neurosim.convert import get_draws as get_draws
     from neurosim.convert import noise as noise
     from neurosim.convert import overflows as overflows
@@ -146,6 +147,7 @@ _NAMES = {
         "Conversion",
         "analog_layers",
         "checkpoint_context",
+        "drift_to",
         "get_draws",
         "noise",
         "overflows",

@@ -3,6 +3,7 @@
 from neurosim.convert.analog import to_analog as to_analog
 from neurosim.convert.analog import to_digital as to_digital
 from neurosim.convert.control import checkpoint_context as checkpoint_context
+from neurosim.convert.control import drift_to as drift_to
 from neurosim.convert.control import get_draws as get_draws
 from neurosim.convert.control import noise as noise
 from neurosim.convert.control import overridden as overridden

@@ -10,14 +10,16 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from neurosim.checks import number
 from neurosim.convert.fan_in import crowded_neurons
 from neurosim.convert.select import analog_layers, as_list, check_globs, select_layers
 from neurosim.errors import CheckpointError, ConfigError, ConversionError, nearest
 from neurosim.hardware.chain import LayerSpec, fields, matching, places
 from neurosim.hardware.chain import override as override_chain
+from neurosim.hardware.layout import check_fan_in
 from neurosim.hardware.stage import Mode
 from neurosim.nn.analog import HardwareLayer
-from neurosim.nn.chain import AnalogChain, check_fan_in, recomputing
+from neurosim.nn.chain import AnalogChain, recomputing
 from neurosim.nn.wrappers import unwrapped
 
 
@@ -66,16 +68,41 @@ def noise(
             chain.held.copy_(held)
 
 
-def program(model: nn.Module, seed: int, layers: str | Sequence[str] | None = None) -> None:
+def program(model: nn.Module, seed: int, layers: str | Sequence[str] | None = None, *, seconds: float = 0.0) -> None:
     """Turn a converted model into the chip of that seed: its frozen errors are drawn anew and all its streams are named anew.
 
     Args:
         model: A converted model; changed in place.
         seed: Which chip, in [0, 2⁶³).
         layers: Globs; ``None`` is all.
+        seconds: How long ago it was programmed, s, as in :func:`drift_to`.
+
+    Raises:
+        ConfigError: The seed or the time is out of its domain, or a glob names nothing.
     """
+    when = number("program: seconds", seconds, ge=0)
     for layer in select_layers(model, layers, "program: layers").values():
         layer.chain.program(seed)
+        layer.chain.seconds = when
+
+
+def drift_to(model: nn.Module, seconds: float, layers: str | Sequence[str] | None = None) -> None:
+    """Let time pass: from now on, the chip was programmed ``seconds`` ago.
+
+    Conductances are those of that time, whichever times were asked for before: a chip does not remember them. What is held until time
+    changes is drawn for this time; the same time gives the same draw again.
+
+    Args:
+        model: A converted model; changed in place.
+        seconds: Time since programming, s, ≥ 0.
+        layers: Globs; ``None`` is all.
+
+    Raises:
+        ConfigError: A negative or infinite time, or a glob that names nothing.
+    """
+    when = number("drift_to: seconds", seconds, ge=0)
+    for layer in select_layers(model, layers, "drift_to: layers").values():
+        layer.chain.seconds = when
 
 
 def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequence[str] | None = None) -> None:

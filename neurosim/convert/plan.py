@@ -14,11 +14,12 @@ from neurosim.convert.report import LayerReport, Status
 from neurosim.convert.select import Selection, matches
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.chain import LayerSpec
+from neurosim.hardware.layout import check_fan_in
 from neurosim.hardware.profile import Profile
 from neurosim.hardware.word_neuron import WORD_RESETS
 from neurosim.neurons import Neuron
 from neurosim.nn.analog import AnalogLayer, HardwareLayer, shapes_of
-from neurosim.nn.chain import AnalogChain, check_fan_in
+from neurosim.nn.chain import AnalogChain
 from neurosim.nn.classes import HARDWARE, hardware_class
 from neurosim.nn.mpbn import MPBN
 from neurosim.nn.neuron import NO_NORM_IN_WORDS

@@ -2,9 +2,16 @@
 
 Order of the stages, each optional::
 
-    input.normalize → input.dac → input.noise ─┐
-    weight.normalize → weight.quantize → weight.noise ─→ product (+ bias) → output.noise → output.normalize → output.adc
-    bias.normalize → bias.quantize → bias.noise ┘
+    input.scale → input.normalize → input.dac → input.slices → input.noise ─┐
+    weight.scale → weight.normalize → weight.quantize → weight.noise → array ─→ product → output.noise → output.normalize → output.adc
+    bias.normalize → bias.quantize → bias.noise ────────────────────────────┘
+
+The array says what holds the weights::
+
+    array.mesh | array.mapping → array.programming → array.faults → array.drift → array.read → array.parasitics
+
+and how large it is (``array.tiles``). Products of several tiles, planes of conductances and passes of slices go through ``output`` one by
+one; their sum, the scales and ``array.compensation`` are digital.
 
 A slot (``output.adc``) holds any registered stage. Without a ``bias`` path the bias is digital: added after the last stage.
 
@@ -16,24 +23,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, SerializeAsAny, ValidationError, WithJsonSchema, field_validator
+from pydantic import Field, ValidationError, model_validator
 
 from neurosim.errors import ConfigError, nearest
+from neurosim.hardware.paths import ArrayPath, BiasPath, InputPath, NeuronPath, OutputPath, Path, WeightPath
 from neurosim.hardware.stage import STAGES, Spec
-from neurosim.wording import explain, said
-from neurosim.yamlfile import show
+from neurosim.wording import explain
 
 __all__ = [
-    "AnyStage",
     "ChainSpec",
-    "InputPath",
     "LayerSpec",
-    "NeuronPath",
     "NeuronSpec",
-    "OutputPath",
-    "WeightPath",
     "describe",
     "fields",
     "matching",
@@ -43,117 +45,26 @@ __all__ = [
 ]
 
 
-def _by_kind(value: object) -> Spec:
-    """A stage specification from plain data; which class it is depends on ``kind`` and on what is registered now."""
-    if isinstance(value, Spec):
-        return value
-    if not isinstance(value, Mapping) or "kind" not in value:
-        raise said("stage", f"must be a mapping with a 'kind', got {show(value)}")
-    kind = value["kind"]
-    if kind not in STAGES:
-        raise said("stage_kind", f"no stage is named {kind!r}{nearest(str(kind), STAGES)}")
-    return STAGES[kind].spec.model_validate(value)
-
-
-AnyStage = Annotated[SerializeAsAny[Spec], PlainValidator(_by_kind), WithJsonSchema({"type": "object", "required": ["kind"]})]
-
-
-class _Path(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-
-class InputPath(_Path):
-    """From digital inputs to signals, in order."""
-
-    normalize: AnyStage | None = None
-    """Brings the inputs into the signal range."""
-    dac: AnyStage | None = None
-    """Digital-to-analog converter."""
-    noise: AnyStage | None = None
-    """Error of source and modulator."""
-
-
-class WeightPath(_Path):
-    """From a clean weight or bias to what the array holds, in order."""
-
-    normalize: AnyStage | None = None
-    """Brings the values into the range of a cell."""
-    quantize: AnyStage | None = None
-    """Levels of a cell."""
-    noise: AnyStage | None = None
-    """Error of the stored value: frozen (``scope: device``) or fresh."""
-
-
-class OutputPath(_Path):
-    """From the summed signal to digital outputs, in order."""
-
-    noise: AnyStage | None = None
-    """Error of the detector."""
-    normalize: AnyStage | None = None
-    """Brings the outputs into the range of the converter."""
-    adc: AnyStage | None = None
-    """Analog-to-digital converter."""
-
-
-class NeuronPath(_Path):
-    """From a current to spikes: what a circuit makes of a neuron's parameters, potential and output."""
-
-    input: AnyStage | None = None
-    """Error of the current that arrives."""
-    tau_mem: AnyStage | None = None
-    """Spread of the membrane time constants."""
-    tau_syn: AnyStage | None = None
-    """Spread of the synaptic time constants."""
-    decay: AnyStage | None = None
-    """Resolution of the decays of membrane and synapse, which lie between 0 and 1."""
-    gain: AnyStage | None = None
-    """Spread of what an input adds to the potential."""
-    threshold_dac: AnyStage | None = None
-    """Resolution of the thresholds."""
-    threshold: AnyStage | None = None
-    """Spread of the thresholds."""
-    reset: AnyStage | None = None
-    """Spread of what a soft reset subtracts, or of where a hard one leads."""
-    membrane: AnyStage | None = None
-    """Noise of the potential at every step: Gaussian, of scope ``read``, in units of full scale."""
-    words: AnyStage | None = None
-    """Number format of potentials and currents, a ``fixed_point`` with a ``range``; absent, they are real numbers."""
-    spikes: AnyStage | None = None
-    """Loss of spikes on their way."""
-
-    @field_validator("membrane")
-    @classmethod
-    def _added_inside_the_step(cls, stage: Spec | None) -> Spec | None:
-        wanted = {"kind": "noise", "distribution": "gaussian", "scope": "read", "reference": "fs", "grad": "through"}
-        got = {name: getattr(stage, name, None) for name in wanted}
-        if stage is not None and got != wanted:
-            wrong = next(name for name in wanted if got[name] != wanted[name])
-            raise ValueError(f"the potential takes gaussian noise of scope read in fs, with grad through, got {wrong} {got[wrong]!r}")
-        return stage
-
-    @field_validator("words")
-    @classmethod
-    def _whole_numbers(cls, stage: Spec | None) -> Spec | None:
-        if stage is not None and (stage.kind != "fixed_point" or getattr(stage, "range", None) is None):
-            raise ValueError(f"must be a fixed_point with a range, got {stage.kind}{' without one' if stage.kind == 'fixed_point' else ''}")
-        return stage
-
-
-class _Chain(_Path):
-    paths: ClassVar[dict[str, type[_Path]]] = {}  #: what holds slots, in the order of the chain
+class _Chain(Path):
+    paths: ClassVar[dict[str, type[Path]]] = {}  #: what holds slots, in the order of the chain
 
 
 class ChainSpec(_Chain):
     """One signal chain. Paths and slots apply in the order of their declaration."""
 
-    paths: ClassVar[dict[str, type[_Path]]] = {"input": InputPath, "weight": WeightPath, "bias": WeightPath, "output": OutputPath}
+    paths: ClassVar[dict[str, type[Path]]] = {
+        **{"input": InputPath, "weight": WeightPath, "bias": BiasPath},
+        **{"array": ArrayPath, "output": OutputPath},
+    }
 
     input: InputPath = InputPath()
     """Inputs of the product."""
     weight: WeightPath = WeightPath()
     """Weights of the product."""
-    bias: WeightPath | None = None
+    bias: BiasPath | None = None
     """The analog bias; absent, the bias is digital and added after ``output``."""
+    array: ArrayPath = ArrayPath()
+    """What holds the weights."""
     output: OutputPath = OutputPath()
     """Outputs of the product."""
     fan_in: Annotated[int, Field(ge=1)] | None = None
@@ -161,11 +72,22 @@ class ChainSpec(_Chain):
     kelvin: Annotated[float, Field(gt=0)] = 300.0
     """Temperature of the chip, K."""
 
+    @property
+    def is_array(self) -> bool:
+        """Whether more than elementwise stages stands between the weight and the product: an array, scales, or passes."""
+        return self.array != ArrayPath() or any(part is not None for part in (self.weight.scale, self.input.scale, self.input.slices))
+
+    @model_validator(mode="after")
+    def _bias_is_digital(self) -> Self:
+        if self.bias is not None and self.is_array:
+            raise ValueError("an analog bias needs signals without scales, slices and arrays: leave bias out, it is digital then")
+        return self
+
 
 class NeuronSpec(_Chain):
     """The chain of a layer of neurons. Slots apply in the order of their declaration."""
 
-    paths: ClassVar[dict[str, type[_Path]]] = {"neuron": NeuronPath}
+    paths: ClassVar[dict[str, type[Path]]] = {"neuron": NeuronPath}
 
     neuron: NeuronPath = NeuronPath()
     """The neurons of the chip."""

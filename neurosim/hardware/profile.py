@@ -37,9 +37,9 @@ _PUBLISHED = re.compile(r"\b10\.\d{4,9}/\S+|\b(github|gitlab|zenodo|codeberg|bit
 
 
 class Quantity(NamedTuple):
-    """One number of a profile and where it comes from."""
+    """One number of a profile, or a list of them, and where it comes from."""
 
-    value: float
+    value: float | list[float]
     unit: str
     source: str
     verified: bool
@@ -190,8 +190,9 @@ def _problem_of_quantity(node: Mapping[str, Any]) -> str:
         return f"a number needs value, unit, source and verified; missing: {', '.join(missing)}"
     if unknown:
         return f"unknown key {unknown[0]!r}{nearest(unknown[0], [*_QUANTITY, 'test'])}"
-    if isinstance(node["value"], bool) or not isinstance(node["value"], int | float):
-        return f"value must be a number, got {node['value']!r}"
+    numbers = node["value"] if isinstance(node["value"], list) and node["value"] else [node["value"]]
+    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
+        return f"value must be a number, or a list of them, got {node['value']!r}"
     if not isinstance(node["source"], str) or not node["source"].strip():
         return f"source must say where the number comes from, got {node['source']!r}"
     if not isinstance(node["verified"], bool):

@@ -60,6 +60,7 @@ class Context(NamedTuple):
         kelvin: Temperature, K.
         mode: Noise mode; ``ideal`` never reaches a stage.
         strength: Multiplier of every random effect, in [0, 1]: training ramps it up.
+        training: Whether the layer is in training mode: running averages move then, and nothing else depends on it.
     """
 
     stream: Stream | None
@@ -67,11 +68,17 @@ class Context(NamedTuple):
     kelvin: float = 300.0
     mode: Mode = "fresh"
     strength: float = 1.0
+    training: bool = False
 
 
 def no_params(spec: Any, shape: Sequence[int]) -> dict[str, Tensor]:
     """``init`` of a stage with nothing to train."""
     return {}
+
+
+def unchanged(x: Tensor, spec: Any, params: Params, device: Any, ctx: Context) -> Tensor:
+    """``apply`` of a structural stage."""
+    return x
 
 
 def no_pieces(spec: Any, params: Params, device: Any, ctx: Context) -> None:
@@ -95,6 +102,8 @@ class Stage:
         device: The NamedTuple class that ``program`` returns, where it returns one.
         random: Whether this specification draws random numbers at all.
         pieces: The same effect as pieces of one pass, in order; empty if it does nothing, ``None`` if only ``apply`` can do it.
+        structural: Whether it says how the product is built instead of changing a signal: the layer reads its specification, and its
+            ``apply`` is never called.
     """
 
     spec: type[Spec]
@@ -105,6 +114,7 @@ class Stage:
     device: type[Any] | None = None
     random: Callable[[Any], bool] = lambda spec: False
     pieces: Callable[[Any, Params, Any, Context], Sequence[Piece] | None] = no_pieces
+    structural: bool = False
 
 
 STAGES: Registry[Stage] = Registry("stage")

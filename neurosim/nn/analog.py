@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from neurosim.hardware.chain import ChainSpec
+from neurosim.hardware.layout import Shapes
 from neurosim.hardware.profile import Profile, load_profile
-from neurosim.nn.chain import AnalogChain, Shapes
+from neurosim.nn.array import product
+from neurosim.nn.chain import AnalogChain
+from neurosim.nn.windows import positions, windows
 
 
 class HardwareLayer(nn.Module):
@@ -31,14 +34,33 @@ class AnalogLayer(HardwareLayer):
         """The product itself."""
         raise NotImplementedError(f"{type(self).__name__} must define mvm")
 
+    def matrix(self, weight: Tensor) -> Tensor:
+        """A weight as ``(groups, outputs, inputs)``, one matrix a group."""
+        raise NotImplementedError(f"{type(self).__name__} must define matrix")
+
+    def native(self, matrix: Tensor) -> Tensor:
+        """The weight that such a matrix stands for."""
+        raise NotImplementedError(f"{type(self).__name__} must define native")
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """What its products are of, ``(products, groups, inputs)``."""
+        raise NotImplementedError(f"{type(self).__name__} must define vectors")
+
+    def fold(self, y: Tensor, x: Tensor) -> Tensor:
+        """The output, from the results of all products ``(products, groups, outputs)``."""
+        raise NotImplementedError(f"{type(self).__name__} must define fold")
+
     def forward(self, x: Tensor) -> Tensor:
         """Inputs and outputs as in the digital layer."""
         chain = self.chain
         if chain.bypassed:
             return self.mvm(x, self.weight, self.bias)
         call = chain.begin()
-        weight, bias = chain.weights(self.weight, self.bias, call)
-        y = chain.decode(self.mvm(chain.encode(x, call), weight, bias), call)
+        if chain.layout is not None:
+            y = product(self, x, call)
+        else:
+            weight, bias = chain.weights(self.weight, self.bias, call)
+            y = chain.decode(self.mvm(chain.encode(x, call), weight, bias), call)
         if self.bias is not None and chain.digital_bias:
             y = y + self.bias.to(y.dtype).reshape(chain.shapes["output"])
         return y
@@ -85,6 +107,22 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         """``x Wᵀ + b``."""
         return F.linear(x, weight, bias)
 
+    def matrix(self, weight: Tensor) -> Tensor:
+        """``(1, out_features, in_features)``."""
+        return weight.unsqueeze(0)
+
+    def native(self, matrix: Tensor) -> Tensor:
+        """``(out_features, in_features)``."""
+        return matrix.squeeze(0)
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """``(samples, 1, in_features)``."""
+        return x.reshape(-1, 1, x.shape[-1])
+
+    def fold(self, y: Tensor, x: Tensor) -> Tensor:
+        """``(*, out_features)``."""
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+
 
 class _AnalogConv(AnalogLayer, _ConvNd):
     def __init__(self, *args: Any, profile: str | Profile, seed: int, path: str, **kwargs: Any) -> None:
@@ -95,6 +133,23 @@ class _AnalogConv(AnalogLayer, _ConvNd):
         """The convolution; padding is applied to the encoded signal."""
         y: Tensor = self._conv_forward(x, weight, bias)
         return y
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """``(groups, out_channels / groups, in_channels / groups · kernel)``."""
+        return weight.flatten(1).unflatten(0, (self.groups, -1))
+
+    def native(self, matrix: Tensor) -> Tensor:
+        """``(out_channels, in_channels / groups, *kernel)``."""
+        return matrix.reshape(-1, self.in_channels // self.groups, *self.kernel_size)
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """``(samples · positions, groups, in_channels / groups · kernel)``; padding is part of what is sent."""
+        return windows(self, x).flatten(0, -3)
+
+    def fold(self, y: Tensor, x: Tensor) -> Tensor:
+        """``(*, out_channels, *positions)``."""
+        axes = len(self.kernel_size)
+        return y.reshape(*x.shape[: -1 - axes], *positions(self, x.shape[-axes:]), -1).movedim(-1, -1 - axes)
 
 
 class AnalogConv1d(_AnalogConv, nn.Conv1d):
@@ -124,15 +179,16 @@ def shapes_of(layer: nn.Module) -> Shapes:
     """Shapes that a chain is programmed with."""
     weight = _weight(layer)
     if isinstance(layer, _ConvNd):
-        ones = (1,) * (weight.dim() - 2)
+        ones, groups = (1,) * (weight.dim() - 2), layer.groups
         return {
             "input": (layer.in_channels, *ones),
             "output": (layer.out_channels, *ones),
             "weight": tuple(weight.shape),
             "bias": (layer.out_channels,),
+            "array": (groups, layer.out_channels // groups, weight[0].numel()),
         }
     outputs, inputs = weight.shape
-    return {"input": (inputs,), "output": (outputs,), "weight": (outputs, inputs), "bias": (outputs,)}
+    return {"input": (inputs,), "output": (outputs,), "weight": (outputs, inputs), "bias": (outputs,), "array": (1, outputs, inputs)}
 
 
 def _weight(layer: nn.Module) -> Tensor:

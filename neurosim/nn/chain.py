@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -12,9 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import ConversionError, RunError
+from neurosim.errors import RunError
 from neurosim.hardware.chain import ChainSpec, LayerSpec, slots
 from neurosim.hardware.fuse import Piece, prepared, run
+from neurosim.hardware.layout import Shapes, check_fan_in, layout
 from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage
 from neurosim.ops.quantize import Prepared
 from neurosim.random import Stream, stream
@@ -40,21 +40,6 @@ class _Ready(NamedTuple):
     modes: dict[str, Mode]  #: of all stages, as they were
     effects: tuple[float, float]  #: strength and time, as they were
     passes: _Passes | None  #: None if it cannot be packed
-
-
-Shapes = dict[str, Sequence[int]]  #: by path: ``input``, ``weight``, ``bias``, ``output``; none of neurons, which take any
-
-
-def check_fan_in(spec: LayerSpec, shapes: Shapes, path: str) -> None:
-    """Raise unless the hardware can sum as many inputs as each output of a layer has.
-
-    Raises:
-        ConversionError: It cannot; with the layer's name.
-    """
-    limit = spec.fan_in if isinstance(spec, ChainSpec) else None
-    inputs = math.prod(shapes["weight"][1:]) if "weight" in shapes else 0
-    if limit is not None and inputs > limit:
-        raise ConversionError(f"{path or '(model)'}: each output must have at most {limit} inputs on this hardware, got {inputs}")
 
 
 class AnalogChain(nn.Module):
@@ -99,6 +84,8 @@ class AnalogChain(nn.Module):
             delattr(self, name)
         self.spec = spec
         self.slots = slots(spec)
+        #: how the matrix lies on arrays; None if only elementwise stages stand between weight and product
+        self.layout = layout(spec, self.shapes["array"]) if isinstance(spec, ChainSpec) and spec.is_array else None
         #: short and full names of each stage's parameters
         self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
         added: Mode = "ideal" if self.modes and self.bypassed else "fresh"
@@ -126,7 +113,8 @@ class AnalogChain(nn.Module):
             stage = STAGES[spec.kind]
             scope: Scope = getattr(spec, "scope", "read")
             source = stream(seed, self.path, slot, scope) if stage.random(spec) else None
-            self.steps[slot.split(".")[0]].append(_Step(slot, spec, scope, source))
+            if not stage.structural:
+                self.steps.setdefault(self._runs_in(slot), []).append(_Step(slot, spec, scope, source))
             if slot.split(".")[0] not in self.shapes:
                 continue
             device = stage.program(spec, self._params(slot), self._shape(slot), stream(seed, self.path, slot, "device"))
@@ -165,6 +153,10 @@ class AnalogChain(nn.Module):
         """Signals for digital inputs."""
         return self._run("input", x, call)
 
+    def send(self, x: Tensor, call: int) -> Tensor:
+        """Signals of the passes of digital inputs, where the layout has some: what reaches the array."""
+        return self._run("passes", x, call)
+
     def weights(self, weight: Tensor, bias: Tensor | None, call: int) -> tuple[Tensor, Tensor | None]:
         """What the array holds for the clean weight and bias; no bias if it is digital."""
         if bias is None or self.digital_bias:
@@ -175,6 +167,15 @@ class AnalogChain(nn.Module):
         """Digital outputs for the summed signals."""
         return self._run("output", y, call)
 
+    def one(self, step: _Step, x: Tensor, call: int, seconds: float | None = None) -> Tensor:
+        """A single stage; at another time than now if ``seconds`` is given."""
+        stage = STAGES[step.spec.kind]
+        return stage.apply(x, step.spec, self._params(step.slot), self._device(step.slot, stage), self._context(step, call, seconds))
+
+    def context(self, slot: str) -> tuple[dict[str, Tensor], Context]:
+        """Parameters and context of a structural stage, which the layer reads."""
+        return self._params(slot), Context(None, self.seconds, self.spec.kelvin, self.modes[slot], self.strength, self.training)
+
     def _run(self, path: str, x: Tensor, call: int) -> Tensor:
         y = x.float() if x.dtype in _HALVES else x
         passes = None if torch.compiler.is_compiling() else self._passes(path, call)
@@ -182,7 +183,7 @@ class AnalogChain(nn.Module):
             y = self._stage_by_stage(path, y, call)
         else:
             for one, steps in passes:
-                y = one(y, [self._stream(step, named, call) for step, named in steps])
+                y = one(y, [self._stream(step, named, call, self.seconds) for step, named in steps])
         return y if y.dtype == x.dtype else y.to(x.dtype)
 
     def _passes(self, path: str, call: int) -> _Passes | None:
@@ -196,7 +197,7 @@ class AnalogChain(nn.Module):
         pieces: list[Piece] = []
         owners: dict[int, tuple[_Step, Stream]] = {}
         contexts = []  # keeps the streams alive by whose identity they are found
-        for step in self.steps[path]:
+        for step in self.steps.get(path, ()):
             if self.modes[step.slot] == "ideal":
                 continue
             if self.trained[step.slot] or self.frozen[step.slot]:
@@ -232,18 +233,18 @@ class AnalogChain(nn.Module):
                     pieces += found
             return run(y, pieces)
 
-    def _context(self, step: _Step, call: int) -> Context:
-        mode = self.modes[step.slot]
-        source = self._stream(step, step.stream, call) if step.stream is not None and mode != "off" else None
-        return Context(source, self.seconds, self.spec.kelvin, mode, self.strength)
+    def _context(self, step: _Step, call: int, seconds: float | None = None) -> Context:
+        mode, when = self.modes[step.slot], self.seconds if seconds is None else seconds
+        source = self._stream(step, step.stream, call, when) if step.stream is not None and mode != "off" else None
+        return Context(source, when, self.spec.kelvin, mode, self.strength, self.training)
 
-    def _stream(self, step: _Step, named: Stream, call: int) -> Stream:
-        """Where a step takes its random numbers from now."""
+    def _stream(self, step: _Step, named: Stream, call: int, seconds: float) -> Stream:
+        """Where a step takes its random numbers from at a time."""
         draw: int | Tensor = self.held if self.modes[step.slot] == "fixed" else self.draw
         if step.scope == "device":
             draw, call = 0, 0
         elif step.scope == "hold":
-            draw, call = _moment(self.seconds, self.spec.kelvin), 0
+            draw, call = _moment(seconds, self.spec.kelvin), 0
         elif step.scope == "batch":
             call = 0
         return Stream(named.key, named.chip, draw, call)
@@ -255,8 +256,22 @@ class AnalogChain(nn.Module):
         frozen = self.frozen[slot]
         return stage.device(**{short: getattr(self, full) for short, full in frozen}) if stage.device is not None and frozen else None
 
+    def _runs_in(self, slot: str) -> str:
+        """Which run a stage is part of: that of its path; where inputs are sent in parts, what follows the converter is one of its own."""
+        split = self.layout is not None and not self.layout.whole
+        return "passes" if split and slot == "input.noise" else slot.split(".")[0]
+
     def _shape(self, slot: str) -> Sequence[int]:
-        return self.shapes.get(slot.split(".")[0], ())
+        path, lies = slot.split(".")[0], self.layout
+        if lies is None or path == "bias":
+            return self.shapes.get(path, ())
+        if path == "array":
+            return lies.matrix if slot == "array.mesh" else lies.conductances
+        if path == "weight":
+            return lies.groups * lies.outputs, lies.inputs
+        if lies.whole:
+            return self.shapes[path]
+        return lies.signals if path == "output" else (lies.groups, lies.inputs)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name, value in self.named_parameters(recurse=False):  # a digital state_dict does not have them, and loads strictly all the same

@@ -143,7 +143,7 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
         ("unit: levels", "unit: bits", "mine.yaml:9: output.adc.levels: unit must be levels, got 'bits'"),
         ("unit: fs", "unit: lsb", "mine.yaml:13: output.noise.scale: unit must be fs, got 'lsb'"),
         ("value: 17", "value: 1", "mine.yaml:9: output.adc.levels: must be ≥ 2, got 1"),
-        ("value: 17", "value: many", "mine.yaml:9: output.adc.levels: value must be a number, got 'many'"),
+        ("value: 17", "value: many", "mine.yaml:9: output.adc.levels: value must be a number, or a list of them, got 'many'"),
         (
             "value: 17, unit: levels",
             "value: 17",

@@ -25,6 +25,14 @@ from neurosim.random import Stream, stream
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("implementation")]
 
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
+    "scale": [{}, {"per": "vector", "retries": 2}, {"mode": "learned", "value": 2.0}, {"mode": "average"}],
+    "slices": [{"bits": 7, "slice_bits": 2}, {"separate_signs": True}],
+    "mapping": [
+        {"g_min_siemens": 1e-6, "g_max_siemens": 25e-6},
+        {"g_min_siemens": 0.0, "g_max_siemens": 1e-5, "slices": 2, "weight_bits": 8},
+    ],
+    "tiles": [{"rows": 128, "columns": 64}, {}],
+    "compensation": [{}, {"per": "column"}],
     "drop": [{"probability": 0.3}, {"probability": 0.0}],
     "fixed_point": [
         {"bits": 4},

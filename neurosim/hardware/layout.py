@@ -1,0 +1,96 @@
+"""How a matrix lies on arrays: tiles, planes of conductances, passes of its inputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from neurosim.errors import ConversionError
+from neurosim.hardware.chain import ChainSpec, LayerSpec
+from neurosim.hardware.stages.mapping import Mapping, decoding
+from neurosim.hardware.stages.scale import Scale
+from neurosim.hardware.stages.slices import Slices
+from neurosim.hardware.stages.tiles import Tiles
+
+#: by path: ``input``, ``weight``, ``bias``, ``output``, and ``array``, the matrix (groups, outputs, inputs); empty for neurons
+Shapes = dict[str, Sequence[int]]
+
+
+class Layout(NamedTuple):
+    """One layer's matrix on its arrays.
+
+    Args:
+        groups, outputs, inputs: The matrix: ``outputs × inputs`` for each of the groups.
+        tiles: Arrays that the inputs of one output are split over.
+        rows: Inputs of one of them; the last may have fewer.
+        cells: Cells of one weight.
+        planes: Of the cells of one weight, how many outputs are converted by themselves; 1 if currents are subtracted before.
+        passes: How often an input is sent.
+        extra: Columns beside the outputs, 1 if one measures the offset.
+        whole: Whether one product of the layer's own shape does it: nothing is split.
+    """
+
+    groups: int
+    outputs: int
+    inputs: int
+    tiles: int
+    rows: int
+    cells: int
+    planes: int
+    passes: int
+    extra: int
+    whole: bool
+
+    @property
+    def matrix(self) -> tuple[int, int, int]:
+        """``(groups, outputs, inputs)`` with the extra columns: what is programmed."""
+        return self.groups, self.outputs + self.extra, self.inputs
+
+    @property
+    def conductances(self) -> tuple[int, int, int, int]:
+        """Shape of everything that is programmed, ``(cells, groups, outputs, inputs)``."""
+        return self.cells, *self.matrix
+
+    @property
+    def signals(self) -> tuple[int, int, int, int]:
+        """Shape of what reaches the detectors in one pass, ``(tiles, planes, groups, outputs)``."""
+        return self.tiles, self.planes, self.groups, self.outputs + self.extra
+
+
+def layout(spec: ChainSpec, matrix: Sequence[int]) -> Layout:
+    """How a layer's matrix lies on the arrays of a chain.
+
+    Args:
+        spec: The chain.
+        matrix: ``(groups, outputs, inputs)``.
+
+    >>> layout(ChainSpec(array={"tiles": {"kind": "tiles", "rows": 128}}), (1, 10, 300)).signals
+    (3, 1, 1, 10)
+    """
+    groups, outputs, inputs = matrix
+    array = spec.array
+    rows = array.tiles.rows if isinstance(array.tiles, Tiles) else None
+    tiles = -(-inputs // rows) if rows is not None else 1
+    mapping = array.mapping if isinstance(array.mapping, Mapping) else None
+    cells = mapping.planes if mapping is not None else 1
+    planes = cells // 2 if mapping is not None and mapping.scheme == "differential" and mapping.subtract == "analog" else cells
+    passes = spec.input.slices.passes if isinstance(spec.input.slices, Slices) else 1
+    extra = int(mapping is not None and mapping.correction == "column")
+    scale = spec.input.scale
+    by_vector = isinstance(scale, Scale) and (scale.per == "vector" or scale.retries > 0)
+    offset = mapping is not None and decoding(mapping)[1] != 0  # the sum of the inputs is subtracted
+    whole = tiles == planes == passes == 1 and not (extra or by_vector or offset)
+    return Layout(groups, outputs, inputs, tiles, -(-inputs // tiles), cells, planes, passes, extra, whole)
+
+
+def check_fan_in(spec: LayerSpec, shapes: Shapes, path: str) -> None:
+    """Raise unless the hardware can sum as many inputs as each output of a layer has.
+
+    Raises:
+        ConversionError: It cannot; with the layer's name.
+    """
+    limit = spec.fan_in if isinstance(spec, ChainSpec) else None
+    inputs = math.prod(shapes["weight"][1:]) if "weight" in shapes else 0
+    if limit is not None and inputs > limit:
+        raise ConversionError(f"{path or '(model)'}: each output must have at most {limit} inputs on this hardware, got {inputs}")

@@ -1,0 +1,176 @@
+"""The paths of a signal chain and their slots; a slot holds any registered stage.
+
+What stands in a slot is a specification of :data:`neurosim.hardware.stage.STAGES`, told apart by ``kind``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, SerializeAsAny, WithJsonSchema, field_validator, model_validator
+
+from neurosim.errors import nearest
+from neurosim.hardware.stage import STAGES, Spec
+from neurosim.wording import said
+from neurosim.yamlfile import show
+
+__all__ = ["AnyStage", "ArrayPath", "BiasPath", "InputPath", "NeuronPath", "OutputPath", "Path", "WeightPath"]
+
+
+def _by_kind(value: object) -> Spec:
+    """A stage specification from plain data; which class it is depends on ``kind`` and on what is registered now."""
+    if isinstance(value, Spec):
+        return value
+    if not isinstance(value, Mapping) or "kind" not in value:
+        raise said("stage", f"must be a mapping with a 'kind', got {show(value)}")
+    kind = value["kind"]
+    if kind not in STAGES:
+        raise said("stage_kind", f"no stage is named {kind!r}{nearest(str(kind), STAGES)}")
+    return STAGES[kind].spec.model_validate(value)
+
+
+AnyStage = Annotated[SerializeAsAny[Spec], PlainValidator(_by_kind), WithJsonSchema({"type": "object", "required": ["kind"]})]
+
+
+class Path(BaseModel):
+    """Base of all paths: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def _only(*kinds: str) -> AfterValidator:
+    """Refuses stages of other kinds in a slot that the layer reads instead of applying it."""
+
+    def check(stage: Spec | None) -> Spec | None:
+        if stage is not None and stage.kind not in kinds:
+            raise ValueError(f"this slot takes {' or '.join(kinds)}, got {stage.kind}")
+        return stage
+
+    return AfterValidator(check)
+
+
+class InputPath(Path):
+    """From digital inputs to signals, in order."""
+
+    scale: Annotated[AnyStage | None, _only("scale")] = None
+    """Digital factor that inputs are divided by, and outputs multiplied with."""
+    normalize: AnyStage | None = None
+    """Brings the inputs into the signal range."""
+    dac: AnyStage | None = None
+    """Digital-to-analog converter."""
+    slices: Annotated[AnyStage | None, _only("slices")] = None
+    """Passes in which an input is sent: a few bits at a time, or positive and negative parts one after the other."""
+    noise: AnyStage | None = None
+    """Error of source and modulator."""
+
+
+class WeightPath(Path):
+    """From a clean weight to what the array is asked to hold, in order."""
+
+    scale: Annotated[AnyStage | None, _only("scale")] = None
+    """Digital factor that weights are divided by, and outputs multiplied with."""
+    normalize: AnyStage | None = None
+    """Brings the values into the range of a cell."""
+    quantize: AnyStage | None = None
+    """Levels of a cell."""
+    noise: AnyStage | None = None
+    """Error of the stored value: frozen (``scope: device``) or fresh."""
+
+
+class BiasPath(Path):
+    """From a clean bias to what the array holds, in order."""
+
+    normalize: AnyStage | None = None
+    """Brings the values into the range of a cell."""
+    quantize: AnyStage | None = None
+    """Levels of a cell."""
+    noise: AnyStage | None = None
+    """Error of the stored value: frozen (``scope: device``) or fresh."""
+
+
+class ArrayPath(Path):
+    """The array that holds the weights, and what its product comes from, in order; conductances are in siemens."""
+
+    mesh: AnyStage | None = None
+    """Optical circuit in which the signed matrix is set: what it really does instead."""
+    mapping: Annotated[AnyStage | None, _only("mapping")] = None
+    """Conductances that stand for a signed weight: pairs, an offset, slices."""
+    programming: AnyStage | None = None
+    """Error of conductances when they are written; frozen in the chip."""
+    faults: AnyStage | None = None
+    """Cells that hold something else whatever is written."""
+    drift: AnyStage | None = None
+    """Change of conductances with time and temperature."""
+    read: AnyStage | None = None
+    """Noise of conductances when they are read."""
+    tiles: Annotated[AnyStage | None, _only("tiles")] = None
+    """Size of one physical array: larger layers take several, whose outputs are converted one by one and summed digitally."""
+    parasitics: AnyStage | None = None
+    """Resistance of the wires of a tile."""
+    compensation: Annotated[AnyStage | None, _only("compensation")] = None
+    """Digital factor that takes the mean of a drift back."""
+
+    @model_validator(mode="after")
+    def _conductances_are_mapped(self) -> Self:
+        needs = [name for name in ("programming", "faults", "drift", "read", "parasitics") if getattr(self, name) is not None]
+        if self.mapping is None and needs:
+            raise ValueError(f"{needs[0]} acts on conductances and needs a mapping, got none")
+        if self.mapping is not None and self.mesh is not None:
+            raise ValueError("a mesh holds the signed matrix itself and takes no mapping, got both")
+        return self
+
+
+class OutputPath(Path):
+    """From the summed signal to digital outputs, in order."""
+
+    noise: AnyStage | None = None
+    """Error of the detector."""
+    normalize: AnyStage | None = None
+    """Brings the outputs into the range of the converter."""
+    adc: AnyStage | None = None
+    """Analog-to-digital converter."""
+
+
+class NeuronPath(Path):
+    """From a current to spikes: what a circuit makes of a neuron's parameters, potential and output."""
+
+    input: AnyStage | None = None
+    """Error of the current that arrives."""
+    tau_mem: AnyStage | None = None
+    """Spread of the membrane time constants."""
+    tau_syn: AnyStage | None = None
+    """Spread of the synaptic time constants."""
+    decay: AnyStage | None = None
+    """Resolution of the decays of membrane and synapse, which lie between 0 and 1."""
+    gain: AnyStage | None = None
+    """Spread of what an input adds to the potential."""
+    threshold_dac: AnyStage | None = None
+    """Resolution of the thresholds."""
+    threshold: AnyStage | None = None
+    """Spread of the thresholds."""
+    reset: AnyStage | None = None
+    """Spread of what a soft reset subtracts, or of where a hard one leads."""
+    membrane: AnyStage | None = None
+    """Noise of the potential at every step: Gaussian, of scope ``read``, in units of full scale."""
+    words: AnyStage | None = None
+    """Number format of potentials and currents, a ``fixed_point`` with a ``range``; absent, they are real numbers."""
+    spikes: AnyStage | None = None
+    """Loss of spikes on their way."""
+
+    @field_validator("membrane")
+    @classmethod
+    def _added_inside_the_step(cls, stage: Spec | None) -> Spec | None:
+        wanted = {"kind": "noise", "distribution": "gaussian", "scope": "read", "reference": "fs", "grad": "through"}
+        got = {name: getattr(stage, name, None) for name in wanted}
+        if stage is not None and got != wanted:
+            wrong = next(name for name in wanted if got[name] != wanted[name])
+            raise ValueError(f"the potential takes gaussian noise of scope read in fs, with grad through, got {wrong} {got[wrong]!r}")
+        return stage
+
+    @field_validator("words")
+    @classmethod
+    def _whole_numbers(cls, stage: Spec | None) -> Spec | None:
+        if stage is not None and (stage.kind != "fixed_point" or getattr(stage, "range", None) is None):
+            raise ValueError(f"must be a fixed_point with a range, got {stage.kind}{' without one' if stage.kind == 'fixed_point' else ''}")
+        return stage

@@ -1,0 +1,100 @@
+"""Scale management: a digital factor brings signals into the range of the converters, and is put back behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from neurosim.hardware.stage import STAGES, Context, Params, Spec, Stage, Unit, unchanged
+
+Per = Literal["tensor", "vector"]
+
+
+class Scale(Spec):
+    """Divides a signal by a factor before the chain and multiplies outputs with it behind."""
+
+    kind: Literal["scale"] = "scale"
+    mode: Literal["absmax", "constant", "learned", "average"] = "absmax"
+    """The largest magnitude now; a number; a number that training moves; a running average of the largest magnitude."""
+    value: Annotated[float, Field(gt=0), Unit("fs")] = 1.0
+    """The factor of ``constant``, and what ``learned`` and ``average`` start from, in the units of the digital signal."""
+    per: Per = "tensor"
+    """One factor for the whole tensor, or one for each vector: of inputs, what enters the array at once; of weights, one output's."""
+    limit: Annotated[float | None, Field(gt=0), Unit("fs")] = None
+    """Largest factor; signals beyond it are clipped by what follows."""
+    momentum: Annotated[float, Field(gt=0, le=1), Unit("1")] = 0.1
+    """How far ``average`` goes towards the present value at each forward in training."""
+    retries: Annotated[int, Field(ge=0, le=20), Unit("1")] = 0
+    """How often an input vector is sent again at half its size while its outputs leave the range of the output converter."""
+
+    @model_validator(mode="after")
+    def _one_number_is_for_all(self) -> Self:
+        if self.per == "vector" and self.mode not in ("absmax",):
+            raise ValueError(f"only absmax is taken per vector: mode must be 'absmax', got '{self.mode}'")
+        return self
+
+
+def scale_of(x: Tensor, spec: Scale, params: Params, ctx: Context) -> Tensor:
+    r"""The factor of a signal.
+
+    .. math:: \alpha = \max_i |x_i|,\quad 1 \text{ if that is } 0
+
+    Args:
+        x: Vectors, ``(…, n)``.
+        spec: Which factor.
+        params: ``value`` of a learned or averaged one; an average moves if ``ctx.training``.
+        ctx: Where the layer stands.
+
+    Returns:
+        ``(…, 1)`` per vector, else a number as a 0-dim tensor; without gradient unless it is learned.
+
+    Source:
+        M. J. Rasch et al., "A flexible and fast PyTorch toolkit for simulating training and inference on analog crossbar arrays",
+        AICAS 2021, section III ("noise management").
+
+    >>> scale_of(torch.tensor([[1.0, -4.0], [0.0, 0.0]]), Scale(per="vector"), {}, Context(None)).squeeze(-1)
+    tensor([4., 1.])
+    """
+    if spec.mode == "constant":
+        return torch.full((), spec.value, dtype=x.dtype, device=x.device)
+    if spec.mode == "learned":
+        return params["value"].abs().to(x.dtype)
+    largest = _largest(x.detach(), spec.per)
+    if spec.limit is not None:
+        largest = largest.clamp(max=spec.limit)
+    if spec.mode == "absmax":
+        return largest
+    if ctx.training:
+        with torch.no_grad():
+            params["value"].lerp_(largest.to(params["value"].dtype), spec.momentum)
+    return params["value"].detach().to(x.dtype)
+
+
+def _largest(x: Tensor, per: Per) -> Tensor:
+    if x.numel() == 0:
+        return x.new_ones(())
+    largest = x.abs().amax(-1, keepdim=True) if per == "vector" else x.abs().amax()
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _init(spec: Scale, shape: Sequence[int]) -> dict[str, Tensor]:
+    return {"value": torch.tensor(spec.value)} if spec.mode in ("learned", "average") else {}
+
+
+def _describe(spec: Scale) -> str:
+    of = {"tensor": "the whole tensor", "vector": "each vector"}[spec.per]
+    what = {
+        "absmax": f"by the largest magnitude of {of}",
+        "constant": f"by {spec.value:g}",
+        "learned": f"by a learned factor, {spec.value:g} at first",
+        "average": f"by a running average of the largest magnitude, {spec.value:g} at first",
+    }[spec.mode]
+    limit = f", at most {spec.limit:g}" if spec.limit is not None and spec.mode in ("absmax", "average") else ""
+    return f"scaled {what}{limit}" + (f"; up to {spec.retries} retries at half the size" if spec.retries else "")
+
+
+STAGES.add("scale", Stage(Scale, unchanged, _describe, init=_init, structural=True))

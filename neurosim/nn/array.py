@@ -1,0 +1,170 @@
+"""The product of a layer on physical arrays: scales, conductances, tiles, passes, and the digital sum behind the converters."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from neurosim.hardware.chain import ChainSpec
+from neurosim.hardware.layout import Layout
+from neurosim.hardware.stages.compensation import Compensation, compensation
+from neurosim.hardware.stages.mapping import Mapping, decoding, encode
+from neurosim.hardware.stages.quantize import Quantize
+from neurosim.hardware.stages.scale import Scale, scale_of
+from neurosim.hardware.stages.slices import Slices, factors, sliced
+from neurosim.nn.chain import AnalogChain
+
+
+class OnArray(Protocol):
+    """What a layer must answer to have its product on arrays; a matrix is ``(groups, outputs, inputs)``."""
+
+    chain: AnalogChain
+    weight: Tensor
+
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The digital product."""
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """A weight as the matrix of its arrays."""
+
+    def native(self, matrix: Tensor) -> Tensor:
+        """The weight that a matrix stands for: the inverse of ``matrix``."""
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """What enters the arrays for an input, one vector a product: ``(products, groups, inputs)``."""
+
+    def fold(self, y: Tensor, x: Tensor) -> Tensor:
+        """The layer's output from the results of all products, ``(products, groups, outputs)``, for its input ``x``."""
+
+
+def product(layer: OnArray, x: Tensor, call: int) -> Tensor:
+    """The layer's output without its bias."""
+    chain, spec, lies = layer.chain, _spec(layer.chain), _layout(layer.chain)
+    autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
+    with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
+        signal, clean = (one.float() if one.dtype.itemsize < 4 else one for one in (x, layer.weight))
+        matrix = layer.matrix(clean)
+        omega = _scale(chain, "weight.scale", spec.weight.scale, matrix)
+        weights, _ = chain.weights((matrix / omega).flatten(0, 1), None, call)
+        w = weights.reshape(matrix.shape)
+        held = planes(chain, w, call)
+        gain = _compensation(chain, w, held, call)
+        if lies.whole:
+            alpha = _scale(chain, "input.scale", spec.input.scale, signal)
+            y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), layer.native(held[0]), None), call)
+            digital = omega.expand(lies.groups, lies.outputs, 1) * gain.expand(1, lies.groups, lies.outputs).movedim(0, -1)
+            return (y * (alpha * digital.reshape(chain.shapes["output"]))).to(x.dtype)
+        vectors = layer.vectors(signal)
+        alpha = _scale(chain, "input.scale", spec.input.scale, vectors)
+        y = _sent(chain, vectors / alpha, held, gain, call) * (alpha * omega.squeeze(-1))
+        return layer.fold(y, signal).to(x.dtype)
+
+
+def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = None) -> Tensor:
+    """What the arrays hold for a signed matrix, in ranges of a cell.
+
+    Args:
+        chain: The chip's chain around the layer.
+        w: ``(groups, outputs, inputs)``, in full scales.
+        call: Which use of the layer within the forward.
+        seconds: When; None is the chain's time.
+
+    Returns:
+        ``(planes, groups, outputs + extra, inputs)``.
+    """
+    spec, lies = _spec(chain), _layout(chain)
+    mapping = spec.array.mapping
+    held = F.pad(w, (0, 0, 0, lies.extra)) if lies.extra else w
+    if isinstance(mapping, Mapping):
+        held = encode(held, mapping, lossless=chain.modes["array.mapping"] == "ideal")
+    for step in chain.steps["array"]:
+        if chain.modes[step.slot] != "ideal":
+            held = chain.one(step, held, call, seconds)
+    if not isinstance(mapping, Mapping):
+        return held.unsqueeze(0)
+    held = held / mapping.siemens
+    return held if lies.planes == lies.cells else held[0::2] - held[1::2]
+
+
+def _sent(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, call: int) -> Tensor:
+    """The digital results of vectors ``(products, groups, inputs)``; those that saturate are sent again at half their size."""
+    scale = _spec(chain).input.scale
+    retries = scale.retries if isinstance(scale, Scale) and chain.modes["input.scale"] != "ideal" else 0
+    y, full = _attempt(chain, vectors, held, gain, call)
+    part = 1.0
+    for retry in range(1, retries + 1):
+        if not bool(full.any()):
+            break
+        part /= 2
+        again, still = _attempt(chain, vectors * part, held, gain, call + (retry << 20))
+        y, full = torch.where(full.unsqueeze(-1), again / part, y), full & still
+    return y
+
+
+def _attempt(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, call: int) -> tuple[Tensor, Tensor]:
+    """The digital results of one sending, and which vectors reached the end of the output converter's range."""
+    spec, lies = _spec(chain), _layout(chain)
+    codes = chain.encode(vectors, call)
+    slices = spec.input.slices if isinstance(spec.input.slices, Slices) and chain.modes["input.slices"] != "ideal" else Slices()
+    x = chain.send(sliced(codes, slices), call)
+    missing = lies.tiles * lies.rows - lies.inputs
+    x, held = (F.pad(one, (0, missing)).unflatten(-1, (lies.tiles, lies.rows)) for one in (x, held))
+    y = chain.decode(torch.einsum("kngtr,pgotr->kntpgo", x, held), call)
+    full = _at_the_end(chain, y)
+    mapping, weights, zero = spec.array.mapping, [1.0], 0.0
+    if isinstance(mapping, Mapping):
+        weights, zero = decoding(mapping)
+        weights = weights if lies.planes == lies.cells else weights[0::2]
+    by_pass, by_plane = (torch.tensor(numbers, dtype=y.dtype, device=y.device) for numbers in (factors(slices), weights))
+    total = (torch.einsum("kntpgo,k,p->ntgo", y, by_pass, by_plane) * gain).sum(1)
+    if lies.extra:
+        total = total[..., :-1] - total[..., -1:]
+    elif zero:
+        total = total - zero * codes.sum(-1, keepdim=True)
+    return total, full
+
+
+def _at_the_end(chain: AnalogChain, y: Tensor) -> Tensor:
+    """Which vectors have an output at the end of the converter's range, ``(products, groups)``; ``y`` is (k, n, t, p, g, o)."""
+    adc = _spec(chain).output.adc
+    if not isinstance(adc, Quantize) or chain.modes["output.adc"] == "ideal":
+        return y.new_zeros((y.shape[1], y.shape[4]), dtype=torch.bool)
+    return ((y >= adc.high) | (y <= adc.low)).any(-1).any(3).any(2).any(0)
+
+
+def _compensation(chain: AnalogChain, w: Tensor, held: Tensor, call: int) -> Tensor:
+    """The digital factor of each tile and output that takes the mean of a drift back, ``(tiles, groups | 1, outputs | 1)``."""
+    spec, lies = _spec(chain), _layout(chain)
+    how = spec.array.compensation
+    if not isinstance(how, Compensation) or chain.modes["array.compensation"] == "ideal" or chain.seconds == 0:
+        return held.new_ones(lies.tiles, 1, 1)
+    mapping = spec.array.mapping
+    weights = decoding(mapping)[0] if isinstance(mapping, Mapping) else [1.0]
+    by_plane = held.new_tensor(weights if lies.planes == lies.cells else weights[0::2])
+    with torch.no_grad():
+        before = planes(chain, w, call, 0.0)
+        now, programmed = (torch.tensordot(by_plane, F.pad(one, (0, lies.tiles * lies.rows - lies.inputs)), 1) for one in (held, before))
+    return compensation(*(one.unflatten(-1, (lies.tiles, lies.rows)) for one in (now, programmed)), how.per)
+
+
+def _scale(chain: AnalogChain, slot: str, spec: Any, x: Tensor) -> Tensor:
+    if not isinstance(spec, Scale) or chain.modes[slot] == "ideal":
+        return x.new_ones((1,) * x.dim() if slot == "weight.scale" else ())
+    scale = scale_of(x, spec, *chain.context(slot))
+    return scale if scale.dim() or slot == "input.scale" else scale.reshape((1,) * x.dim())
+
+
+def _spec(chain: AnalogChain) -> ChainSpec:
+    if not isinstance(chain.spec, ChainSpec):
+        raise TypeError(f"{chain.path}: an array needs the chain of a product, got {type(chain.spec).__name__}")
+    return chain.spec
+
+
+def _layout(chain: AnalogChain) -> Layout:
+    if chain.layout is None:
+        raise TypeError(f"{chain.path}: its chain has no array")
+    return chain.layout

@@ -1,0 +1,222 @@
+"""Products on physical arrays: what a chain without errors computes is the digital product, however the matrix is laid out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+import torch
+from torch import Tensor, nn
+
+import neurosim as ns
+from neurosim.errors import ConfigError
+from neurosim.hardware.chain import ChainSpec
+from neurosim.hardware.profile import Profile
+from neurosim.hardware.stages import Mapping, Slices, sliced
+from neurosim.hardware.stages.mapping import decode, encode
+from neurosim.hardware.stages.slices import factors
+
+FILLED = {"scale": {"kind": "scale", "per": "vector"}}
+CELLS = {"kind": "mapping", "g_min_siemens": 1e-6, "g_max_siemens": 25e-6}
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "one scale a tensor": {"input": {"scale": {"kind": "scale"}}, "weight": {"scale": {"kind": "scale"}}},
+    "one scale a vector": {"input": FILLED, "weight": FILLED},
+    "pairs": {"weight": FILLED, "array": {"mapping": CELLS}},
+    "pairs, two-sided, subtracted digitally": {"weight": FILLED, "array": {"mapping": CELLS | {"sides": "two", "subtract": "digital"}}},
+    "an offset": {"weight": FILLED, "array": {"mapping": CELLS | {"scheme": "offset"}}},
+    "an offset by a column, on tiles": {
+        "weight": FILLED,
+        "array": {"mapping": CELLS | {"scheme": "offset", "correction": "column"}, "tiles": {"kind": "tiles", "rows": 7}},
+    },
+    "tiles": {"array": {"tiles": {"kind": "tiles", "rows": 5}}},
+    "one sign at a time": {"input": {"slices": {"kind": "slices", "separate_signs": True}}},
+    "slices of weights": {"weight": FILLED, "array": {"mapping": CELLS | {"slices": 4, "weight_bits": 17}}},
+    "slices of weights with an offset": {
+        "weight": FILLED,
+        "array": {"mapping": CELLS | {"scheme": "offset", "slices": 3, "weight_bits": 17}},
+    },
+    "slices of inputs": {"input": FILLED | {"slices": {"kind": "slices", "bits": 16, "slice_bits": 3}}},
+}
+LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "linear": (lambda: nn.Linear(11, 6), (4, 11)),
+    "linear over more axes": (lambda: nn.Linear(11, 6, bias=False), (2, 3, 11)),
+    "grouped": (lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), (2, 4, 7, 8)),
+    "dilated": (lambda: nn.Conv1d(3, 5, 3, dilation=2, padding="same", padding_mode="circular"), (2, 3, 9)),
+    "even kernel": (lambda: nn.Conv1d(3, 5, 4, padding="same"), (2, 3, 9)),
+    "cubes": (lambda: nn.Conv3d(2, 4, 2), (1, 2, 4, 5, 3)),
+    "without a batch": (lambda: nn.Conv2d(2, 3, (3, 2), padding=(0, 1)), (2, 5, 6)),
+}
+
+
+def profile(chain: dict[str, Any]) -> Profile:
+    return Profile("made", "for a test", "any", ChainSpec.model_validate(chain))
+
+
+def layer_and_input(name: str) -> tuple[nn.Module, Tensor]:
+    make, shape = LAYERS[name]
+    torch.manual_seed(0)
+    return make().double(), torch.randn(shape, dtype=torch.float64)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@pytest.mark.parametrize("how", LAYERS)
+@pytest.mark.parametrize("lies", LAYOUTS)
+def test_without_errors_the_product_is_the_digital_one(lies: str, how: str) -> None:
+    layer, x = layer_and_input(how)
+    rounding = 3e-4 if "slices" in lies else 1e-12  # 16 bits
+    on_array = ns.to_analog(layer, profile(LAYOUTS[lies]), seed=0)
+    y, expected = on_array(x), layer(x)
+    assert y.shape == expected.shape
+    torch.testing.assert_close(y, expected, rtol=0, atol=rounding)
+    cotangent = torch.randn_like(y)
+    got = torch.autograd.grad((y * cotangent).sum(), list(on_array.parameters()))
+    for one, right in zip(got, torch.autograd.grad((expected * cotangent).sum(), list(layer.parameters())), strict=True):
+        torch.testing.assert_close(one, right, rtol=0, atol=10 * rounding * float(right.abs().max()))
+
+
+@pytest.mark.parametrize("lies", LAYOUTS)
+def test_an_ideal_array_loses_nothing(lies: str) -> None:
+    layer, x = layer_and_input("grouped")
+    on_array = ns.to_analog(layer, profile(LAYOUTS[lies] | {"output": {"adc": {"kind": "quantize", "levels": 3}}}), seed=0)
+    with ns.noise("ideal", on_array):
+        assert torch.equal(on_array(x), layer(x))
+    lossy = [slot for slot in on_array.chain.slots if not slot.endswith("scale")]
+    with ns.noise("ideal", on_array, stages=lossy):
+        torch.testing.assert_close(on_array(x), layer(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["forward_absmax_nm_5bit", "forward_absmax_nm_7bit", "forward_no_nm_5bit", "forward_no_nm_7bit"])
+def test_converters_and_scales_are_those_of_aihwkit(name: str) -> None:
+    with h5py.File(Path(__file__).parent / "data/aihwkit_forward.h5") as file:
+        group = file[name]
+        weight, bias, x, expected = (torch.from_numpy(group[key][()]) for key in ("weight", "bias", "x", "out"))
+        steps = [round(1 / group.attrs[key]) for key in ("inp_res", "out_res")]
+    dac = {"kind": "quantize", "levels": steps[0] + 1, "clip": "after"}
+    adc = {"kind": "quantize", "levels": steps[1] + 1, "clip": "after", "low": -12.0, "high": 12.0}
+    scale = {"scale": {"kind": "scale", "per": "vector"}} if "absmax" in name else {}
+    layer = nn.Linear(*reversed(weight.shape))
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    chain = {"input": {"dac": dac, **scale}, "weight": {"scale": {"kind": "scale"}}, "output": {"adc": adc}}
+    torch.testing.assert_close(ns.to_analog(layer, profile(chain), seed=0)(x), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_each_tile_and_each_plane_is_converted_by_itself() -> None:
+    torch.manual_seed(1)
+    layer, x, step = nn.Linear(10, 3, bias=False).double(), torch.randn(5, 10, dtype=torch.float64), 0.25
+    adc = {"kind": "quantize", "levels": 161, "low": -20.0, "high": 20.0}
+    mapping = CELLS | {"g_min_siemens": 0.0, "subtract": "digital"}
+    with torch.no_grad():
+        layer.weight.clamp_(-1, 1)
+    chain = {"array": {"mapping": mapping, "tiles": {"kind": "tiles", "rows": 4}}, "output": {"adc": adc}}
+    expected = torch.zeros(5, 3, dtype=torch.float64)
+    for rows in (slice(0, 4), slice(4, 8), slice(8, 10)):
+        for sign in (1, -1):
+            expected += sign * torch.round(x[:, rows] @ (sign * layer.weight[:, rows]).clamp(min=0).T / step) * step
+    torch.testing.assert_close(ns.to_analog(layer, profile(chain), seed=0)(x), expected, rtol=0, atol=1e-12)
+
+
+def test_vectors_that_saturate_are_sent_again_at_half_their_size() -> None:
+    layer = nn.Linear(4, 2, bias=False)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+    x = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.25, 0.25, 0.0, 0.0]])
+    chain = {"input": {"scale": {"kind": "scale", "mode": "constant"}}, "output": {"adc": {"kind": "quantize", "levels": 257}}}
+    assert ns.to_analog(layer, profile(chain), seed=0)(x)[:, 0].tolist() == [1.0, 0.5]
+    chain["input"]["scale"]["retries"] = 3
+    assert ns.to_analog(layer, profile(chain), seed=0)(x)[:, 0].tolist() == [4.0, 0.5]
+
+
+def test_an_average_scale_moves_in_training_only() -> None:
+    layer = ns.to_analog(nn.Linear(3, 2), profile({"input": {"scale": {"kind": "scale", "mode": "average", "momentum": 0.5}}}), seed=0)
+    value = layer.chain.get_parameter("input_scale__value")
+    layer(torch.full((1, 3), 3.0))
+    assert value.item() == 2.0
+    layer.eval()(torch.full((1, 3), 9.0))
+    assert value.item() == 2.0
+
+
+def test_compensation_takes_the_mean_of_a_drift_back() -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(12, 3, bias=False).double(), torch.randn(5, 12, dtype=torch.float64)
+    for per in ("tile", "column"):
+        array = {"mapping": CELLS, "tiles": {"kind": "tiles", "rows": 4}, "compensation": {"kind": "compensation", "per": per}}
+        model = ns.to_analog(layer, profile({"weight": FILLED, "array": array}), seed=0)
+        ns.drift_to(model, 1e6)
+        torch.testing.assert_close(model(x), layer(x), rtol=0, atol=1e-12)  # nothing drifts yet
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan"), "a day"])
+def test_time_goes_one_way(seconds: Any) -> None:
+    model = ns.to_analog(nn.Linear(3, 2), "photonic_avnn", seed=0)
+    with pytest.raises(ConfigError, match="drift_to: seconds"):
+        ns.drift_to(model, seconds)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"sides": "two"},
+        {"scheme": "offset"},
+        {"scheme": "offset", "levels": 16},
+        {"scheme": "unipolar"},
+        {"slices": 3, "weight_bits": 8},
+        {"scheme": "offset", "slices": 4, "weight_bits": 8},
+        {"scheme": "unipolar", "slices": 2, "weight_bits": 7},
+    ],
+)
+def test_conductances_hold_what_they_stand_for(fields: dict[str, Any]) -> None:
+    spec = Mapping(**(CELLS | fields))
+    w = torch.linspace(0 if spec.scheme == "unipolar" else -1, 1, 301, dtype=torch.float64)
+    steps = {
+        None: 2.0 ** (spec.weight_bits - 1) - 1 if spec.weight_bits and spec.scheme != "unipolar" else 2.0 ** (spec.weight_bits or 50) - 1
+    }
+    resolution = (spec.levels - 2) / 2 if spec.levels else steps[None]
+    g = encode(w, spec)
+    assert g.shape == (spec.planes, 301)
+    assert bool((g >= spec.g_min_siemens * (1 - 1e-12)).all() and (g <= spec.g_max_siemens * (1 + 1e-12)).all())
+    assert float((decode(g, spec) - w).abs().max()) <= 0.5 / resolution + 1e-12
+    torch.testing.assert_close(decode(encode(w, spec, lossless=True), spec), w, rtol=0, atol=1e-12)
+    if spec.scheme != "unipolar":
+        assert float(decode(encode(torch.zeros(1, dtype=torch.float64), spec), spec)) == pytest.approx(0, abs=1e-12)
+
+
+def test_levels_by_equal_factors_are_the_nearest_ones() -> None:
+    spec = Mapping(**CELLS, levels=5, spacing="log")
+    grid = 1e-6 * 25.0 ** (torch.arange(5, dtype=torch.float64) / 4)
+    w = torch.linspace(0, 1, 50, dtype=torch.float64)
+    target = 1e-6 + w * 24e-6
+    nearest = grid[(target.unsqueeze(-1) - grid).abs().argmin(-1)]
+    torch.testing.assert_close(encode(w, spec)[0], nearest, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"bits": 7, "slice_bits": 3}, {"bits": 4, "slice_bits": 4, "separate_signs": True}, {"separate_signs": True}]
+)
+def test_passes_add_up_to_the_input(fields: dict[str, Any]) -> None:
+    spec = Slices(**fields)
+    x = torch.linspace(-1, 1, 201, dtype=torch.float64, requires_grad=True)
+    passes = sliced(x, spec)
+    total = torch.tensordot(torch.tensor(factors(spec), dtype=torch.float64), passes, 1)
+    assert passes.shape == (spec.passes, 201)
+    assert float((total - x).abs().max()) <= (0.5 / (2**spec.bits - 1) if spec.bits else 0) + 1e-12
+    assert not spec.separate_signs or bool((passes >= 0).all())
+    assert torch.allclose(torch.autograd.grad(total.sum(), x)[0], torch.ones_like(x))
+
+
+@pytest.mark.parametrize(
+    ("chain", "message"),
+    [
+        ({"array": {"drift": {"kind": "mismatch", "spread": 0.1}}}, "needs a mapping"),
+        ({"array": {"mapping": {"kind": "clamp"}}}, "takes mapping, got clamp"),
+        ({"array": {"mapping": CELLS | {"g_max_siemens": 1e-7}}}, "must be below"),
+        ({"array": {"mapping": CELLS | {"slices": 2}}}, "give both or none"),
+        ({"bias": {}, "array": {"tiles": {"kind": "tiles", "rows": 4}}}, "leave bias out"),
+        ({"input": {"scale": {"kind": "scale", "mode": "learned", "per": "vector"}}}, "only absmax"),
+    ],
+)
+def test_chains_that_cannot_be_are_refused(chain: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ChainSpec.model_validate(chain)
