@@ -29,11 +29,13 @@ _STAGES = "tests/hardware/test_stages.py::"
 _CONTROL = "tests/convert/test_control.py::"
 _NEURON_STAGES = "tests/hardware/test_neuron_stages.py::"
 #: the test that pins down what a field of a stage does
+_ARRAY = "tests/nn/test_array.py::"
 COVERED: dict[str, str] = {
     "clamp.low": "tests/parity/test_analogvnn.py::test_clamp_equals_the_peer",
     "clamp.high": "tests/parity/test_analogvnn.py::test_clamp_equals_the_peer",
     "clamp.learned": _STAGES + "test_learned_limits_receive_the_gradient_of_what_they_clip",
     "clamp.grad": _STAGES + "test_clamp_passes_the_gradient_up_to_its_limits_inclusive",
+    "compensation.per": "tests/nn/test_array.py::test_compensation_takes_the_mean_of_a_drift_back",
     "drop.probability": _NEURON_STAGES + "test_the_share_of_lost_pulses_is_the_probability",
     "fixed_point.bits": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
     "fixed_point.range": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
@@ -46,6 +48,16 @@ COVERED: dict[str, str] = {
     "lp_norm.max_one": _STAGES + "test_max_one_makes_the_largest_magnitude_exactly_one",
     "lp_norm.floor": _STAGES + "test_tiny_rows_are_divided_by_the_floor",
     "lp_norm.grad": _STAGES + "test_a_gradient_arrives_and_is_finite",
+    "mapping.scheme": _ARRAY + "test_conductances_hold_what_they_stand_for",
+    "mapping.g_min_siemens": _ARRAY + "test_conductances_hold_what_they_stand_for",
+    "mapping.g_max_siemens": _ARRAY + "test_conductances_hold_what_they_stand_for",
+    "mapping.sides": _ARRAY + "test_conductances_hold_what_they_stand_for",
+    "mapping.subtract": _ARRAY + "test_each_tile_and_each_plane_is_converted_by_itself",
+    "mapping.correction": _ARRAY + "test_without_errors_the_product_is_the_digital_one",
+    "mapping.levels": _ARRAY + "test_conductances_hold_what_they_stand_for",
+    "mapping.spacing": _ARRAY + "test_levels_by_equal_factors_are_the_nearest_ones",
+    "mapping.slices": _ARRAY + "test_conductances_hold_what_they_stand_for",
+    "mapping.weight_bits": _ARRAY + "test_conductances_hold_what_they_stand_for",
     "mismatch.spread": _NEURON_STAGES + "test_lognormal_factors_have_median_one_and_the_spread_of_their_logarithm",
     "mismatch.distribution": _NEURON_STAGES + "test_gaussian_factors_have_mean_one_their_spread_and_a_least_value",
     "mismatch.scope": _NEURON_STAGES + "test_a_programmed_error_and_one_drawn_at_every_use_are_the_same",
@@ -63,6 +75,17 @@ COVERED: dict[str, str] = {
     "quantize.clip": _STAGES + "test_clip_before_and_after_differ_only_beyond_the_range_and_none_keeps_going",
     "quantize.grad": _STAGES + "test_gradient_rules_of_the_quantiser",
     "quantize.learned": _STAGES + "test_learned_ends_start_where_the_specification_says_and_receive_a_gradient",
+    "scale.mode": _ARRAY + "test_an_average_scale_moves_in_training_only",
+    "scale.value": _ARRAY + "test_an_average_scale_moves_in_training_only",
+    "scale.per": _ARRAY + "test_converters_and_scales_are_those_of_aihwkit",
+    "scale.limit": _ARRAY + "test_a_scale_has_its_limit_and_its_gradient",
+    "scale.momentum": _ARRAY + "test_an_average_scale_moves_in_training_only",
+    "scale.retries": _ARRAY + "test_vectors_that_saturate_are_sent_again_at_half_their_size",
+    "slices.bits": _ARRAY + "test_passes_add_up_to_the_input",
+    "slices.slice_bits": _ARRAY + "test_passes_add_up_to_the_input",
+    "slices.separate_signs": _ARRAY + "test_passes_add_up_to_the_input",
+    "tiles.rows": _ARRAY + "test_each_tile_and_each_plane_is_converted_by_itself",
+    "tiles.columns": _ARRAY + "test_a_layer_takes_as_many_arrays_as_it_needs",
     "fan_in": "tests/convert/test_to_neuromorphic.py::test_a_layer_with_too_many_inputs_is_an_error_that_names_it",
     "kelvin": _CONTROL + "test_time_and_temperature_scope_holds_until_one_of_them_changes",
 }
@@ -288,7 +311,8 @@ def _stage(kind: str) -> str:
     module = importlib.import_module(spec.__module__)
     file = Path(inspect.getfile(spec)).relative_to(ROOT).as_posix()
     public = [one for name, one in vars(module).items() if inspect.isfunction(one) and one.__module__ == spec.__module__ and name[0] != "_"]
-    functions = ", ".join(f"`{one.__name__}`" for one in public if next(iter(inspect.signature(one).parameters)) == "x")
+    effects = [one for one in public if next(iter(inspect.signature(one).parameters)) == "x"] or public
+    functions = "".join(f", function `{one.__name__}`" for one in effects)
     schema = spec.model_json_schema()
     rows = []
     for name, info in _fields(spec).items():
@@ -297,7 +321,7 @@ def _stage(kind: str) -> str:
         unit = " or ".join(units_of(info, name)) if is_number(one) else ""
         allowed = allowed_text(one, schema.get("$defs", {}))
         rows.append([f"`{name}`", unit, allowed, default, _clean(info.description or ""), _test(COVERED[f"{kind}.{name}"])])
-    title = f"### {kind}\n\n{_clean((spec.__doc__ or '').splitlines()[0])} File: [{file}](../{file}), function {functions}.\n\n"
+    title = f"### {kind}\n\n{_clean((spec.__doc__ or '').splitlines()[0])} File: [{file}](../{file}){functions}.\n\n"
     return title + _rows(rows, ("field", "unit", "what it may be", "default", "meaning", "test"))
 
 
@@ -308,7 +332,9 @@ def _profile(profile: ns.Profile) -> str:
         kind = stages[slot].kind if slot else ""
         test = quantity.test if quantity.verified else COVERED[f"{kind}.{name}" if slot else name]
         stage = f"[{kind}](#{kind})" if slot else "the chain"
-        rows.append([f"`{key}`", f"{quantity.value:g}", quantity.unit, stage, "yes" if quantity.verified else "", _test(test)])
+        value = quantity.value
+        shown = ", ".join(f"{one:g}" for one in value) if isinstance(value, list) else f"{value:g}"
+        rows.append([f"`{key}`", shown, quantity.unit, stage, "yes" if quantity.verified else "", _test(test)])
     text = f"### {profile.name}\n\n{profile.summary}. [Profile]({profile.name}/profile.yaml), [datasheet]({profile.name}/datasheet.md).\n\n"
     missing = "".join(f"- {effect}\n" for effect in profile.not_modelled)
     return text + _rows(rows, ("key", "value", "unit", "stage", "verified", "test")) + (f"\nNot modelled:\n\n{missing}" if missing else "")

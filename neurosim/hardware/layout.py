@@ -28,6 +28,7 @@ class Layout(NamedTuple):
         planes: Of the cells of one weight, how many outputs are converted by themselves; 1 if currents are subtracted before.
         passes: How often an input is sent.
         extra: Columns beside the outputs, 1 if one measures the offset.
+        columns: Arrays that the outputs of one plane of cells are split over.
         whole: Whether one product of the layer's own shape does it: nothing is split.
     """
 
@@ -40,7 +41,13 @@ class Layout(NamedTuple):
     planes: int
     passes: int
     extra: int
+    columns: int
     whole: bool
+
+    @property
+    def arrays(self) -> int:
+        """Physical arrays that the layer takes."""
+        return self.tiles * self.columns * self.cells * self.groups
 
     @property
     def matrix(self) -> tuple[int, int, int]:
@@ -70,7 +77,7 @@ def layout(spec: ChainSpec, matrix: Sequence[int]) -> Layout:
     """
     groups, outputs, inputs = matrix
     array = spec.array
-    rows = array.tiles.rows if isinstance(array.tiles, Tiles) else None
+    rows, columns = (array.tiles.rows, array.tiles.columns) if isinstance(array.tiles, Tiles) else (None, None)
     tiles = -(-inputs // rows) if rows is not None else 1
     mapping = array.mapping if isinstance(array.mapping, Mapping) else None
     cells = mapping.planes if mapping is not None else 1
@@ -81,7 +88,8 @@ def layout(spec: ChainSpec, matrix: Sequence[int]) -> Layout:
     by_vector = isinstance(scale, Scale) and (scale.per == "vector" or scale.retries > 0)
     offset = mapping is not None and decoding(mapping)[1] != 0  # the sum of the inputs is subtracted
     whole = tiles == planes == passes == 1 and not (extra or by_vector or offset)
-    return Layout(groups, outputs, inputs, tiles, -(-inputs // tiles), cells, planes, passes, extra, whole)
+    across = -(-(outputs + extra) // columns) if columns is not None else 1
+    return Layout(groups, outputs, inputs, tiles, -(-inputs // tiles), cells, planes, passes, extra, across, whole)
 
 
 def check_fan_in(spec: LayerSpec, shapes: Shapes, path: str) -> None:

@@ -136,7 +136,7 @@ class _AnalogConv(AnalogLayer, _ConvNd):
 
     def matrix(self, weight: Tensor) -> Tensor:
         """``(groups, out_channels / groups, in_channels / groups · kernel)``."""
-        return weight.flatten(1).unflatten(0, (self.groups, -1))
+        return weight.reshape(self.groups, -1, weight[0].numel())
 
     def native(self, matrix: Tensor) -> Tensor:
         """``(out_channels, in_channels / groups, *kernel)``."""

@@ -112,7 +112,7 @@ def _attempt(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, ca
     slices = spec.input.slices if isinstance(spec.input.slices, Slices) and chain.modes["input.slices"] != "ideal" else Slices()
     x = chain.send(sliced(codes, slices), call)
     missing = lies.tiles * lies.rows - lies.inputs
-    x, held = (F.pad(one, (0, missing)).unflatten(-1, (lies.tiles, lies.rows)) for one in (x, held))
+    x, held = (F.pad(one, (0, missing)).reshape(*one.shape[:-1], lies.tiles, lies.rows) for one in (x, held))
     y = chain.decode(torch.einsum("kngtr,pgotr->kntpgo", x, held), call)
     full = _at_the_end(chain, y)
     mapping, weights, zero = spec.array.mapping, [1.0], 0.0
@@ -147,8 +147,9 @@ def _compensation(chain: AnalogChain, w: Tensor, held: Tensor, call: int) -> Ten
     by_plane = held.new_tensor(weights if lies.planes == lies.cells else weights[0::2])
     with torch.no_grad():
         before = planes(chain, w, call, 0.0)
-        now, programmed = (torch.tensordot(by_plane, F.pad(one, (0, lies.tiles * lies.rows - lies.inputs)), 1) for one in (held, before))
-    return compensation(*(one.unflatten(-1, (lies.tiles, lies.rows)) for one in (now, programmed)), how.per)
+        responses = (torch.tensordot(by_plane, F.pad(one, (0, lies.tiles * lies.rows - lies.inputs)), 1) for one in (held, before))
+        now, programmed = (one.reshape(*one.shape[:-1], lies.tiles, lies.rows) for one in responses)
+    return compensation(now, programmed, how.per)
 
 
 def _scale(chain: AnalogChain, slot: str, spec: Any, x: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ def windows(layer: _ConvNd, x: Tensor) -> Tensor:
     first = x.dim() - axes
     for axis, (size, step, gap) in enumerate(zip(layer.kernel_size, layer.stride, layer.dilation, strict=True)):
         x = x.unfold(first + axis, (size - 1) * gap + 1, step)[..., ::gap]
-    return x.movedim(first - 1, first + axes - 1).unflatten(first + axes - 1, (layer.groups, -1)).flatten(first + axes)
+    x = x.movedim(first - 1, first + axes - 1)  # (*, *positions, channels, *kernel)
+    return x.reshape(*x.shape[: first + axes - 1], layer.groups, -1)
 
 
 def positions(layer: _ConvNd, space: Sequence[int]) -> tuple[int, ...]:

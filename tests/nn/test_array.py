@@ -13,13 +13,15 @@ from torch import Tensor, nn
 import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import ChainSpec
+from neurosim.hardware.layout import layout
 from neurosim.hardware.profile import Profile
-from neurosim.hardware.stages import Mapping, Slices, sliced
+from neurosim.hardware.stage import Context
+from neurosim.hardware.stages import Mapping, Scale, Slices, scale_of, sliced
 from neurosim.hardware.stages.mapping import decode, encode
 from neurosim.hardware.stages.slices import factors
 
 FILLED = {"scale": {"kind": "scale", "per": "vector"}}
-CELLS = {"kind": "mapping", "g_min_siemens": 1e-6, "g_max_siemens": 25e-6}
+CELLS: dict[str, Any] = {"kind": "mapping", "g_min_siemens": 1e-6, "g_max_siemens": 25e-6}
 LAYOUTS: dict[str, dict[str, Any]] = {
     "one scale a tensor": {"input": {"scale": {"kind": "scale"}}, "weight": {"scale": {"kind": "scale"}}},
     "one scale a vector": {"input": FILLED, "weight": FILLED},
@@ -201,7 +203,7 @@ def test_passes_add_up_to_the_input(fields: dict[str, Any]) -> None:
     passes = sliced(x, spec)
     total = torch.tensordot(torch.tensor(factors(spec), dtype=torch.float64), passes, 1)
     assert passes.shape == (spec.passes, 201)
-    assert float((total - x).abs().max()) <= (0.5 / (2**spec.bits - 1) if spec.bits else 0) + 1e-12
+    assert float((total - x).detach().abs().max()) <= (0.5 / (2**spec.bits - 1) if spec.bits else 0) + 1e-12
     assert not spec.separate_signs or bool((passes >= 0).all())
     assert torch.allclose(torch.autograd.grad(total.sum(), x)[0], torch.ones_like(x))
 
@@ -220,3 +222,20 @@ def test_passes_add_up_to_the_input(fields: dict[str, Any]) -> None:
 def test_chains_that_cannot_be_are_refused(chain: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ChainSpec.model_validate(chain)
+
+
+def test_a_scale_has_its_limit_and_its_gradient() -> None:
+    x = torch.tensor([[3.0, -1.0], [0.0, 0.0]], requires_grad=True)
+    nothing = Context(None)
+    assert scale_of(x, Scale(per="vector", limit=2.0), {}, nothing).flatten().tolist() == [2.0, 1.0]
+    assert not scale_of(x, Scale(), {}, nothing).requires_grad
+    value = torch.tensor(2.0, requires_grad=True)
+    learned = scale_of(x, Scale(mode="learned"), {"value": value}, nothing)
+    assert torch.autograd.grad(learned, value)[0] == 1
+
+
+def test_a_layer_takes_as_many_arrays_as_it_needs() -> None:
+    array = {"mapping": CELLS, "tiles": {"kind": "tiles", "rows": 128, "columns": 64}}
+    lies = layout(ChainSpec.model_validate({"array": array}), (1, 100, 300))
+    assert (lies.tiles, lies.rows, lies.arrays) == (3, 100, 3 * 2 * 2)
+    assert layout(ChainSpec(), (1, 100, 300)).arrays == 1

@@ -193,7 +193,8 @@ def _to_levels(cells: Tensor, spec: Mapping, levels: int) -> Tensor:
     ratio = spec.g_max_siemens / spec.g_min_siemens
     grid = (spec.g_min_siemens * ratio ** torch.linspace(0, 1, levels, dtype=torch.float64) - spec.g_min_siemens) / spec.siemens
     grid = grid.to(cells.dtype).to(cells.device)
-    return grid[torch.bucketize(cells.contiguous(), (grid[1:] + grid[:-1]) / 2)]
+    nearest: Tensor = grid[torch.bucketize(cells.contiguous(), (grid[1:] + grid[:-1]) / 2)]
+    return nearest
 
 
 def _describe(spec: Mapping) -> str:
