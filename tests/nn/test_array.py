@@ -84,7 +84,8 @@ def test_an_ideal_array_loses_nothing(lies: str) -> None:
     on_array = ns.to_analog(layer, profile(LAYOUTS[lies] | {"output": {"adc": {"kind": "quantize", "levels": 3}}}), seed=0)
     with ns.noise("ideal", on_array):
         assert torch.equal(on_array(x), layer(x))
-    lossy = [slot for slot in on_array.chain.slots if not slot.endswith("scale")]
+    chain: Any = on_array.chain
+    lossy = [slot for slot in chain.slots if not slot.endswith("scale")]
     with ns.noise("ideal", on_array, stages=lossy):
         torch.testing.assert_close(on_array(x), layer(x), rtol=0, atol=1e-12)
 
@@ -98,7 +99,7 @@ def test_converters_and_scales_are_those_of_aihwkit(name: str) -> None:
     dac = {"kind": "quantize", "levels": steps[0] + 1, "clip": "after"}
     adc = {"kind": "quantize", "levels": steps[1] + 1, "clip": "after", "low": -12.0, "high": 12.0}
     scale = {"scale": {"kind": "scale", "per": "vector"}} if "absmax" in name else {}
-    layer = nn.Linear(*reversed(weight.shape))
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
     layer.load_state_dict({"weight": weight, "bias": bias})
     chain = {"input": {"dac": dac, **scale}, "weight": {"scale": {"kind": "scale"}}, "output": {"adc": adc}}
     torch.testing.assert_close(ns.to_analog(layer, profile(chain), seed=0)(x), expected, rtol=1e-6, atol=1e-6)
@@ -124,7 +125,7 @@ def test_vectors_that_saturate_are_sent_again_at_half_their_size() -> None:
     with torch.no_grad():
         layer.weight.fill_(1.0)
     x = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.25, 0.25, 0.0, 0.0]])
-    chain = {"input": {"scale": {"kind": "scale", "mode": "constant"}}, "output": {"adc": {"kind": "quantize", "levels": 257}}}
+    chain: dict[str, Any] = {"input": {"scale": {"kind": "scale", "mode": "constant"}}, "output": {"adc": {"kind": "quantize", "levels": 257}}}
     assert ns.to_analog(layer, profile(chain), seed=0)(x)[:, 0].tolist() == [1.0, 0.5]
     chain["input"]["scale"]["retries"] = 3
     assert ns.to_analog(layer, profile(chain), seed=0)(x)[:, 0].tolist() == [4.0, 0.5]
@@ -132,7 +133,7 @@ def test_vectors_that_saturate_are_sent_again_at_half_their_size() -> None:
 
 def test_an_average_scale_moves_in_training_only() -> None:
     layer = ns.to_analog(nn.Linear(3, 2), profile({"input": {"scale": {"kind": "scale", "mode": "average", "momentum": 0.5}}}), seed=0)
-    value = layer.chain.get_parameter("input_scale__value")
+    value = layer.get_parameter("chain.input_scale__value")
     layer(torch.full((1, 3), 3.0))
     assert value.item() == 2.0
     layer.eval()(torch.full((1, 3), 9.0))

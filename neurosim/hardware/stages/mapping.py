@@ -134,7 +134,8 @@ def decode(g: Tensor, spec: Mapping) -> Tensor:
     tensor([-0.6667,  0.0000,  0.3333])
     """
     factors, zero = decoding(spec)
-    return torch.tensordot(torch.tensor(factors, dtype=g.dtype, device=g.device), g / spec.siemens, 1) - zero
+    weights: Tensor = torch.tensordot(torch.tensor(factors, dtype=g.dtype, device=g.device), g / spec.siemens, 1)
+    return weights - zero
 
 
 def decoding(spec: Mapping) -> tuple[list[float], float]:
