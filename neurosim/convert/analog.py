@@ -40,7 +40,7 @@ def to_analog(
     other methods stay within the last draw: weights keep the errors they have. ``result.conversion`` says what was converted and why.
 
     Args:
-        model: Any module. ``nn.Linear``, ``nn.Conv1d``, ``nn.Conv2d``, ``nn.Conv3d`` and subclasses of them that compute the same product
+        model: Any module. ``nn.Linear``, convolutions and transposed convolutions, and subclasses of them that compute the same product
             are converted, and neurons if the profile has some; a layer used in several places is converted once, under its first path.
             Layers already converted move to the new profile.
         profile: The name of a device profile, a path to one, or a loaded one.

@@ -39,7 +39,7 @@ def crowded_neurons(model: nn.Module, specs: Mapping[str, LayerSpec]) -> list[st
     """
     modules = dict(model.named_modules())
     limits = {path: spec.fan_in for path, spec in specs.items() if isinstance(spec, ChainSpec) and spec.fan_in is not None}
-    sizes = {path: math.prod(shapes_of(modules[path])["weight"][1:]) for path in limits}
+    sizes = {path: shapes_of(modules[path])["array"][2] for path in limits}
     problems = []
     for path, places in products_of(model).items() if limits else ():
         sums = [[product for product in place if product in limits] for place in places]

@@ -36,7 +36,6 @@ _REFUSED: dict[type[nn.Module], str] = {
     nn.RNNBase: "recurrent layers compute their gates in one fused call; no rule for them yet",
     nn.RNNCellBase: "recurrent cells read two weights in one call; no rule for them yet",
     nn.Bilinear: "bilinear products have no rule yet",
-    nn.modules.conv._ConvTransposeNd: "transposed convolutions have no rule yet",
 }
 _PRODUCT = ("forward", "_conv_forward")  #: what decides that a subclass still computes the product of its base
 _STEP = ("run", "trace", "_steps", "_circuit", "_leak", "_firing")  #: likewise for neurons

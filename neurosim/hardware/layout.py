@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,12 +64,13 @@ class Layout(NamedTuple):
         return self.tiles, self.planes, self.groups, self.outputs + self.extra
 
 
-def layout(spec: ChainSpec, matrix: Sequence[int]) -> Layout:
+def layout(spec: ChainSpec, matrix: Sequence[int], channels: int | None = None) -> Layout:
     """How a layer's matrix lies on the arrays of a chain.
 
     Args:
         spec: The chain.
         matrix: ``(groups, outputs, inputs)``.
+        channels: Outputs of the layer, where it has not one for each row of the matrix: a digital sum makes them.
 
     >>> layout(ChainSpec(array={"tiles": {"kind": "tiles", "rows": 128}}), (1, 10, 300)).signals
     (3, 1, 1, 10)
@@ -87,7 +87,8 @@ def layout(spec: ChainSpec, matrix: Sequence[int]) -> Layout:
     scale = spec.input.scale
     by_vector = isinstance(scale, Scale) and (scale.per == "vector" or scale.retries > 0)
     offset = mapping is not None and decoding(mapping)[1] != 0  # the sum of the inputs is subtracted
-    whole = tiles == planes == passes == 1 and not (extra or by_vector or offset)
+    summed = channels not in (None, groups * outputs)
+    whole = tiles == planes == passes == 1 and not (extra or by_vector or offset or summed)
     across = -(-(outputs + extra) // columns) if columns is not None else 1
     return Layout(groups, outputs, inputs, tiles, -(-inputs // tiles), cells, planes, passes, extra, across, whole)
 
@@ -99,6 +100,6 @@ def check_fan_in(spec: LayerSpec, shapes: Shapes, path: str) -> None:
         ConversionError: It cannot; with the layer's name.
     """
     limit = spec.fan_in if isinstance(spec, ChainSpec) else None
-    inputs = math.prod(shapes["weight"][1:]) if "weight" in shapes else 0
+    inputs = shapes["array"][2] if "array" in shapes else 0
     if limit is not None and inputs > limit:
         raise ConversionError(f"{path or '(model)'}: each output must have at most {limit} inputs on this hardware, got {inputs}")

@@ -6,6 +6,9 @@ from neurosim.nn.analog import AnalogConv3d as AnalogConv3d
 from neurosim.nn.analog import AnalogLayer as AnalogLayer
 from neurosim.nn.analog import AnalogLinear as AnalogLinear
 from neurosim.nn.analog import HardwareLayer as HardwareLayer
+from neurosim.nn.analog_transposed import AnalogConvTranspose1d as AnalogConvTranspose1d
+from neurosim.nn.analog_transposed import AnalogConvTranspose2d as AnalogConvTranspose2d
+from neurosim.nn.analog_transposed import AnalogConvTranspose3d as AnalogConvTranspose3d
 from neurosim.nn.assembly import Assembly as Assembly
 from neurosim.nn.assembly import AssemblyState as AssemblyState
 from neurosim.nn.assembly import Certificate as Certificate

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from neurosim.hardware.chain import ChainSpec
 from neurosim.hardware.layout import Shapes
@@ -30,8 +31,8 @@ class AnalogLayer(HardwareLayer):
     weight: Tensor
     bias: Any  #: a tensor or None, as the digital layer declares it
 
-    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """The product itself."""
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        """The product itself; ``how`` is what else the layer was called with."""
         raise NotImplementedError(f"{type(self).__name__} must define mvm")
 
     def matrix(self, weight: Tensor) -> Tensor:
@@ -46,21 +47,21 @@ class AnalogLayer(HardwareLayer):
         """What its products are of, ``(products, groups, inputs)``."""
         raise NotImplementedError(f"{type(self).__name__} must define vectors")
 
-    def fold(self, y: Tensor, x: Tensor) -> Tensor:
+    def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
         """The output, from the results of all products ``(products, groups, outputs)``."""
         raise NotImplementedError(f"{type(self).__name__} must define fold")
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *how: Any) -> Tensor:
         """Inputs and outputs as in the digital layer."""
         chain = self.chain
         if chain.bypassed:
-            return self.mvm(x, self.weight, self.bias)
+            return self.mvm(x, self.weight, self.bias, *how)
         call = chain.begin()
         if chain.layout is not None:
-            y = product(self, x, call)
+            y = product(self, x, call, *how)
         else:
             weight, bias = chain.weights(self.weight, self.bias, call)
-            y = chain.decode(self.mvm(chain.encode(x, call), weight, bias), call)
+            y = chain.decode(self.mvm(chain.encode(x, call), weight, bias, *how), call)
         if self.bias is not None and chain.digital_bias:
             y = y + self.bias.to(y.dtype).reshape(chain.shapes["output"])
         return y
@@ -103,7 +104,7 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         nn.Linear.__init__(self, in_features, out_features, bias, device, dtype)
         self.chain = make_chain(self, load_profile(profile).chain, seed, path)
 
-    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """``x Wᵀ + b``."""
         return F.linear(x, weight, bias)
 
@@ -119,7 +120,7 @@ class AnalogLinear(AnalogLayer, nn.Linear):
         """``(samples, 1, in_features)``."""
         return x.reshape(-1, 1, x.shape[-1])
 
-    def fold(self, y: Tensor, x: Tensor) -> Tensor:
+    def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
         """``(*, out_features)``."""
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
@@ -129,7 +130,7 @@ class _AnalogConv(AnalogLayer, _ConvNd):
         self.digital_class.__init__(self, *args, **kwargs)
         self.chain = make_chain(self, load_profile(profile).chain, seed, path)
 
-    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """The convolution; padding is applied to the encoded signal."""
         y: Tensor = self._conv_forward(x, weight, bias)
         return y
@@ -146,7 +147,7 @@ class _AnalogConv(AnalogLayer, _ConvNd):
         """``(samples · positions, groups, in_channels / groups · kernel)``; padding is part of what is sent."""
         return windows(self, x).flatten(0, -3)
 
-    def fold(self, y: Tensor, x: Tensor) -> Tensor:
+    def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
         """``(*, out_channels, *positions)``."""
         axes = len(self.kernel_size)
         return y.reshape(*x.shape[: -1 - axes], *positions(self, x.shape[-axes:]), -1).movedim(-1, -1 - axes)
@@ -179,13 +180,14 @@ def shapes_of(layer: nn.Module) -> Shapes:
     """Shapes that a chain is programmed with."""
     weight = _weight(layer)
     if isinstance(layer, _ConvNd):
-        ones, groups = (1,) * (weight.dim() - 2), layer.groups
+        ones, groups, inner = (1,) * (weight.dim() - 2), layer.groups, math.prod(weight.shape[1:])
+        transposed = isinstance(layer, _ConvTransposeNd)  # a window for each input: windows that overlap are added digitally
         return {
             "input": (layer.in_channels, *ones),
             "output": (layer.out_channels, *ones),
             "weight": tuple(weight.shape),
             "bias": (layer.out_channels,),
-            "array": (groups, layer.out_channels // groups, weight[0].numel()),
+            "array": (groups, inner, layer.in_channels // groups) if transposed else (groups, layer.out_channels // groups, inner),
         }
     outputs, inputs = weight.shape
     return {"input": (inputs,), "output": (outputs,), "weight": (outputs, inputs), "bias": (outputs,), "array": (1, outputs, inputs)}

@@ -25,7 +25,7 @@ class OnArray(Protocol):
     chain: AnalogChain
     weight: Tensor
 
-    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """The digital product."""
 
     def matrix(self, weight: Tensor) -> Tensor:
@@ -37,12 +37,12 @@ class OnArray(Protocol):
     def vectors(self, x: Tensor) -> Tensor:
         """What enters the arrays for an input, one vector a product: ``(products, groups, inputs)``."""
 
-    def fold(self, y: Tensor, x: Tensor) -> Tensor:
+    def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
         """The layer's output from the results of all products, ``(products, groups, outputs)``, for its input ``x``."""
 
 
-def product(layer: OnArray, x: Tensor, call: int) -> Tensor:
-    """The layer's output without its bias."""
+def product(layer: OnArray, x: Tensor, call: int, *how: Any) -> Tensor:
+    """The layer's output without its bias; ``how`` is what else it was called with."""
     chain, spec, lies = layer.chain, _spec(layer.chain), _layout(layer.chain)
     autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
@@ -55,13 +55,13 @@ def product(layer: OnArray, x: Tensor, call: int) -> Tensor:
         gain = _compensation(chain, w, held, call)
         if lies.whole:
             alpha = _scale(chain, "input.scale", spec.input.scale, signal)
-            y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), layer.native(held[0]), None), call)
+            y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), layer.native(held[0]), None, *how), call)
             digital = omega.expand(lies.groups, lies.outputs, 1) * gain.expand(1, lies.groups, lies.outputs).movedim(0, -1)
             return (y * (alpha * digital.reshape(chain.shapes["output"]))).to(x.dtype)
         vectors = layer.vectors(signal)
         alpha = _scale(chain, "input.scale", spec.input.scale, vectors)
         y = _sent(chain, vectors / alpha, held, gain, call) * (alpha * omega.squeeze(-1))
-        return layer.fold(y, signal).to(x.dtype)
+        return layer.fold(y, signal, *how).to(x.dtype)
 
 
 def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = None) -> Tensor:

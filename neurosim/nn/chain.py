@@ -85,7 +85,9 @@ class AnalogChain(nn.Module):
         self.spec = spec
         self.slots = slots(spec)
         #: how the matrix lies on arrays; None if only elementwise stages stand between weight and product
-        self.layout = layout(spec, self.shapes["array"]) if isinstance(spec, ChainSpec) and spec.is_array else None
+        self.layout = (
+            layout(spec, self.shapes["array"], self.shapes["output"][0]) if isinstance(spec, ChainSpec) and spec.is_array else None
+        )
         #: short and full names of each stage's parameters
         self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
         added: Mode = "ideal" if self.modes and self.bypassed else "fresh"

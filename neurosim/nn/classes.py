@@ -11,6 +11,7 @@ from torch import nn
 from neurosim.hardware.chain import LayerSpec, NeuronSpec
 from neurosim.neurons import IF, LI, LIF, CubaLIF, ParametricLIF
 from neurosim.nn.analog import AnalogConv1d, AnalogConv2d, AnalogConv3d, AnalogLinear, HardwareLayer, make_chain
+from neurosim.nn.analog_transposed import AnalogConvTranspose1d, AnalogConvTranspose2d, AnalogConvTranspose3d
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.neuron import HardwareCubaLIF, HardwareIF, HardwareLI, HardwareLIF, HardwareParametricLIF
 from neurosim.nn.neuron_chain import NeuronChain, full_scale
@@ -20,6 +21,9 @@ HARDWARE: Final[dict[type[nn.Module], type[HardwareLayer]]] = {
     nn.Conv1d: AnalogConv1d,
     nn.Conv2d: AnalogConv2d,
     nn.Conv3d: AnalogConv3d,
+    nn.ConvTranspose1d: AnalogConvTranspose1d,
+    nn.ConvTranspose2d: AnalogConvTranspose2d,
+    nn.ConvTranspose3d: AnalogConvTranspose3d,
     LIF: HardwareLIF,
     ParametricLIF: HardwareParametricLIF,
     IF: HardwareIF,

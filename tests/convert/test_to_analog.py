@@ -176,7 +176,6 @@ def test_a_subclass_keeps_its_methods_and_its_type() -> None:
         (nn.LSTM(6, 6), "recurrent layers compute their gates in one fused call; no rule for them yet"),
         (nn.GRUCell(6, 6), "recurrent cells read two weights in one call; no rule for them yet"),
         (nn.Bilinear(6, 6, 6), "bilinear products have no rule yet"),
-        (nn.ConvTranspose2d(3, 3, 3), "transposed convolutions have no rule yet"),
         (nn.LazyLinear(3), "its weights have no shape yet: run one batch through the model first"),
         (nn.Linear(6, 6, dtype=torch.complex64), "weights must be real floating-point numbers, got torch.complex64"),
     ],

@@ -48,6 +48,9 @@ LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "dilated": (lambda: nn.Conv1d(3, 5, 3, dilation=2, padding="same", padding_mode="circular"), (2, 3, 9)),
     "even kernel": (lambda: nn.Conv1d(3, 5, 4, padding="same"), (2, 3, 9)),
     "cubes": (lambda: nn.Conv3d(2, 4, 2), (1, 2, 4, 5, 3)),
+    "transposed": (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), (2, 4, 3, 4)),
+    "transposed, dilated": (lambda: nn.ConvTranspose1d(3, 2, 3, dilation=2, bias=False), (2, 3, 5)),
+    "transposed cubes": (lambda: nn.ConvTranspose3d(2, 3, 2), (2, 2, 2, 3)),
     "without a batch": (lambda: nn.Conv2d(2, 3, (3, 2), padding=(0, 1)), (2, 5, 6)),
 }
 
@@ -105,6 +108,13 @@ def test_converters_and_scales_are_those_of_aihwkit(name: str) -> None:
     torch.testing.assert_close(ns.to_analog(layer, profile(chain), seed=0)(x), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_a_transposed_convolution_takes_the_size_of_its_output() -> None:
+    layer, x = nn.ConvTranspose2d(2, 3, 3, stride=2), torch.randn(1, 2, 4, 4)
+    for chain in ({}, LAYOUTS["tiles"], LAYOUTS["one scale a tensor"]):
+        model = ns.to_analog(layer, profile({"input": {"normalize": {"kind": "clamp", "low": -9.0, "high": 9.0}}} | chain), seed=0)
+        torch.testing.assert_close(model(x, [10, 10]), layer(x, [10, 10]), rtol=0, atol=1e-5)
+
+
 def test_each_tile_and_each_plane_is_converted_by_itself() -> None:
     torch.manual_seed(1)
     layer, x, step = nn.Linear(10, 3, bias=False).double(), torch.randn(5, 10, dtype=torch.float64), 0.25
@@ -125,7 +135,10 @@ def test_vectors_that_saturate_are_sent_again_at_half_their_size() -> None:
     with torch.no_grad():
         layer.weight.fill_(1.0)
     x = torch.tensor([[1.0, 1.0, 1.0, 1.0], [0.25, 0.25, 0.0, 0.0]])
-    chain: dict[str, Any] = {"input": {"scale": {"kind": "scale", "mode": "constant"}}, "output": {"adc": {"kind": "quantize", "levels": 257}}}
+    chain: dict[str, Any] = {
+        "input": {"scale": {"kind": "scale", "mode": "constant"}},
+        "output": {"adc": {"kind": "quantize", "levels": 257}},
+    }
     assert ns.to_analog(layer, profile(chain), seed=0)(x)[:, 0].tolist() == [1.0, 0.5]
     chain["input"]["scale"]["retries"] = 3
     assert ns.to_analog(layer, profile(chain), seed=0)(x)[:, 0].tolist() == [4.0, 0.5]
