@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import checkpoint_context as checkpoint_context
     from neurosim.convert import drift_to as drift_to
     from neurosim.convert import get_draws as get_draws
+    from neurosim.convert import keep_weights as keep_weights
     from neurosim.convert import noise as noise
     from neurosim.convert import overflows as overflows
     from neurosim.convert import override as override
@@ -149,6 +150,7 @@ _NAMES = {
         "checkpoint_context",
         "drift_to",
         "get_draws",
+        "keep_weights",
         "noise",
         "overflows",
         "override",

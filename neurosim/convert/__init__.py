@@ -5,6 +5,7 @@ from neurosim.convert.analog import to_digital as to_digital
 from neurosim.convert.control import checkpoint_context as checkpoint_context
 from neurosim.convert.control import drift_to as drift_to
 from neurosim.convert.control import get_draws as get_draws
+from neurosim.convert.control import keep_weights as keep_weights
 from neurosim.convert.control import noise as noise
 from neurosim.convert.control import overridden as overridden
 from neurosim.convert.control import override as override

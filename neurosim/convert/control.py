@@ -19,7 +19,8 @@ from neurosim.hardware.chain import override as override_chain
 from neurosim.hardware.layout import check_fan_in
 from neurosim.hardware.stage import Mode
 from neurosim.nn.analog import HardwareLayer
-from neurosim.nn.chain import AnalogChain, recomputing
+from neurosim.nn.chain import AnalogChain
+from neurosim.nn.modes import recomputing
 from neurosim.nn.wrappers import unwrapped
 
 
@@ -158,6 +159,27 @@ def overridden(specs: Mapping[str, LayerSpec], changes: Mapping[str, Any], where
     if problems:
         raise ConfigError("\n".join(problems), problems)
     return found
+
+
+@contextmanager
+def keep_weights(model: nn.Module) -> Iterator[None]:
+    """Within the ``with`` block, what the arrays hold is computed once for many forwards without gradients: for evaluation.
+
+    Layers whose weights are drawn anew at every forward are computed every time; another chip, time, noise mode or override is noticed, and
+    so is a weight that changes in place; only changes through ``weight.data`` are not.
+
+    Args:
+        model: A model, converted or not.
+    """
+    chains = [module for module in model.modules() if isinstance(module, AnalogChain)]
+    before = [chain.kept for chain in chains]
+    for chain in chains:
+        chain.kept = {}
+    try:
+        yield
+    finally:
+        for chain, kept in zip(chains, before, strict=True):
+            chain.kept = kept
 
 
 def get_draws(model: nn.Module) -> dict[str, int]:

@@ -93,6 +93,11 @@ def layout(spec: ChainSpec, matrix: Sequence[int], channels: int | None = None) 
     return Layout(groups, outputs, inputs, tiles, -(-inputs // tiles), cells, planes, passes, extra, across, whole)
 
 
+def layout_of(spec: LayerSpec, shapes: Shapes) -> Layout | None:
+    """The layout of a layer of those shapes; None if only elementwise stages stand between its weight and its product."""
+    return layout(spec, shapes["array"], shapes["output"][0]) if isinstance(spec, ChainSpec) and spec.is_array else None
+
+
 def check_fan_in(spec: LayerSpec, shapes: Shapes, path: str) -> None:
     """Raise unless the hardware can sum as many inputs as each output of a layer has.
 

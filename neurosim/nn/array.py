@@ -17,6 +17,7 @@ from neurosim.hardware.stages.quantize import Quantize
 from neurosim.hardware.stages.scale import Scale, scale_of
 from neurosim.hardware.stages.slices import Slices, factors, sliced
 from neurosim.nn.chain import AnalogChain
+from neurosim.nn.kept import once
 
 
 class OnArray(Protocol):
@@ -47,21 +48,27 @@ def product(layer: OnArray, x: Tensor, call: int, *how: Any) -> Tensor:
     autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
         signal, clean = (one.float() if one.dtype.itemsize < 4 else one for one in (x, layer.weight))
-        matrix = layer.matrix(clean)
-        omega = _scale(chain, "weight.scale", spec.weight.scale, matrix)
-        weights, _ = chain.weights((matrix / omega).flatten(0, 1), None, call)
-        w = weights.reshape(matrix.shape)
-        held = planes(chain, w, call)
-        gain = _compensation(chain, w, held, call)
+        omega, held, gain = once(chain, "array", lambda: _programmed(layer, clean, call), layer.weight)
         if lies.whole:
             alpha = _scale(chain, "input.scale", spec.input.scale, signal)
             y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), layer.native(held[0]), None, *how), call)
             digital = omega.expand(lies.groups, lies.outputs, 1) * gain.expand(1, lies.groups, lies.outputs).movedim(0, -1)
-            return (y * (alpha * digital.reshape(chain.shapes["output"]))).to(x.dtype)
+            y = y * (alpha * digital.reshape(chain.shapes["output"]))
+            return y.to(x.dtype)
         vectors = layer.vectors(signal)
         alpha = _scale(chain, "input.scale", spec.input.scale, vectors)
         y = _sent(chain, vectors / alpha, held, gain, call) * (alpha * omega.squeeze(-1))
         return layer.fold(y, signal, *how).to(x.dtype)
+
+
+def _programmed(layer: OnArray, weight: Tensor, call: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The digital scale of each output, what the arrays hold, and the compensation of their drift."""
+    chain = layer.chain
+    matrix = layer.matrix(weight)
+    omega = _scale(chain, "weight.scale", _spec(chain).weight.scale, matrix)
+    w = chain.weights((matrix / omega).flatten(0, 1), None, call)[0].reshape(matrix.shape)
+    held = planes(chain, w, call)
+    return omega, held, _compensation(chain, w, held, call)
 
 
 def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = None) -> Tensor:

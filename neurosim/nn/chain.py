@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from neurosim.errors import RunError
 from neurosim.hardware.chain import ChainSpec, LayerSpec, slots
 from neurosim.hardware.fuse import Piece, prepared, run
-from neurosim.hardware.layout import Shapes, check_fan_in, layout
+from neurosim.hardware.layout import Shapes, check_fan_in, layout_of
 from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage
+from neurosim.nn.kept import Kept, once
+from neurosim.nn.modes import recomputing
 from neurosim.ops.quantize import Prepared
 from neurosim.random import Stream, stream
 
@@ -72,6 +74,7 @@ class AnalogChain(nn.Module):
         self.advances = True  #: whether a forward of the model advances ``draw``
         self.replays = False  #: whether ``calls`` and ``draw`` stand where they stood in the forward that is being recomputed
         self.modes: dict[str, Mode] = {}
+        self.kept: Kept | None = None  #: what the array holds, while it is kept
         self.register_buffer("draw", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("held", torch.zeros((), dtype=torch.int64), persistent=False)
         self.configure(spec, seed)
@@ -85,9 +88,7 @@ class AnalogChain(nn.Module):
         self.spec = spec
         self.slots = slots(spec)
         #: how the matrix lies on arrays; None if only elementwise stages stand between weight and product
-        self.layout = (
-            layout(spec, self.shapes["array"], self.shapes["output"][0]) if isinstance(spec, ChainSpec) and spec.is_array else None
-        )
+        self.layout = layout_of(spec, self.shapes)
         #: short and full names of each stage's parameters
         self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
         added: Mode = "ideal" if self.modes and self.bypassed else "fresh"
@@ -104,6 +105,7 @@ class AnalogChain(nn.Module):
     def program(self, seed: int) -> None:
         """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
         self.seed = seed
+        self.kept = None if self.kept is None else {}
         self.ready: dict[str, _Ready] = {}
         self.steps: dict[str, list[_Step]] = {path: [] for path in self.spec.paths}
         self.frozen: dict[str, list[tuple[str, str]]] = {
@@ -161,9 +163,13 @@ class AnalogChain(nn.Module):
 
     def weights(self, weight: Tensor, bias: Tensor | None, call: int) -> tuple[Tensor, Tensor | None]:
         """What the array holds for the clean weight and bias; no bias if it is digital."""
-        if bias is None or self.digital_bias:
-            return self._run("weight", weight, call), None
-        return self._run("weight", weight, call), self._run("bias", bias, call)
+
+        def run() -> tuple[Tensor, Tensor | None]:
+            if bias is None or self.digital_bias:
+                return self._run("weight", weight, call), None
+            return self._run("weight", weight, call), self._run("bias", bias, call)
+
+        return once(self, "weights", run, weight, bias)
 
     def decode(self, y: Tensor, call: int) -> Tensor:
         """Digital outputs for the summed signals."""
@@ -292,8 +298,3 @@ def _name(slot: str, name: str) -> str:
 def _moment(seconds: float, kelvin: float) -> int:
     """A 32-bit word for a time and a temperature: what a ``hold`` draw lives for."""
     return int.from_bytes(hashlib.blake2b(struct.pack("<dd", seconds, kelvin), digest_size=4).digest(), "little")
-
-
-def recomputing() -> bool:
-    """Whether autograd is running a backward pass right now: a layer is then only used to recompute what a checkpoint dropped."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

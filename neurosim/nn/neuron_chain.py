@@ -13,7 +13,8 @@ from neurosim.hardware.stage import STAGES
 from neurosim.hardware.stages.fixed_point import FixedPoint
 from neurosim.hardware.stages.noise import Noise
 from neurosim.neurons.parameters import state_dtype
-from neurosim.nn.chain import AnalogChain, recomputing
+from neurosim.nn.chain import AnalogChain
+from neurosim.nn.modes import recomputing
 from neurosim.random import Stream
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from neurosim.convert import analog_layers, noise, override, program, redraw, set_draw, set_noise_strength
+from neurosim.convert import analog_layers, keep_weights, noise, override, program, redraw, set_draw, set_noise_strength
 from neurosim.errors import ConfigError, DataError, NeurosimError
 from neurosim.sweep.plan import Task
 from neurosim.sweep.results import FAILED, NON_FINITE, OK, Baseline, TrialRow
@@ -155,6 +155,7 @@ def as_chip(model: nn.Module, task: Task) -> Iterator[None]:
             if task.scope != "all":
                 stack.enter_context(noise("fresh" if task.scope == "each" else "ideal", model, layers=glob.escape(task.layer)))
             stack.enter_context(evaluation_mode(model))
+            stack.enter_context(keep_weights(model))
             stack.enter_context(torch.no_grad())
             yield
     finally:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from neurosim.convert import keep_weights
 from neurosim.errors import DataError
 from neurosim.nn.modes import evaluation_mode as evaluation_mode
 from neurosim.training.metrics import METRICS, Metric, PerSample
@@ -46,7 +47,7 @@ def measure(model: nn.Module, batches: Batches, metrics: Sequence[str | Metric |
     sums = dict.fromkeys((metric.name for metric in chosen), 0.0)
     count = 0
     place = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    with evaluation_mode(model), torch.no_grad():
+    with evaluation_mode(model), torch.no_grad(), keep_weights(model):
         for inputs, targets in batches:
             outputs, there = model(inputs.to(place)), targets.to(place)
             for metric in chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,51 @@ def test_a_layer_takes_as_many_arrays_as_it_needs() -> None:
     lies = layout(ChainSpec.model_validate({"array": array}), (1, 100, 300))
     assert (lies.tiles, lies.rows, lies.arrays) == (3, 100, 3 * 2 * 2)
     assert layout(ChainSpec(), (1, 100, 300)).arrays == 1
+
+
+def test_weights_that_are_kept_are_those_that_would_be_computed_and_changes_are_noticed() -> None:
+    torch.manual_seed(0)
+    noisy = {"weight": FILLED | {"noise": {"kind": "noise", "distribution": "gaussian", "scale": 0.1, "scope": "device"}}}
+    model: Any = ns.to_analog(nn.Sequential(nn.Linear(6, 4)), profile(noisy | {"array": {"mapping": CELLS}}), seed=0)
+    x = torch.randn(3, 6)
+
+    def answer() -> Tensor:
+        y: Tensor = model(x)
+        return y
+
+    with torch.no_grad():
+        first = answer()
+        with ns.keep_weights(model):
+            assert torch.equal(answer(), first)
+            assert torch.equal(answer(), first)
+            for change in (
+                lambda: model[0].weight.mul_(2),
+                lambda: ns.program(model, 1),
+                lambda: ns.drift_to(model, 10.0),
+                lambda: ns.override(model, {"weight.noise.scale": 0.3}),
+                lambda: ns.set_noise_strength(model, 0.5),
+            ):
+                change()
+                kept = answer()
+                with ns.noise("off", model):
+                    assert not torch.equal(answer(), kept)
+                fresh = copy.deepcopy(model)
+                fresh[0].chain.kept = None
+                assert torch.equal(fresh(x), kept)
+
+
+def test_keeping_weights_computes_them_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = []
+
+    def counted(*args: Any, **kwargs: Any) -> Tensor:
+        times.append(1)
+        return encode(*args, **kwargs)
+
+    monkeypatch.setattr("neurosim.nn.array.encode", counted)
+    model, x = ns.to_analog(nn.Linear(6, 4), profile({"array": {"mapping": CELLS}}), seed=0), torch.randn(3, 6)
+    with ns.keep_weights(model):
+        model(x)  # with gradients, weights are computed every time
+        with torch.no_grad():
+            model(x)
+            model(x)
+    assert len(times) == 2
