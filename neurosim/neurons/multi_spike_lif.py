@@ -78,7 +78,7 @@ class MultiSpikeLIF(Neuron[MultiSpikeState]):
 
     Source:
         X. Luo et al., "Integer-valued training and spike-driven inference spiking neural network for high-performance and
-        energy-efficient object detection", ECCV 2024, where K is called D and is 4.
+        energy-efficient object detection", ECCV 2024, doi:10.1007/978-3-031-73411-3_15, where K is called D and is 4.
 
     >>> import math, torch
     >>> MultiSpikeLIF(tau_mem=math.inf, dt=1e-3)(torch.tensor([2.5, 0.5, -1.0, 7.0]).reshape(4, 1, 1)).flatten()
