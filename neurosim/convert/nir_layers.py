@@ -58,8 +58,8 @@ def _advice(layer: nn.Module) -> str:
         return ": it takes statistics of every sample, which no weights can take over; train with a batch norm, which ns.fold(model) can"
     if isinstance(layer, SpikingMaxPool2d | nn.MaxPool2d):
         return (
-            ", only pooling by averages and sums: nn.AvgPool2d, which is what ns.to_spiking(model, max_pool='average', ...) makes of it, to "
-            "be trained on; its other choices of max_pool all take maxima"
+            ", only pooling by averages and sums: nn.AvgPool2d, which is what ns.to_spiking(model, max_pool='average', ...) makes of it, "
+            "to be trained on; its other choices of max_pool all take maxima"
         )
     if isinstance(layer, EILayer):
         return (
