@@ -65,7 +65,8 @@ def test_a_layer_has_the_same_path_whatever_is_around_the_model(wrap: Callable[[
 def test_a_layer_has_the_same_path_whatever_is_around_a_part_of_the_model(wrap: Callable[[nn.Module], nn.Module]) -> None:
     model = Holder()
     parts = dict(model.named_modules())
-    model.module, model.head = wrap(model.module), wrap(model.head)
+    for name, part in list(model.named_children()):
+        setattr(model, name, wrap(part))
     assert dict(named_unwrapped(model)) == parts
 
 
@@ -82,6 +83,7 @@ def test_analog_layers_are_named_as_the_conversion_names_them_also_those_called_
 
 @pytest.mark.parametrize("wrap", [lambda model: model, *WRAPPERS])
 def test_excitatory_inhibitory_layers_called_module_keep_their_name(wrap: Callable[[nn.Module], nn.Module]) -> None:
-    model = ns.nn.TimeFold(ns.nn.EILinear(4, 4))
-    model.module.gain_e.data[0] = -1.0
-    assert list(ns.ei.negative(wrap(model))) == ["module.gain_e"]
+    layer = ns.nn.EILinear(4, 4)
+    layer.lateral.weight.data[0, 0] = -1.0
+    model = ns.nn.TimeFold(layer)
+    assert list(ns.ei.negative(wrap(model))) == ["module.lateral.weight"]
