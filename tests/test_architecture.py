@@ -43,7 +43,7 @@ LAYERS = (
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 #: files that may have more than 300 lines, and why
-LONG_FILES: dict[str, str] = {"citations.py": "a list of works, one after the other"}
+LONG_FILES: dict[str, str] = {}
 
 #: where torch's global generators may be touched, and why
 GLOBAL_RANDOMNESS = {

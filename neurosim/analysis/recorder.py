@@ -22,7 +22,7 @@ from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, nearest
 from neurosim.neurons import LI, is_neurons
 from neurosim.nn.time import takes_time
-from neurosim.nn.wrappers import unwrapped
+from neurosim.nn.wrappers import named_unwrapped, unwrapped
 
 
 @contextlib.contextmanager
@@ -162,10 +162,7 @@ def _select(model: nn.Module, layers: Selection) -> dict[str, nn.Module]:
     """The modules to record, by path, each once, without what wraps them to compile or to run in parallel, and neurons within neurons."""
     if not isinstance(model, nn.Module):
         raise ConfigError(f"record: model must be a torch.nn.Module, got {type(model).__name__}")
-    known: dict[str, nn.Module] = {}
-    for path, module in unwrapped(model).named_modules():
-        if not hasattr(module, "_orig_mod"):
-            known[".".join(part for part in path.split(".") if part != "_orig_mod")] = module
+    known = dict(named_unwrapped(model))
     neurons = {path for path, module in known.items() if is_neurons(module)}
     inner = {path for path in neurons if any(around in neurons for around in _around(path))}
     known = {path: module for path, module in known.items() if path not in inner}

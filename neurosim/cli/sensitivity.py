@@ -141,13 +141,15 @@ def _estimate(trained: runs.Trained, plan: SensitivityConfig) -> dict[str, objec
     """How many evaluations a study has and how long they take, from the first, the middle and the last one."""
     from neurosim.sweep.evaluate import evaluate_task
     from neurosim.sweep.plan import make_plan
+    from neurosim.sweep.time_steps import time_steps_of
     from neurosim.training import threads
 
     model, (_, batches) = trained.model(), trained.test_data(plan.batch_size)
     for layers, changes in plan.overrides.items():
         ns.override(model, changes, layers=layers)
     chains = {path: layer.chain for path, layer in ns.analog_layers(model).items()}
-    steps = make_plan(plan, {path: chain.spec for path, chain in chains.items()}, seed=next(iter(chains.values())).seed)
+    specs = {path: chain.spec for path, chain in chains.items()}
+    steps = make_plan(plan, specs, seed=next(iter(chains.values())).seed, time_steps=time_steps_of(model))
     tasks = steps.tasks
     with threads(plan.engine.threads):
         seconds = [evaluate_task(model, batches, tasks[at], plan.metric).wall_s for at in sorted({0, len(tasks) // 2, len(tasks) - 1})]

@@ -6,13 +6,33 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.errors import ConversionError
-from neurosim.norms import Affine
+from neurosim.norms import Affine, Norm
 
 Weighted = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 WEIGHTED: Final = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
+
+
+def affine_of(norm: nn.Module) -> Affine:
+    """Scale and shift of any norm in evaluation.
+
+    Raises:
+        ConversionError: They are not the same for all samples.
+    """
+    if isinstance(norm, Norm):
+        return norm.fold()
+    if not isinstance(norm, _BatchNorm):
+        raise ConversionError("it takes statistics of every sample")
+    mean, var = norm._buffers["running_mean"], norm._buffers["running_var"]
+    if mean is None or var is None:
+        raise ConversionError("it takes statistics of every batch, also in evaluation")
+    weight, bias = norm._parameters["weight"], norm._parameters["bias"]
+    inverse = 1 / (var.double() + norm.eps).sqrt()
+    scale = inverse if weight is None else inverse * weight.detach()
+    return Affine(scale, -mean * scale if bias is None else bias.detach() - mean * scale)
 
 
 def fold_after(layer: Weighted, affine: Affine) -> None:

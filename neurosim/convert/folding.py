@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from neurosim.convert.affine import WEIGHTED, fold_after, fold_before
+from neurosim.convert.affine import WEIGHTED, affine_of, fold_after, fold_before
 from neurosim.convert.folding_report import Folding, NormReport
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.graph import SpikingGraph
 from neurosim.nn.mpbn import MPBN
 from neurosim.nn.time import SpikingSequential, TimeFold
-from neurosim.norms import Affine, Norm
+from neurosim.norms import Norm
 from neurosim.random import Stream
 
 _CHAINS: Final = (nn.Sequential, SpikingSequential)
@@ -132,7 +132,7 @@ def _fold_one(chain: list[_Place], at: int, uses: Counter[int], owners: Counter[
         if isinstance(norm, MPBN):
             neurons[id(norm)] = norm.fold().train(norm.training)
             return NormReport(place.path, kind, "folded", place.path, "into the thresholds of its neuron")
-        affine = _affine(norm)
+        affine = affine_of(norm)
         if uses[id(norm)] > 1 or _hooked(norm):
             raise ConversionError("it is used in several places" if uses[id(norm)] > 1 else "it has hooks")
         reasons = []
@@ -154,25 +154,6 @@ def _fold_one(chain: list[_Place], at: int, uses: Counter[int], owners: Counter[
         raise ConversionError("; ".join(reasons))
     except ConversionError as error:
         return NormReport(place.path, kind, "left", "", str(error))
-
-
-def _affine(norm: nn.Module) -> Affine:
-    """Scale and shift of any norm in evaluation.
-
-    Raises:
-        ConversionError: They are not the same for all samples.
-    """
-    if isinstance(norm, Norm):
-        return norm.fold()
-    if not isinstance(norm, _BatchNorm):
-        raise ConversionError("it takes statistics of every sample")
-    mean, var = norm._buffers["running_mean"], norm._buffers["running_var"]
-    if mean is None or var is None:
-        raise ConversionError("it takes statistics of every batch, also in evaluation")
-    weight, bias = norm._parameters["weight"], norm._parameters["bias"]
-    inverse = 1 / (var.double() + norm.eps).sqrt()
-    scale = inverse if weight is None else inverse * weight.detach()
-    return Affine(scale, -mean * scale if bias is None else bias.detach() - mean * scale)
 
 
 def _check_layer(layer: nn.Module, uses: Counter[int], owners: Counter[int], where: str) -> None:

@@ -57,7 +57,10 @@ def _advice(layer: nn.Module) -> str:
     if isinstance(layer, _PER_SAMPLE):
         return ": it takes statistics of every sample, which no weights can take over; train with a batch norm, which ns.fold(model) can"
     if isinstance(layer, SpikingMaxPool2d | nn.MaxPool2d):
-        return ", only pooling by averages and sums: nn.AvgPool2d, which is what ns.to_spiking(model, max_pool='average', ...) makes of it"
+        return (
+            ", only pooling by averages and sums: nn.AvgPool2d, which is what ns.to_spiking(model, max_pool='average', ...) makes of it, "
+            "to be trained on; its other choices of max_pool all take maxima"
+        )
     if isinstance(layer, EILayer):
         return (
             ": nothing there divides by a current; a layer with subtractive inhibition only is one product, which nn.Linear or nn.Conv2d "

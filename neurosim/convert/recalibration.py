@@ -16,7 +16,7 @@ from neurosim.checks import whole
 from neurosim.errors import ConfigError
 from neurosim.nn.mpbn import MPBN
 from neurosim.norms import TimeNorm
-from neurosim.norms.moments import Moments, moments
+from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.random import Stream
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -92,9 +92,11 @@ def _norms(model: nn.Module) -> list[TimeNorm | _BatchNorm]:
     return found
 
 
-def _seen(model: nn.Module, norms: list[TimeNorm | _BatchNorm], loader: Iterable[Batch], stream: Stream | None) -> list[list[Moments]]:
+def _seen(
+    model: nn.Module, norms: list[TimeNorm | _BatchNorm], loader: Iterable[Batch], stream: Stream | None
+) -> list[list[ChannelMoments]]:
     """What each norm saw of all batches."""
-    seen: list[list[Moments]] = [[] for _ in norms]
+    seen: list[list[ChannelMoments]] = [[] for _ in norms]
 
     def watch(at: int) -> Any:
         def gather(norm: nn.Module, args: tuple[Any, ...]) -> None:
@@ -121,7 +123,7 @@ def _seen(model: nn.Module, norms: list[TimeNorm | _BatchNorm], loader: Iterable
     return seen
 
 
-def _set(norm: TimeNorm | _BatchNorm, seen: list[Moments]) -> None:
+def _set(norm: TimeNorm | _BatchNorm, seen: list[ChannelMoments]) -> None:
     if isinstance(norm, TimeNorm):
         norm.set_statistics(seen)
     elif seen and seen[0].n:

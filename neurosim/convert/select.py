@@ -10,6 +10,7 @@ from torch import nn
 
 from neurosim.errors import ConfigError, nearest
 from neurosim.nn.analog import HardwareLayer
+from neurosim.nn.wrappers import named_unwrapped
 
 Selection = str | type[nn.Module] | Sequence[str | type[nn.Module]] | None  #: globs over module paths, or types
 
@@ -22,7 +23,7 @@ def analog_layers(model: nn.Module) -> dict[str, HardwareLayer]:
     >>> analog_layers(nn.Linear(2, 2))
     {}
     """
-    return {_clean(path): module for path, module in model.named_modules() if isinstance(module, HardwareLayer)}
+    return {path: module for path, module in named_unwrapped(model) if isinstance(module, HardwareLayer)}
 
 
 def matches(path: str, module: nn.Module, selection: Selection) -> bool:
@@ -70,7 +71,3 @@ def select_layers(model: nn.Module, layers: str | Sequence[str] | None, where: s
         )
     check_globs(where, as_list(layers), known, "analog layer")
     return {path: layer for path, layer in known.items() if layers is None or matches(path, layer, layers)}
-
-
-def _clean(path: str) -> str:
-    return ".".join(part for part in path.split(".") if part not in ("_orig_mod", "module"))

@@ -125,10 +125,10 @@ def to_qcfs(model: nn.Module, levels: int = 8, *, calibration: Calibration | Non
     limits: dict[str, float] = {}
     if data := Samples("to_qcfs", calibration, _device(model)):
         traced = trace(model)
-        activity = observe(traced, data.inputs(), data.inputs())
+        seen = observe(traced, data.inputs(), data.inputs())
         for layer in traced.layers:
             if layer.path in sites:
-                found = float(scale(activity[layer.name], "mse", levels, by_channel=False))
+                found = float(scale(seen[layer.name], "mse", levels, by_channel=False))
                 limits[layer.path] = max(found, limits.get(layer.path, 0.0))
     for path in sites:
         parent, _, name = path.rpartition(".")
@@ -186,8 +186,8 @@ def _rates(traced: Traced, data: Samples, settings: _Settings, neuron: Neuron[An
                 f"to_spiking: method={settings.method!r} needs calibration data, for scales come from what activations are, got None; give "
                 "inputs like those of the training, or use method='direct' and train on"
             )
-        for name, activity in observe(traced, data.inputs(), data.inputs()).items():
-            known.setdefault(name, scale(activity, settings.scaling, settings.time_steps, settings.by_channel))
+        for name, histogram in observe(traced, data.inputs(), data.inputs()).items():
+            known.setdefault(name, scale(histogram, settings.scaling, settings.time_steps, settings.by_channel))
     traced, scales = rescale(traced, known)
     layers = []
     for layer in traced.layers:

@@ -20,8 +20,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from neurosim.convert.spiking_trace import INPUT, Traced
+from neurosim.convert.spiking_trace import Traced
 from neurosim.errors import ConversionError
+from neurosim.nn.graph import INPUT
 from neurosim.nn.qcfs import QCFS, qcfs
 
 Scaling = Literal["max", "mse"] | float  #: the largest value, the least squared error, or a percentile
@@ -30,8 +31,8 @@ BINS = 2048  #: of the histograms: a percentile is right to 1/2048 of the larges
 
 
 @dataclass
-class Activity:
-    """What one activation gave on the calibration data, by channel.
+class Histogram:
+    """How often one activation took which values on the calibration data, by channel.
 
     Args:
         largest: ``(channels,)``.
@@ -69,7 +70,7 @@ def _forward(traced: Traced, found: dict[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def observe(traced: Traced, batches: Iterable[Tensor], again: Iterable[Tensor]) -> dict[str, Activity]:
+def observe(traced: Traced, batches: Iterable[Tensor], again: Iterable[Tensor]) -> dict[str, Histogram]:
     """Histograms of what the activations give, by channel; the data are read twice, for the range comes first."""
     sites = [layer.name for layer in traced.layers if layer.kind == "activation"]
     largest: dict[str, Tensor] = {}
@@ -84,14 +85,14 @@ def observe(traced: Traced, batches: Iterable[Tensor], again: Iterable[Tensor]) 
             found = forward(traced, x)
             for name in sites:
                 counts[name] = counts.get(name, 0) + _histogram(_by_channel(found[name]), largest[name])
-    return {name: Activity(largest[name], counts[name]) for name in sites}
+    return {name: Histogram(largest[name], counts[name]) for name in sites}
 
 
-def scale(activity: Activity, how: Scaling, time_steps: int, by_channel: bool) -> Tensor:
+def scale(values: Histogram, how: Scaling, time_steps: int, by_channel: bool) -> Tensor:
     """The value that firing at every step stands for, ``(channels,)`` or ``(1,)``.
 
     Args:
-        activity: Of one activation.
+        values: Of one activation.
         how: ``"max"``; a percentile in (0, 100] of the values; or ``"mse"``: the scale whose :func:`~neurosim.nn.qcfs.qcfs` with
             ``time_steps`` levels, which is what a neuron gives for a constant drive, has the least squared error.
         time_steps: Levels for ``"mse"``.
@@ -101,21 +102,21 @@ def scale(activity: Activity, how: Scaling, time_steps: int, by_channel: bool) -
         Positive and finite; 1 for channels that were never active.
     """
     if not by_channel:
-        top = activity.largest.amax().clamp(min=torch.finfo(activity.largest.dtype).tiny)
-        centres = (activity.largest[:, None] * _centres(activity) / top * BINS).floor().clamp(0, BINS - 1).long()
-        merged = torch.zeros(BINS, dtype=torch.float64).index_add_(0, centres.flatten(), activity.counts.flatten())
-        activity = Activity(activity.largest.amax(keepdim=True), merged[None])
-    largest = activity.largest.double()
+        top = values.largest.amax().clamp(min=torch.finfo(values.largest.dtype).tiny)
+        centres = (values.largest[:, None] * _centres(values) / top * BINS).floor().clamp(0, BINS - 1).long()
+        merged = torch.zeros(BINS, dtype=torch.float64).index_add_(0, centres.flatten(), values.counts.flatten())
+        values = Histogram(values.largest.amax(keepdim=True), merged[None])
+    largest = values.largest.double()
     if how == "max":
         found = largest
     elif how == "mse":
-        found = largest * _least_error(activity, time_steps)
+        found = largest * _least_error(values, time_steps)
     else:
-        below = activity.counts.cumsum(1)
+        below = values.counts.cumsum(1)
         reached = below >= below[:, -1:] * (how / 100)
         found = largest * (reached.double().argmax(1) + 1) / BINS
     found = torch.where(found > 0, found, largest)
-    return torch.where(found > 0, found, 1.0).to(activity.largest.dtype)
+    return torch.where(found > 0, found, 1.0).to(values.largest.dtype)
 
 
 def rescale(traced: Traced, scales: dict[str, Tensor]) -> tuple[Traced, dict[str, Tensor]]:
@@ -207,13 +208,13 @@ def _histogram(values: Tensor, largest: Tensor) -> Tensor:
     return torch.bincount((at.cpu() + first).flatten(), minlength=len(values) * BINS).double().reshape(len(values), BINS)
 
 
-def _centres(activity: Activity) -> Tensor:
-    return (torch.arange(BINS, dtype=torch.float64) + 0.5).expand_as(activity.counts) / BINS
+def _centres(values: Histogram) -> Tensor:
+    return (torch.arange(BINS, dtype=torch.float64) + 0.5).expand_as(values.counts) / BINS
 
 
-def _least_error(activity: Activity, levels: int) -> Tensor:
+def _least_error(values: Histogram, levels: int) -> Tensor:
     """Where, in 0 … 1 of the largest value, a limit gives the least squared error, by channel; in steps of 1/64."""
-    centres = _centres(activity)[:1]
+    centres = _centres(values)[:1]
     candidates = torch.arange(1, 65, dtype=torch.float64) / 64
     errors = torch.stack([(qcfs(centres, one, levels) - centres).square()[0] for one in candidates])  # (candidates, BINS)
-    return candidates[(activity.counts @ errors.T).argmin(1)]
+    return candidates[(values.counts @ errors.T).argmin(1)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, cast
 
@@ -12,15 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils import parametrize
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from neurosim.convert.affine import affine_of, fold_after
 from neurosim.errors import ConversionError
+from neurosim.nn.graph import INPUT
 from neurosim.nn.qcfs import QCFS
 
 Kind = Literal["product", "activation", "passive", "max_pool", "norm"]
-
-INPUT: Final = "input"
-
 
 _PRODUCTS: Final = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _PASSIVE: Final = (
@@ -90,7 +87,7 @@ def fold_batch_norms(traced: Traced) -> tuple[Traced, list[str]]:
     """The same network with every batch norm folded into the product before it, and the paths of those that were.
 
     Raises:
-        ConversionError: A batch norm does not follow a product, or keeps no running statistics.
+        ConversionError: A batch norm does not follow a product, or cannot be folded into it.
     """
     layers = {layer.name: layer for layer in traced.layers}
     renamed: dict[str, str] = {}
@@ -99,16 +96,18 @@ def fold_batch_norms(traced: Traced) -> tuple[Traced, list[str]]:
         if layer.kind != "norm":
             continue
         before = layers.get(layer.sources[0])
-        norm: Any = layer.module
+        kind = type(layer.module).__name__
         if before is None or before.kind != "product" or len(layer.sources) > 1 or len(traced.consumers(before.name)) > 1:
             raise ConversionError(
-                f"to_spiking: {layer.path} ({type(norm).__name__}): a batch norm must directly follow a linear or convolution layer "
+                f"to_spiking: {layer.path} ({kind}): a batch norm must directly follow a linear or convolution layer "
                 "whose result nothing else uses; else it has no layer to be folded into"
             )
-        if norm.running_mean is None:
-            raise ConversionError(f"to_spiking: {layer.path}: a batch norm must keep running statistics to be folded")
-        fuse: Callable[..., Any] = fuse_linear_bn_eval if isinstance(before.module, nn.Linear) else fuse_conv_bn_eval
-        layers[before.name] = replace(before, module=fuse(before.module, norm))
+        product: Any = copy.deepcopy(before.module)
+        try:
+            fold_after(product, affine_of(layer.module))
+        except ConversionError as error:
+            raise ConversionError(f"to_spiking: {layer.path} ({kind}) cannot be folded into {before.path}: {error}") from error
+        layers[before.name] = replace(before, module=product)
         renamed[layer.name] = before.name
         del layers[layer.name]
         folded.append(layer.path)

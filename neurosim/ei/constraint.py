@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 
 from neurosim.errors import ConfigError, NeurosimError, RunError
 from neurosim.nn.ei_layer import EILayer, refusal
-from neurosim.nn.wrappers import unwrapped
+from neurosim.nn.wrappers import named_unwrapped
 
 
 def layers(model: nn.Module) -> dict[str, EILayer]:
@@ -19,7 +19,7 @@ def layers(model: nn.Module) -> dict[str, EILayer]:
     >>> layers(nn.Linear(2, 2))
     {}
     """
-    return {_without_prefix(path): module for path, module in unwrapped(model).named_modules() if isinstance(module, EILayer)}
+    return {path: module for path, module in named_unwrapped(model) if isinstance(module, EILayer)}
 
 
 @torch.no_grad()
@@ -121,11 +121,6 @@ def _some_layers(model: nn.Module, where: str) -> dict[str, EILayer]:
     if not found:
         raise ConfigError(f"{where}: the model must have excitatory-inhibitory layers (neurosim.nn.EILinear, EIConv2d), has none")
     return found
-
-
-def _without_prefix(path: str) -> str:
-    """The path that a part of a compiled model has in the plain one."""
-    return ".".join(part for part in path.split(".") if part != "_orig_mod")
 
 
 def _joined(path: str, name: str) -> str:

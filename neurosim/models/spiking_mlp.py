@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
+from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation
 from neurosim.nn import SpikingNetwork, SpikingSequential
 
 
@@ -18,9 +18,9 @@ from neurosim.nn import SpikingNetwork, SpikingSequential
 def spiking_mlp(
     sizes: Annotated[list[PositiveInt], Field(min_length=2)],
     time_steps: PositiveInt = 4,
-    norm: Norm = "none",
+    norm: NormName = "none",
     neuron: Mapping[str, Any] = NEURON,
-    activation: Firing = "spike",
+    activation: SpikeOrActivation = "spike",
     layers: Layers = "plain",
     ei: Mapping[str, Any] = {},
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,

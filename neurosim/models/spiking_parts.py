@@ -18,9 +18,9 @@ from neurosim.neurons import LIF, NEURONS, Neuron
 from neurosim.nn import MPBN, EIConv2d, EILayer, EILinear
 from neurosim.norms import BatchNormOverTime, BatchNormThroughTime, TemporalEffectiveBatchNorm, ThresholdDependentBatchNorm
 
-Norm = Literal["none", "bn", "bn_per_step", "tdbn", "bntt", "tebn", "mpbn", "bn+mpbn"]
+NormName = Literal["none", "bn", "bn_per_step", "tdbn", "bntt", "tebn", "mpbn", "bn+mpbn"]
 Layers = Literal["plain", "ei"]
-Firing = Literal["spike"] | Activation
+SpikeOrActivation = Literal["spike"] | Activation
 
 NEURON: Mapping[str, Any] = {"kind": "lif", "tau_mem": 2e-3, "dt": 1e-3}  #: what fires if nothing else is asked for
 
@@ -47,16 +47,16 @@ class Parts:
         ConfigError: The choices do not go together.
     """
 
-    norm: Norm
+    norm: NormName
     neuron: Mapping[str, Any]
-    activation: Firing
+    activation: SpikeOrActivation
     layers: Layers
     ei: Mapping[str, Any]
     time_steps: int
     bias: bool
 
     def __post_init__(self) -> None:
-        one_of("norm", self.norm, get_args(Norm))
+        one_of("norm", self.norm, get_args(NormName))
         one_of("layers", self.layers, get_args(Layers))
         one_of("activation", self.activation, ("spike", *ACTIVATIONS))
         if self.activation != "spike" and "mpbn" in self.norm:

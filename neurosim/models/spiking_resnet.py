@@ -13,7 +13,7 @@ from torch import nn
 from neurosim.checks import one_of
 from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
+from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation
 from neurosim.nn import SpikingNetwork, SpikingResidual, SpikingSequential
 
 Residual = Literal["sew", "ms"]
@@ -40,9 +40,9 @@ def spiking_resnet(
     classes: PositiveInt,
     time_steps: PositiveInt = 4,
     residual: Residual = "sew",
-    norm: Norm = "tdbn",
+    norm: NormName = "tdbn",
     neuron: Mapping[str, Any] = NEURON,
-    activation: Firing = "spike",
+    activation: SpikeOrActivation = "spike",
     layers: Layers = "plain",
     ei: Mapping[str, Any] = {},
     width: PositiveFloat = 1.0,

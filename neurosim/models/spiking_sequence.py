@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import Norm, Parts, make_neuron
+from neurosim.models.spiking_parts import NormName, Parts, make_neuron
 from neurosim.neurons import LI, Neuron, Recurrent
 from neurosim.nn import Readout, SequenceNetwork, SpikingSequential
 
@@ -24,7 +24,7 @@ def spiking_sequence(
     recurrent: bool = False,
     readout: Readout = "max",
     readout_tau_mem: PositiveFloat | None = None,
-    norm: Norm = "none",
+    norm: NormName = "none",
     time_steps: PositiveInt = 100,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = False,

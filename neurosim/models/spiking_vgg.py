@@ -12,7 +12,7 @@ from torch import nn
 from neurosim.checks import one_of
 from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
+from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation
 from neurosim.nn import SpikingNetwork, SpikingSequential
 
 #: by depth, channels of the convolutions; "P" is a pooling by 2
@@ -30,9 +30,9 @@ def spiking_vgg(
     input_shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
     classes: PositiveInt,
     time_steps: PositiveInt = 4,
-    norm: Norm = "bn",
+    norm: NormName = "bn",
     neuron: Mapping[str, Any] = NEURON,
-    activation: Firing = "spike",
+    activation: SpikeOrActivation = "spike",
     layers: Layers = "plain",
     ei: Mapping[str, Any] = {},
     width: PositiveFloat = 1.0,

@@ -7,10 +7,10 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
 from neurosim.neurons.firing import PLAIN_RESETS, Firing, PlainReset, Value, after_spike, fires
 from neurosim.neurons.parameters import remaining
-from neurosim.neurons.steps import in_turn, traced
+from neurosim.neurons.steps import in_turn
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
 
@@ -41,7 +41,7 @@ def alif_step(x: Tensor, state: ALIFState, p: ALIFParameters) -> tuple[Tensor, A
 
 
 @NEURONS.register("alif")
-class ALIF(Neuron[ALIFState]):
+class ALIF(FiringNeuron[ALIFState]):
     r"""Leaky integrate-and-fire neurons whose threshold rises with every spike and falls back: those of LSNNs.
 
     .. math:: h_t = a\,v_{t-1} + g\,x_t + b, \qquad s_t = \Theta(\sigma(h_t - \theta) - \beta A_t), \qquad v_t = h_t - \rho\,s_t,
@@ -131,13 +131,8 @@ class ALIF(Neuron[ALIFState]):
         """Time constant of the adaptation, seconds."""
         return self._time("tau_adapt")
 
-    def run(self, x: Tensor, state: ALIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, ALIFState]:
-        """Spikes, and the state to hand to the next chunk; arguments as for :meth:`LIF.run`, of which ``stream`` is not used."""
-        return in_turn(alif_step, x, self._begin(x, state), self._parameters_for(x))
-
-    def trace(self, x: Tensor, state: ALIFState | None = None, *, stream: Stream | None = None) -> Trace[ALIFState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        return traced(alif_step, x, self._begin(x, state), self._parameters_for(x))
+    def _steps(self, x: Tensor, state: ALIFState | None, stream: Stream | None, record: bool) -> Passed[ALIFState]:
+        return in_turn(alif_step, x, self._begin(x, state), self._parameters_for(x), record)
 
     def _begin(self, x: Tensor, state: ALIFState | None) -> ALIFState:
         self._check(x, state, ALIFState)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, Final, Generic, NamedTuple, Self, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -28,6 +28,10 @@ class Trace(NamedTuple, Generic[S]):
     spikes: Tensor  #: ``(time, batch, *units)``, 0 or 1 (or how many)
     v: Tensor  #: membrane potential after every step, ``(time, batch, *units)``
     state: S  #: to go on from
+
+
+#: what a pass over the steps gives: the spikes, the potentials if they were asked for, and the state to go on from
+Passed = tuple[Tensor, Tensor | None, S]
 
 
 class Neuron(Kept, ABC, Generic[S]):
@@ -103,6 +107,30 @@ class Neuron(Kept, ABC, Generic[S]):
         for name in kind.__annotations__:
             if name != "step":
                 check_state(f"{self._where}: state.{name}", getattr(state, name), x)
+
+
+class FiringNeuron(Neuron[S]):
+    """Base of the neurons whose potentials can be watched: one pass over the steps is both their :meth:`run` and their :meth:`trace`."""
+
+    def run(self, x: Tensor, state: S | None = None, *, stream: Stream | None = None) -> tuple[Tensor, S]:
+        """Spikes, and the state to hand to the next chunk.
+
+        Args:
+            x: Input current, ``(time, batch, *units)``.
+            state: What the chunk before returned; None starts from rest.
+            stream: Source of the noise, if there is any. The same stream gives the same noise, however the sequence is cut.
+        """
+        spikes, _, after = self._steps(x, state, stream, record=False)
+        return spikes, after
+
+    def trace(self, x: Tensor, state: S | None = None, *, stream: Stream | None = None) -> Trace[S]:
+        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
+        spikes, potentials, after = self._steps(x, state, stream, record=True)
+        return Trace(spikes, cast(Tensor, potentials), after)
+
+    @abstractmethod
+    def _steps(self, x: Tensor, state: S | None, stream: Stream | None, record: bool) -> Passed[S]:
+        """All steps of a chunk, with the potentials if ``record``."""
 
 
 def is_neurons(module: nn.Module) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
 from neurosim.neurons.parameters import remaining
 from neurosim.ops import cuba_lif as op
 from neurosim.ops.neuron_arguments import Reset
@@ -25,7 +25,7 @@ class CubaLIFState(NamedTuple):
 
 
 @NEURONS.register("cuba_lif")
-class CubaLIF(Neuron[CubaLIFState]):
+class CubaLIF(FiringNeuron[CubaLIFState]):
     r"""Leaky integrate-and-fire neurons whose input passes a leaky integrator first, the synapse.
 
     .. math:: i_t = \alpha\,i_{t-1} + w\,x_t, \qquad h_t = a\,v_{t-1} + g\,i_t + b, \qquad s_t = \Theta(\sigma(h_t - \theta)),
@@ -111,22 +111,12 @@ class CubaLIF(Neuron[CubaLIFState]):
         """Synaptic time constant, seconds."""
         return self._time("tau_syn")
 
-    def run(self, x: Tensor, state: CubaLIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, CubaLIFState]:
-        """Spikes, and the state to hand to the next chunk; arguments as for :meth:`LIF.run`."""
-        out, after = self._steps(x, state, stream, record=False)
-        return out.spikes, after
-
-    def trace(self, x: Tensor, state: CubaLIFState | None = None, *, stream: Stream | None = None) -> Trace[CubaLIFState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        out, after = self._steps(x, state, stream, record=True)
-        return Trace(out.spikes, cast(Tensor, out.record), after)
-
-    def _steps(self, x: Tensor, state: CubaLIFState | None, stream: Stream | None, record: bool) -> tuple[op.CubaLIFOutput, CubaLIFState]:
+    def _steps(self, x: Tensor, state: CubaLIFState | None, stream: Stream | None, record: bool) -> Passed[CubaLIFState]:
         self._check(x, state, CubaLIFState)
         before, step = (self._start(x), 0) if state is None else (op.CubaLIFState(state.i, state.v), state.step)
         synapse: dict[str, Any] = {"syn_decay": remaining(self.dt, self.tau_syn), "w_in": self._gain("w_in", self.tau_syn)}
         out = op.cuba_lif(x, before, **synapse, **self._leak(), **self._firing(stream, step), record=record)
-        return out, CubaLIFState(*out.state, step + x.shape[0])
+        return out.spikes, out.record, CubaLIFState(*out.state, step + x.shape[0])
 
     def _start(self, x: Tensor) -> op.CubaLIFState | None:
         """Rest: no current; None is 0 for both."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError
-from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
 from neurosim.neurons.firing import Firing, Value, after_spike, fires
 from neurosim.neurons.parameters import arriving
-from neurosim.neurons.steps import in_turn, traced
+from neurosim.neurons.steps import in_turn
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
 
@@ -46,7 +46,7 @@ def eif_step(x: Tensor, state: EIFState, p: EIFParameters) -> tuple[Tensor, EIFS
 
 
 @NEURONS.register("eif")
-class EIF(Neuron[EIFState]):
+class EIF(FiringNeuron[EIFState]):
     r"""Exponential integrate-and-fire neurons: beyond the threshold the potential runs away by itself, up to a peak.
 
     .. math:: \tau\,\dot v = v_\mathrm{leak} - v + \Delta_T\,e^{(v - v_T)/\Delta_T} + r\,x, \qquad v \leftarrow v_\mathrm{reset}
@@ -128,13 +128,8 @@ class EIF(Neuron[EIFState]):
         """Sharpness of the threshold, in the unit of the potential."""
         return self._time("slope_factor")
 
-    def run(self, x: Tensor, state: EIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, EIFState]:
-        """Spikes, and the state to hand to the next chunk; arguments as for :meth:`LIF.run`, of which ``stream`` is not used."""
-        return in_turn(eif_step, x, self._begin(x, state), self._parameters_for(x))
-
-    def trace(self, x: Tensor, state: EIFState | None = None, *, stream: Stream | None = None) -> Trace[EIFState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        return traced(eif_step, x, self._begin(x, state), self._parameters_for(x))
+    def _steps(self, x: Tensor, state: EIFState | None, stream: Stream | None, record: bool) -> Passed[EIFState]:
+        return in_turn(eif_step, x, self._begin(x, state), self._parameters_for(x), record)
 
     def _begin(self, x: Tensor, state: EIFState | None) -> EIFState:
         self._check(x, state, EIFState)

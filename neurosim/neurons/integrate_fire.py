@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, cast
+from typing import ClassVar
 
 from torch import Tensor
 
-from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
 from neurosim.neurons.lif import LIFState, lif_steps
-from neurosim.ops.lif import LIFOutput
 from neurosim.ops.neuron_arguments import Reset
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
 
 
 @NEURONS.register("if")
-class IF(Neuron[LIFState]):
+class IF(FiringNeuron[LIFState]):
     r"""Integrate-and-fire neurons: they add up their input and forget nothing.
 
     .. math:: h_t = v_{t-1} + g\,x_t, \qquad s_t = \Theta(\sigma(h_t - \theta)), \qquad v_t = h_t - \rho\,s_t
@@ -88,17 +87,7 @@ class IF(Neuron[LIFState]):
             membrane_noise=membrane_noise,
         )
 
-    def run(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
-        """Spikes, and the state to hand to the next chunk; arguments as for :meth:`LIF.run`."""
-        out, after = self._steps(x, state, stream, record=False)
-        return out.spikes, after
-
-    def trace(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> Trace[LIFState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        out, after = self._steps(x, state, stream, record=True)
-        return Trace(out.spikes, cast(Tensor, out.record), after)
-
-    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
+    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> Passed[LIFState]:
         self._check(x, state, LIFState)
         v, step = (self._spread(x, self.v_start), 0) if state is None else state
         gain = 1.0 if self.r is None else self.r * self.dt

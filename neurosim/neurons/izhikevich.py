@@ -8,9 +8,9 @@ from typing import ClassVar, Final, NamedTuple
 from torch import Tensor
 
 from neurosim.errors import ConfigError, nearest
-from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
 from neurosim.neurons.firing import Firing, Value, after_spike, fires
-from neurosim.neurons.steps import in_turn, traced
+from neurosim.neurons.steps import in_turn
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate, surrogate
 
@@ -69,7 +69,7 @@ def izhikevich_step(x: Tensor, state: IzhikevichState, p: IzhikevichParameters) 
 
 
 @NEURONS.register("izhikevich")
-class Izhikevich(Neuron[IzhikevichState]):
+class Izhikevich(FiringNeuron[IzhikevichState]):
     r"""Izhikevich's neurons: a quadratic upstroke, and a slow recovery that makes the firing pattern.
 
     .. math:: \dot v = 0.04\,v^2 + 5\,v + 140 - u + r\,x, \qquad \dot u = a\,(b\,v - u), \qquad
@@ -148,13 +148,8 @@ class Izhikevich(Neuron[IzhikevichState]):
             self._keep(name, value, "finite")
         self._keep_spike(strict, detach_reset, surrogate)
 
-    def run(self, x: Tensor, state: IzhikevichState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, IzhikevichState]:
-        """Spikes, and the state to hand to the next chunk; arguments as for :meth:`LIF.run`, of which ``stream`` is not used."""
-        return in_turn(izhikevich_step, x, self._begin(x, state), self._parameters_for(x))
-
-    def trace(self, x: Tensor, state: IzhikevichState | None = None, *, stream: Stream | None = None) -> Trace[IzhikevichState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        return traced(izhikevich_step, x, self._begin(x, state), self._parameters_for(x))
+    def _steps(self, x: Tensor, state: IzhikevichState | None, stream: Stream | None, record: bool) -> Passed[IzhikevichState]:
+        return in_turn(izhikevich_step, x, self._begin(x, state), self._parameters_for(x), record)
 
     def _begin(self, x: Tensor, state: IzhikevichState | None) -> IzhikevichState:
         self._check(x, state, IzhikevichState)

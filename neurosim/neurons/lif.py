@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
-from neurosim.neurons.base import NEURONS, Neuron, Trace
-from neurosim.ops.lif import LIFOutput, lif
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
+from neurosim.ops.lif import lif
 from neurosim.ops.neuron_arguments import Reset
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
@@ -30,7 +30,7 @@ class Circuit(NamedTuple):
     sent: Callable[[Tensor], Tensor] | None = None  #: what arrives of the spikes; None: all
 
 
-def lif_steps(x: Tensor, v: Tensor | None, *, step: int | Tensor, **settings: Any) -> tuple[LIFOutput, LIFState]:
+def lif_steps(x: Tensor, v: Tensor | None, *, step: int | Tensor, **settings: Any) -> Passed[LIFState]:
     """What :func:`neurosim.ops.lif.lif` gives, with the state that streams.
 
     Args:
@@ -40,11 +40,11 @@ def lif_steps(x: Tensor, v: Tensor | None, *, step: int | Tensor, **settings: An
         settings: Those of the op.
     """
     out = lif(x, v, step=step, **settings)
-    return out, LIFState(out.v, step + x.shape[0])
+    return out.spikes, out.record, LIFState(out.v, step + x.shape[0])
 
 
 @NEURONS.register("lif")
-class LIF(Neuron[LIFState]):
+class LIF(FiringNeuron[LIFState]):
     r"""Leaky integrate-and-fire neurons, one per unit of the input; with ``tau_mem=math.inf``, integrate-and-fire.
 
     .. math:: h_t = a\,v_{t-1} + g\,x_t + b, \qquad s_t = \Theta(\sigma(h_t - \theta)), \qquad v_t = h_t - \rho\,s_t
@@ -141,23 +141,7 @@ class LIF(Neuron[LIFState]):
         """Membrane time constant, seconds."""
         return self._time("tau_mem")
 
-    def run(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
-        """Spikes, and the state to hand to the next chunk.
-
-        Args:
-            x: Input current, ``(time, batch, *units)``.
-            state: What the chunk before returned; None starts from rest.
-            stream: Source of the noise, if there is any. The same stream gives the same noise, however the sequence is cut.
-        """
-        out, after = self._steps(x, state, stream, record=False)
-        return out.spikes, after
-
-    def trace(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> Trace[LIFState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        out, after = self._steps(x, state, stream, record=True)
-        return Trace(out.spikes, cast(Tensor, out.record), after)
-
-    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
+    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> Passed[LIFState]:
         self._check(x, state, LIFState)
         v, step = (self._rest(x), 0) if state is None else state
         circuit = self._circuit(x, stream, step)

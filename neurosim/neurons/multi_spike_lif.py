@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from neurosim.errors import ConfigError
-from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
 from neurosim.neurons.firing import PLAIN_RESETS, Firing, PlainReset, Value, after_spike
 from neurosim.neurons.parameters import parameter_value
 from neurosim.neurons.spike import spike
-from neurosim.neurons.steps import in_turn, traced
+from neurosim.neurons.steps import in_turn
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
 
@@ -45,7 +45,7 @@ def multi_spike_step(x: Tensor, state: MultiSpikeState, p: MultiSpikeParameters)
 
 
 @NEURONS.register("multi_spike_lif")
-class MultiSpikeLIF(Neuron[MultiSpikeState]):
+class MultiSpikeLIF(FiringNeuron[MultiSpikeState]):
     r"""Leaky integrate-and-fire neurons that send on how often the threshold fits into their potential.
 
     .. math:: h_t = a\,v_{t-1} + g\,x_t + b, \qquad n_t = \sum_{k=1}^{K} \Theta(h_t - k\,\theta)
@@ -78,7 +78,7 @@ class MultiSpikeLIF(Neuron[MultiSpikeState]):
 
     Source:
         X. Luo et al., "Integer-valued training and spike-driven inference spiking neural network for high-performance and
-        energy-efficient object detection", ECCV 2024, where K is called D and is 4.
+        energy-efficient object detection", ECCV 2024, doi:10.1007/978-3-031-73411-3_15, where K is called D and is 4.
 
     >>> import math, torch
     >>> MultiSpikeLIF(tau_mem=math.inf, dt=1e-3)(torch.tensor([2.5, 0.5, -1.0, 7.0]).reshape(4, 1, 1)).flatten()
@@ -127,13 +127,8 @@ class MultiSpikeLIF(Neuron[MultiSpikeState]):
         """Membrane time constant, seconds."""
         return self._time("tau_mem")
 
-    def run(self, x: Tensor, state: MultiSpikeState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, MultiSpikeState]:
-        """Numbers of spikes, and the state to hand to the next chunk; arguments as for :meth:`LIF.run`, of which ``stream`` is not used."""
-        return in_turn(multi_spike_step, x, self._begin(x, state), self._parameters_for(x))
-
-    def trace(self, x: Tensor, state: MultiSpikeState | None = None, *, stream: Stream | None = None) -> Trace[MultiSpikeState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        return traced(multi_spike_step, x, self._begin(x, state), self._parameters_for(x))
+    def _steps(self, x: Tensor, state: MultiSpikeState | None, stream: Stream | None, record: bool) -> Passed[MultiSpikeState]:
+        return in_turn(multi_spike_step, x, self._begin(x, state), self._parameters_for(x), record)
 
     def _begin(self, x: Tensor, state: MultiSpikeState | None) -> MultiSpikeState:
         self._check(x, state, MultiSpikeState)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
 from neurosim.neurons.lif import LIFState, lif_steps
 from neurosim.neurons.parameters import parameter_value
-from neurosim.ops.lif import LIFOutput
 from neurosim.ops.neuron_arguments import Reset
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
 
 
 @NEURONS.register("plif")
-class ParametricLIF(Neuron[LIFState]):
+class ParametricLIF(FiringNeuron[LIFState]):
     r"""Leaky integrate-and-fire neurons that learn how much they leak, as the logit of what a step takes away.
 
     .. math:: h_t = (1 - \ell)\,v_{t-1} + g\,x_t + b, \qquad \ell = \mathrm{sig}(w), \qquad g = r\,\ell, \quad b = v_\mathrm{leak}\,\ell
@@ -104,17 +103,7 @@ class ParametricLIF(Neuron[LIFState]):
         """Membrane time constant as it is now, seconds."""
         return self.dt / softplus(self.w)
 
-    def run(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, LIFState]:
-        """Spikes, and the state to hand to the next chunk; arguments as for :meth:`LIF.run`."""
-        out, after = self._steps(x, state, stream, record=False)
-        return out.spikes, after
-
-    def trace(self, x: Tensor, state: LIFState | None = None, *, stream: Stream | None = None) -> Trace[LIFState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        out, after = self._steps(x, state, stream, record=True)
-        return Trace(out.spikes, cast(Tensor, out.record), after)
-
-    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
+    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> Passed[LIFState]:
         self._check(x, state, LIFState)
         v, step = (self._rest(x), 0) if state is None else state
         return lif_steps(x, v, **self._leak(), **self._firing(stream, step), record=record)

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Self
 from torch import Tensor, nn
 
 from neurosim.errors import ConfigError
-from neurosim.neurons.base import Neuron, Trace
+from neurosim.neurons.base import FiringNeuron, Neuron, Passed
 from neurosim.neurons.parameters import check_input, check_state, state_dtype
-from neurosim.neurons.steps import stacked
+from neurosim.neurons.steps import in_turn
 from neurosim.random import Stream
 
 
@@ -39,7 +39,7 @@ def recurrent_step(
     return spikes[0], RecurrentState(after, spikes[0])
 
 
-class Recurrent(Neuron[RecurrentState]):
+class Recurrent(FiringNeuron[RecurrentState]):
     r"""Any neuron with connections among its units.
 
     .. math:: s_t = \mathrm{neuron}(x_t + C(s_{t-1})), \qquad s_0 = 0
@@ -75,26 +75,11 @@ class Recurrent(Neuron[RecurrentState]):
         super().__init__(neuron.dt)
         self.neuron, self.connection, self.learn = neuron, connection, neuron.learn
 
-    def run(self, x: Tensor, state: RecurrentState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, RecurrentState]:
-        """Spikes, and the state to hand to the next chunk.
+    def _steps(self, x: Tensor, state: RecurrentState | None, stream: Stream | None, record: bool) -> Passed[RecurrentState]:
+        def step(now: Tensor, before: RecurrentState, parameters: None) -> tuple[Tensor, RecurrentState]:
+            return recurrent_step(now, before, self.neuron, self.connection, stream)
 
-        Args:
-            x: Input current from elsewhere, ``(time, batch, *units)``.
-            state: What the chunk before returned; None starts from rest, with no spikes before.
-            stream: Source of the noise of the neuron, if it has any.
-        """
-        trace = self.trace(x, state, stream=stream)
-        return trace.spikes, trace.state
-
-    def trace(self, x: Tensor, state: RecurrentState | None = None, *, stream: Stream | None = None) -> Trace[RecurrentState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        current = self._begin(x, state, stream)
-        spikes, potentials = [], []
-        for now in x.to(state_dtype(x)).unbind(0):
-            sent, current = recurrent_step(now, current, self.neuron, self.connection, stream)
-            spikes.append(sent)
-            potentials.append(current.v)
-        return Trace(stacked(spikes, x), stacked(potentials, x), current)
+        return in_turn(step, x, self._begin(x, state, stream), None, record)
 
     def with_threshold(self, v_threshold: float | Tensor, sign: float | Tensor = 1.0) -> Self:
         """A copy whose neuron fires elsewhere and resets as before; see :meth:`Neuron.with_threshold`."""

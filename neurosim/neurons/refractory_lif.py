@@ -8,9 +8,9 @@ from typing import ClassVar, Final, NamedTuple
 import torch
 from torch import Tensor
 
-from neurosim.neurons.base import NEURONS, Neuron, Trace
+from neurosim.neurons.base import NEURONS, FiringNeuron, Passed
 from neurosim.neurons.firing import PLAIN_RESETS, Firing, PlainReset, Value, after_spike, fires
-from neurosim.neurons.steps import in_turn, traced
+from neurosim.neurons.steps import in_turn
 from neurosim.random import Stream
 from neurosim.surrogate import Surrogate
 
@@ -44,7 +44,7 @@ def refractory_step(x: Tensor, state: RefractoryState, p: RefractoryParameters) 
 
 
 @NEURONS.register("refractory_lif")
-class RefractoryLIF(Neuron[RefractoryState]):
+class RefractoryLIF(FiringNeuron[RefractoryState]):
     r"""Leaky integrate-and-fire neurons with an absolute refractory period.
 
     .. math:: h_t = a\,v_{t-1} + g\,x_t + b, \qquad s_t = \Theta(\sigma(h_t - \theta)), \qquad v_t = h_t - \rho\,s_t \qquad (n_t = 0)
@@ -121,13 +121,8 @@ class RefractoryLIF(Neuron[RefractoryState]):
         """Membrane time constant, seconds."""
         return self._time("tau_mem")
 
-    def run(self, x: Tensor, state: RefractoryState | None = None, *, stream: Stream | None = None) -> tuple[Tensor, RefractoryState]:
-        """Spikes, and the state to hand to the next chunk; arguments as for :meth:`LIF.run`, of which ``stream`` is not used."""
-        return in_turn(refractory_step, x, self._begin(x, state), self._parameters_for(x))
-
-    def trace(self, x: Tensor, state: RefractoryState | None = None, *, stream: Stream | None = None) -> Trace[RefractoryState]:
-        """The same as :meth:`run` with the potential after every step, which gradients flow through too."""
-        return traced(refractory_step, x, self._begin(x, state), self._parameters_for(x))
+    def _steps(self, x: Tensor, state: RefractoryState | None, stream: Stream | None, record: bool) -> Passed[RefractoryState]:
+        return in_turn(refractory_step, x, self._begin(x, state), self._parameters_for(x), record)
 
     def _begin(self, x: Tensor, state: RefractoryState | None) -> RefractoryState:
         self._check(x, state, RefractoryState)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from neurosim.neurons.base import Trace
+from neurosim.neurons.base import Passed
 from neurosim.neurons.parameters import state_dtype
 
 S = TypeVar("S", bound=tuple[Any, ...])
@@ -18,35 +18,25 @@ P = TypeVar("P")
 Step = Callable[[Tensor, S, P], tuple[Tensor, S]]
 
 
-def in_turn(step: Step[S, P], x: Tensor, state: S, parameters: P) -> tuple[Tensor, S]:
-    """The spikes of all steps, and the state after them.
+def in_turn(step: Step[S, P], x: Tensor, state: S, parameters: P, record: bool) -> Passed[S]:
+    """The spikes of all steps, the potential ``state.v`` after each if it is wanted, and the state after them.
 
     Args:
         step: What one step does; it computes in the type of the state.
         x: Input, ``(time, batch, *units)``.
         state: State before the first step, float32 (float64 for float64).
         parameters: What ``step`` takes them as.
+        record: Whether potentials are wanted.
     """
-    sent = []
+    sent, potentials = [], []
     for now in x.to(state_dtype(x)).unbind(0):
         spikes, state = step(now, state, parameters)
         sent.append(spikes)
-    return stacked(sent, x), state
+        if record:
+            potentials.append(cast(Any, state).v)  # every state has its potential under that name
+    return _stacked(sent, x), _stacked(potentials, x) if record else None, state
 
 
-def traced(step: Step[S, P], x: Tensor, state: S, parameters: P) -> Trace[S]:
-    """The same with the potential, ``state.v``, after every step."""
-    potentials: list[Tensor] = []
-
-    def watched(now: Tensor, before: S, p: P) -> tuple[Tensor, S]:
-        spikes, after = step(now, before, p)
-        potentials.append(cast(Any, after).v)  # every state has its potential under that name
-        return spikes, after
-
-    spikes, after = in_turn(watched, x, state, parameters)
-    return Trace(spikes, stacked(potentials, x), after)
-
-
-def stacked(steps: list[Tensor], x: Tensor) -> Tensor:
+def _stacked(steps: list[Tensor], x: Tensor) -> Tensor:
     """One step after the other along time, in the type of the input."""
     return torch.stack(steps).to(x.dtype) if steps else x.new_zeros(x.shape)

@@ -10,14 +10,14 @@ from torch import Tensor
 from neurosim.errors import ConfigError
 from neurosim.hardware.word_neuron import run_words
 from neurosim.neurons import IF, LI, LIF, CubaLIF, CubaLIFState, LIFState, LIState, ParametricLIF
-from neurosim.neurons.base import Neuron
+from neurosim.neurons.base import Neuron, Passed
 from neurosim.neurons.lif import Circuit
 from neurosim.neurons.parameters import arriving, remaining, state_dtype
 from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.neuron_chain import NeuronChain
 from neurosim.ops import cuba_lif as cuba
 from neurosim.ops.li import li
-from neurosim.ops.lif import LIFOutput, lif
+from neurosim.ops.lif import lif
 from neurosim.random import Stream
 
 NO_NORM_IN_WORDS: Final = "have no norm on them; fold it into thresholds first, with neurosim.fold(model)"
@@ -136,15 +136,15 @@ class _WithLIFState(HardwareNeuron):
         """The potential before the first step; None is 0."""
         return self._rest(x)
 
-    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> tuple[LIFOutput, LIFState]:
+    def _steps(self, x: Tensor, state: LIFState | None, stream: Stream | None, record: bool) -> Passed[LIFState]:
         if self.chain.bypassed:
             clean: Any = super()
-            result: tuple[LIFOutput, LIFState] = clean._steps(x, state, stream, record)
+            result: Passed[LIFState] = clean._steps(x, state, stream, record)
             return result
         self._check(x, state, LIFState)
         v, step = (self._start(x), 0) if state is None else state
         out = self._on_chip(x, None, v, step, fires=True, record=record)
-        return LIFOutput(cast(Tensor, out.spikes), out.v, out.record), LIFState(out.v, step + x.shape[0])
+        return cast(Tensor, out.spikes), out.record, LIFState(out.v, step + x.shape[0])
 
 
 class HardwareLIF(_WithLIFState, LIF):
@@ -190,15 +190,14 @@ class HardwareCubaLIF(HardwareNeuron, CubaLIF):
         decay, arrived = self._decay(self.chain.vary("tau_syn", self.tau_syn, x, call), x, call)
         return {"syn_decay": decay, "w_in": 1.0 if self.w_in is None else self.w_in * arrived}
 
-    def _steps(self, x: Tensor, state: CubaLIFState | None, stream: Stream | None, record: bool) -> tuple[cuba.CubaLIFOutput, CubaLIFState]:
+    def _steps(self, x: Tensor, state: CubaLIFState | None, stream: Stream | None, record: bool) -> Passed[CubaLIFState]:
         if self.chain.bypassed:
             return super()._steps(x, state, stream, record)
         self._check(x, state, CubaLIFState)
         start = self._start(x)
         (i, v), step = ((None, None) if start is None else start, 0) if state is None else (state[:2], state.step)
         out = self._on_chip(x, i, v, step, fires=True, record=record)
-        after = cuba.CubaLIFState(cast(Tensor, out.i), out.v)
-        return cuba.CubaLIFOutput(cast(Tensor, out.spikes), after, out.record), CubaLIFState(*after, step + x.shape[0])
+        return cast(Tensor, out.spikes), out.record, CubaLIFState(cast(Tensor, out.i), out.v, step + x.shape[0])
 
 
 class HardwareLI(HardwareNeuron, LI):

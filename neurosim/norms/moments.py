@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Moments(NamedTuple):
+class ChannelMoments(NamedTuple):
     """Mean and spread of the values seen so far, float64."""
 
     n: int  #: values behind every mean
@@ -21,17 +21,17 @@ class Moments(NamedTuple):
         """Unbiased, as running statistics of batch norms are; of a single value, 0."""
         return self.squares / max(self.n - 1, 1)
 
-    def merge(self, other: Moments) -> Moments:
+    def merge(self, other: ChannelMoments) -> ChannelMoments:
         """Those of both together, by the formula of Chan, Golub and LeVeque, which does not cancel."""
         n = self.n + other.n
         if n == 0:
             return self
         distance = other.mean - self.mean
         mean = self.mean + distance * (other.n / n)
-        return Moments(n, mean, self.squares + other.squares + distance.square() * (self.n * other.n / n))
+        return ChannelMoments(n, mean, self.squares + other.squares + distance.square() * (self.n * other.n / n))
 
 
-def moments(x: Tensor, kept: Sequence[int]) -> Moments:
+def moments(x: Tensor, kept: Sequence[int]) -> ChannelMoments:
     """Moments over all axes but those that are kept.
 
     Args:
@@ -40,7 +40,7 @@ def moments(x: Tensor, kept: Sequence[int]) -> Moments:
 
     >>> import torch
     >>> moments(torch.tensor([[1.0, 2.0], [3.0, 6.0]]), kept=[1])
-    Moments(n=2, mean=tensor([2., 4.], dtype=torch.float64), squares=tensor([2., 8.], dtype=torch.float64))
+    ChannelMoments(n=2, mean=tensor([2., 4.], dtype=torch.float64), squares=tensor([2., 8.], dtype=torch.float64))
     """
     over = [axis for axis in range(x.dim()) if axis not in kept]
     values = x.detach().double()
@@ -48,7 +48,7 @@ def moments(x: Tensor, kept: Sequence[int]) -> Moments:
     n = math.prod(x.shape[axis] for axis in over)
     if n == 0:
         nothing = values.new_zeros(shape)
-        return Moments(0, nothing, nothing)
+        return ChannelMoments(0, nothing, nothing)
     mean = values.mean(over, keepdim=True) if over else values  # torch takes an empty list of axes for all of them
     squares = (values - mean).square()
-    return Moments(n, mean.reshape(shape), (squares.sum(over) if over else squares).reshape(shape))
+    return ChannelMoments(n, mean.reshape(shape), (squares.sum(over) if over else squares).reshape(shape))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from neurosim.checks import whole
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.norms.base import NORMS, Affine, Cost, Operations
-from neurosim.norms.moments import Moments, moments
+from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.norms.time_norm import TimeNorm, normalize
 from neurosim.random import Stream
 
@@ -105,7 +105,7 @@ class BatchNormThroughTime(SteppedNorm):
         """Scale and shift, if all steps have the same."""
         return self._same(super().fold())
 
-    def moments_of(self, x: Tensor, first: int = 0) -> list[Moments]:
+    def moments_of(self, x: Tensor, first: int = 0) -> list[ChannelMoments]:
         """Moments of every step of an input, whose first step is that number, and of none before."""
         self._check(x)
         kept = [axis - 1 for axis in self._kept(x)]

@@ -18,7 +18,7 @@ from torch.nn import functional
 from neurosim.errors import ConfigError
 from neurosim.neurons.parameters import at_least_32_bits
 from neurosim.norms.base import Affine, Cost, Norm, Operations, Stats
-from neurosim.norms.moments import Moments, moments
+from neurosim.norms.moments import ChannelMoments, moments
 
 
 def normalize(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
@@ -82,12 +82,12 @@ class TimeNorm(Norm):
         """All numbers: no statistic of the past bounds an input to come."""
         return -math.inf, math.inf
 
-    def moments_of(self, x: Tensor, *_: Any) -> list[Moments]:
+    def moments_of(self, x: Tensor, *_: Any) -> list[ChannelMoments]:
         """Moments of an input, arranged as the running statistics are: one entry, or one a step. Other arguments of a call are ignored."""
         self._check(x)
         return [moments(x, self._kept(x))]
 
-    def set_statistics(self, seen: Sequence[Moments]) -> None:
+    def set_statistics(self, seen: Sequence[ChannelMoments]) -> None:
         """Take running statistics over from :meth:`moments_of`; those of which nothing was seen stay."""
         for mean, var, one in zip(self._sets(self.running_mean), self._sets(self.running_var), seen, strict=False):
             if one.n:

@@ -7,7 +7,7 @@ from neurosim.sweep.results import Baseline as Baseline
 from neurosim.sweep.results import LayerInfo as LayerInfo
 from neurosim.sweep.results import Results as Results
 from neurosim.sweep.run import sensitivity as sensitivity
-from neurosim.sweep.spiking import Firing as Firing
+from neurosim.sweep.spiking import NeuronFiring as NeuronFiring
 from neurosim.sweep.spiking import NeuronInfo as NeuronInfo
 from neurosim.sweep.spiking import Spiking as Spiking
 from neurosim.sweep.summary import Summary as Summary

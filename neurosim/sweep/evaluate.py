@@ -20,8 +20,9 @@ from torch.nn import functional
 
 from neurosim.convert import analog_layers, keep_weights, noise, override, program, redraw, set_draw, set_noise_strength
 from neurosim.errors import ConfigError, DataError, NeurosimError
-from neurosim.sweep.plan import Task
+from neurosim.sweep.plan import Task, split
 from neurosim.sweep.results import FAILED, NON_FINITE, OK, Baseline, TrialRow
+from neurosim.sweep.time_steps import shown_for
 from neurosim.training.evaluate import evaluation_mode
 from neurosim.training.metrics import METRICS, Metric
 
@@ -138,15 +139,16 @@ def as_digital(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def as_chip(model: nn.Module, task: Task) -> Iterator[None]:
-    """Within the block, the model is on the hardware of the task; chains, modes and counters are afterwards what they were."""
+    """Within the block, the model is on the hardware of the task; chains, modes, counters and steps are afterwards what they were."""
     layers = analog_layers(model)
     chains = {path: layer.chain for path, layer in layers.items()}
     try:
         for layer in layers.values():
             layer.chain = copy.deepcopy(layer.chain)
         program(model, task.chip)
-        if task.changes:
-            override(model, task.changes)
+        hardware, steps = split(task.changes)
+        if hardware:
+            override(model, hardware)
         set_noise_strength(model, 1.0)
         redraw(model, "forward")
         set_draw(model, task.read * FORWARDS_A_READ)
@@ -154,6 +156,7 @@ def as_chip(model: nn.Module, task: Task) -> Iterator[None]:
             stack.enter_context(noise("ideal" if task.scope == "each" else "fresh", model))
             if task.scope != "all":
                 stack.enter_context(noise("fresh" if task.scope == "each" else "ideal", model, layers=glob.escape(task.layer)))
+            stack.enter_context(shown_for(model, steps))
             stack.enter_context(evaluation_mode(model))
             stack.enter_context(keep_weights(model))
             stack.enter_context(torch.no_grad())

@@ -1,7 +1,8 @@
 """What a study evaluates: points of the hardware's parameters, scopes, chips and reads, as a list of tasks.
 
-A point changes parameters of the signal chain by their dotted keys. ``grid`` makes every combination of the axes, ``one_at_a_time`` varies
-each axis alone around the configured hardware. The configured hardware itself, the nominal point, is always point 0.
+A point changes parameters of the signal chain by their dotted keys, or ``time_steps``, how long a spiking model shows its inputs. ``grid``
+makes every combination of the axes, ``one_at_a_time`` varies each axis alone around the configured hardware. The configured hardware
+itself, the nominal point, is always point 0.
 
 Scope ``all`` (every analog layer on hardware) is evaluated at every point; ``each`` (only one layer on hardware) and ``all_but_one`` (only
 one layer ideal) at the nominal point, layer by layer.
@@ -14,6 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from neurosim.config.study import TIME_STEPS
 from neurosim.convert import overridden
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import LayerSpec, fields, matching, slots
@@ -31,7 +33,7 @@ class Task(NamedTuple):
     """One evaluation; JSON-able."""
 
     point: int
-    changes: dict[str, Any]  #: value by dotted key of the chain, for all analog layers
+    changes: dict[str, Any]  #: value by dotted key of the chain, for all analog layers, and of ``time_steps``
     scope: Scope
     layer: str  #: path of the layer that the scope speaks of; empty for ``all``
     position: int  #: its number among the analog layers; -1 for ``all``
@@ -49,6 +51,41 @@ class Point(NamedTuple):
     changes: dict[str, Any]
     labels: dict[str, Label]  #: axis to its value here
     values: dict[str, dict[str, Any]]  #: axis to key to value
+
+
+class _Configured(NamedTuple):
+    """What points are changes of."""
+
+    specs: Specs
+    time_steps: int | None  #: None where a study cannot vary them
+
+    def changed(self, changes: Mapping[str, Any]) -> _Configured:
+        """With the changes of a point."""
+        hardware, steps = split(changes)
+        return _Configured(overridden(self.specs, hardware, "sensitivity.axes"), self.time_steps if steps is None else steps)
+
+    def value(self, key: str) -> Any:
+        """The one value that a key has, `CONFIGURED` where there are several."""
+        if key == TIME_STEPS:
+            return self.time_steps
+        found: list[Any] = []
+        for spec in self.specs.values():
+            known = fields(spec)
+            for name in matching(spec, key):
+                stage = slots(spec).get(name)
+                value = known[name] if name in known else stage.model_dump() if stage is not None else None
+                if value not in found:
+                    found.append(value)
+        return found[0] if len(found) == 1 else CONFIGURED
+
+
+def split(changes: Mapping[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """The changes of the chain, and the number of steps; None if that does not change.
+
+    >>> split({"*.noise.leakage": 0.3, "time_steps": 4})
+    ({'*.noise.leakage': 0.3}, 4)
+    """
+    return {key: value for key, value in changes.items() if key != TIME_STEPS}, changes.get(TIME_STEPS)
 
 
 class Plan(NamedTuple):
@@ -72,19 +109,20 @@ class Plan(NamedTuple):
         return {axis: {key: _alike([point.values[axis][key] for point in self.points]) for key in first[axis]} for axis in self.nominal}
 
 
-def make_plan(config: SensitivityConfig, specs: Specs, *, seed: int) -> Plan:
+def make_plan(config: SensitivityConfig, specs: Specs, *, seed: int, time_steps: int | None = None) -> Plan:
     """Every point and task of a study; nothing is evaluated, everything is validated.
 
     Args:
         config: The ``sensitivity`` section of a config.
         specs: The configured hardware.
         seed: First chip where the config gives a number of chips.
+        time_steps: How long the model shows its inputs; None where that cannot be varied.
 
     Raises:
         ConfigError: A key names no parameter, or a value is out of its domain at some point; all problems at once.
     """
     chips = list(config.chip_seeds(seed))
-    points = _points(config, specs)
+    points = _points(config, _Configured(specs, time_steps))
     nominal = {axis: None if label == CONFIGURED else label for axis, label in points[0].labels.items()}
     paths = list(specs)
     cells: list[tuple[int, Scope, str, int]] = [(0, "all", "", -1)]
@@ -102,18 +140,18 @@ def make_plan(config: SensitivityConfig, specs: Specs, *, seed: int) -> Plan:
     return Plan(points, tasks, chips, config.reads, nominal)
 
 
-def _points(config: SensitivityConfig, specs: Specs) -> list[Point]:
+def _points(config: SensitivityConfig, configured: _Configured) -> list[Point]:
     """The nominal point, then the others in the order of the axes."""
     steps = {axis: _steps(keys) for axis, keys in config.axes.items()}
-    nominal = {axis: _nominal(specs, rows) for axis, rows in steps.items()}
-    problems: dict[str, str] = {text: text for text in _overlaps(config.axes, specs)}
+    nominal = {axis: _nominal(configured, rows) for axis, rows in steps.items()}
+    problems: dict[str, str] = {text: text for text in (*_overlaps(config.axes, configured.specs), *_fixed_time(config.axes, configured))}
     labels, values = {axis: found[0] for axis, found in nominal.items()}, {axis: found[1] for axis, found in nominal.items()}
     points = [Point({}, labels, values)]
     for rows in _combinations(config, steps):
         here = {axis: _label(next(iter(row.values()))) for axis, row in rows.items()}
         changes = {key: value for row in rows.values() for key, value in row.items()}
         try:
-            same = overridden(specs, changes, "sensitivity.axes") == dict(specs)
+            same = configured.changed(changes) == configured
         except ConfigError as error:
             place = ", ".join(f"{axis} = {label}" for axis, label in here.items())
             problems = {**{problem: f"{problem} (at {place})" for problem in error.problems}, **problems}
@@ -142,6 +180,14 @@ def _overlaps(axes: Mapping[str, Mapping[str, Any]], specs: Specs) -> list[str]:
     return found
 
 
+def _fixed_time(axes: Mapping[str, Mapping[str, Any]], configured: _Configured) -> list[str]:
+    """A model that shows no inputs, or whose encoder says for how long, cannot show them for longer."""
+    if configured.time_steps is not None:
+        return []
+    needs = "needs a model with one SpikingNetwork, whose encoder has no number of steps of its own"
+    return [f"sensitivity.axes.{axis}: {TIME_STEPS!r} {needs}" for axis, keys in axes.items() if TIME_STEPS in keys]
+
+
 def _combinations(config: SensitivityConfig, steps: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, dict[str, Any]]]:
     """For every point but the nominal: axis to key to value, of the axes it sets."""
     if not steps:
@@ -156,27 +202,14 @@ def _steps(keys: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(keys, values, strict=True)) for values in zip(*keys.values(), strict=True)]
 
 
-def _nominal(specs: Specs, rows: Sequence[Mapping[str, Any]]) -> tuple[Label, dict[str, Any]]:
+def _nominal(configured: _Configured, rows: Sequence[Mapping[str, Any]]) -> tuple[Label, dict[str, Any]]:
     """Label and values of an axis in the configured hardware."""
-    values = {key: _configured(specs, key) for key in rows[0]}
+    values = {key: configured.value(key) for key in rows[0]}
     if CONFIGURED in values.values():
         return CONFIGURED, values
     first = next(iter(values.values()))
     taken = any(next(iter(row.values())) == first for row in rows)
     return CONFIGURED if taken and values not in rows else _label(first), values
-
-
-def _configured(specs: Specs, key: str) -> Any:
-    """The one value that a key has in the configured hardware, `CONFIGURED` where there are several."""
-    found: list[Any] = []
-    for spec in specs.values():
-        known = fields(spec)
-        for name in matching(spec, key):
-            stage = slots(spec).get(name)
-            value = known[name] if name in known else stage.model_dump() if stage is not None else None
-            if value not in found:
-                found.append(value)
-    return found[0] if len(found) == 1 else CONFIGURED
 
 
 def _label(value: Any) -> Label:

@@ -27,6 +27,7 @@ from neurosim.sweep.plan import Task, make_plan
 from neurosim.sweep.report import Report
 from neurosim.sweep.results import FAILED, OK, Results, TrialRow, columns
 from neurosim.sweep.spiking_measure import measure_spiking
+from neurosim.sweep.time_steps import time_steps_of
 from neurosim.training.interrupt import Interrupted
 from neurosim.training.metrics import Metric
 from neurosim.training.progress import Progress
@@ -95,7 +96,8 @@ def sensitivity(
     configured, batches = _configured(model, config.overrides), _batches(data, config.samples)
     layers = analog_layers(configured)
     seed = next(iter(layers.values())).chain.seed
-    steps = make_plan(config, {path: layer.chain.spec for path, layer in layers.items()}, seed=seed)
+    specs = {path: layer.chain.spec for path, layer in layers.items()}
+    steps = make_plan(config, specs, seed=seed, time_steps=time_steps_of(configured))
     identity = study_identity(configured, batches, chosen, engine_config.threads)
     folder = Path(out) if out is not None else None
     if folder is not None and folder.exists() and not folder.is_dir():

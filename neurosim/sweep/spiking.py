@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-#: Of `Firing`: what there is one number of for each layer.
+#: Of `NeuronFiring`: what there is one number of for each layer.
 OF_LAYERS: Final = ("rate", "rate_low", "rate_high", "dead", "saturated", "spikes_per_sample")
 
 
@@ -21,7 +21,7 @@ class NeuronInfo(NamedTuple):
     dt: float  #: step, seconds; NaN where it has none
 
 
-class Firing(NamedTuple):
+class NeuronFiring(NamedTuple):
     """What the neurons of a model did on all samples; NaN, and a raster without steps, where it could not be measured."""
 
     rate: NDArray[np.float64]  #: spikes per unit and step of each layer
@@ -34,7 +34,7 @@ class Firing(NamedTuple):
     raster: NDArray[np.uint8]  #: 1 where a unit fired: (time, rows), rows as in ``Spiking.shown``; of the first sample
     error: str = ""  #: why it could not be measured
 
-    def same(self, other: Firing) -> bool:
+    def same(self, other: NeuronFiring) -> bool:
         """Whether both hold the same, bit for bit."""
         arrays = zip(self[:-1], other[:-1], strict=True)
         return self.error == other.error and all(same_array(np.asarray(a), np.asarray(b)) for a, b in arrays)
@@ -60,8 +60,8 @@ class Spiking:
     chip: int
     steps: NDArray[np.uint32]
     shown: NDArray[np.uint32]
-    digital: Firing
-    hardware: Firing
+    digital: NeuronFiring
+    hardware: NeuronFiring
 
     def same(self, other: Spiking | None) -> bool:
         """Whether both hold the same, bit for bit."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from neurosim.sweep.hdf import Reader, write
-from neurosim.sweep.spiking import OF_LAYERS, Firing, NeuronInfo, Spiking
+from neurosim.sweep.spiking import OF_LAYERS, NeuronFiring, NeuronInfo, Spiking
 
 if TYPE_CHECKING:
     import h5py
@@ -56,7 +56,7 @@ def read_spiking(reader: Reader, place: str) -> Spiking:
     return Spiking(layers, int(reader.attribute(place, "samples")), int(reader.attribute(place, "chip")), steps, shown, *sides)
 
 
-def _firing(reader: Reader, place: str, layers: int, asked: int, rows: int) -> Firing:
+def _firing(reader: Reader, place: str, layers: int, asked: int, rows: int) -> NeuronFiring:
     columns = {name: reader.array(f"{place}/{name}", "f8", (layers,)) for name in OF_LAYERS}
     values, raster = reader.array(f"{place}/values", "f8", (asked,)), reader.array(f"{place}/raster", "u1", (None, rows))
-    return Firing(**columns, values=values, raster=raster, error=str(reader.attribute(place, "error")))
+    return NeuronFiring(**columns, values=values, raster=raster, error=str(reader.attribute(place, "error")))

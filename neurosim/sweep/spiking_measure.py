@@ -17,7 +17,7 @@ from neurosim.neurons import LI, Neuron
 from neurosim.nn import SpikingNetwork
 from neurosim.sweep.evaluate import Batch, Measure, as_chip, as_digital, error_text, score
 from neurosim.sweep.plan import Task
-from neurosim.sweep.spiking import OF_LAYERS, Firing, NeuronInfo, Spiking
+from neurosim.sweep.spiking import OF_LAYERS, NeuronFiring, NeuronInfo, Spiking
 from neurosim.training.metrics import Metric
 
 ASKED: Final = 64  #: at most so many numbers of steps at which the metric is taken
@@ -151,15 +151,17 @@ def _shown(layers: Sequence[LayerActivity]) -> NDArray[np.uint32]:
     return np.array(rows, dtype=np.uint32).reshape(len(rows), 2)
 
 
-def _firing(seen: _Seen | None, problem: str, layers: Sequence[NeuronInfo], steps: Sequence[int], shown: NDArray[np.uint32]) -> Firing:
+def _firing(
+    seen: _Seen | None, problem: str, layers: Sequence[NeuronInfo], steps: Sequence[int], shown: NDArray[np.uint32]
+) -> NeuronFiring:
     if seen is None:
         nothing: dict[str, Any] = dict.fromkeys(OF_LAYERS, np.full(len(layers), np.nan))
-        return Firing(**nothing, values=np.full(len(steps), np.nan), raster=np.zeros((0, len(shown)), dtype=np.uint8), error=problem)
+        return NeuronFiring(**nothing, values=np.full(len(steps), np.nan), raster=np.zeros((0, len(shown)), dtype=np.uint8), error=problem)
     found = seen.activity.layers
     rows = [[layer.rate.value, layer.rate.low, layer.rate.high, layer.dead, layer.saturated, layer.spikes_per_sample] for layer in found]
     columns = np.array(rows, dtype=np.float64).reshape(len(found), len(OF_LAYERS)).T.copy()
     table: dict[str, Any] = dict(zip(OF_LAYERS, columns, strict=True))
-    return Firing(**table, values=np.array(seen.values, dtype=np.float64), raster=_raster(seen.raster, layers, shown))
+    return NeuronFiring(**table, values=np.array(seen.values, dtype=np.float64), raster=_raster(seen.raster, layers, shown))
 
 
 def _raster(recording: Recording, layers: Sequence[NeuronInfo], shown: NDArray[np.uint32]) -> NDArray[np.uint8]:

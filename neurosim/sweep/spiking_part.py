@@ -17,7 +17,7 @@ import math
 from typing import Any, Final
 
 from neurosim.analysis.spike_trains import LEVEL
-from neurosim.sweep.spiking import Firing, Spiking
+from neurosim.sweep.spiking import NeuronFiring, Spiking
 from neurosim.sweep.statistics import Interval, wilson
 from neurosim.sweep.study import Study, known, numbers
 
@@ -61,7 +61,7 @@ def spiking_part(study: Study) -> dict[str, Any] | None:
     }
 
 
-def _layer(firing: Firing | None, i: int, dt: float, samples: int) -> dict[str, Any] | None:
+def _layer(firing: NeuronFiring | None, i: int, dt: float, samples: int) -> dict[str, Any] | None:
     if firing is None:
         return None
     rate = Interval(float(firing.rate[i]), float(firing.rate_low[i]), float(firing.rate_high[i]), samples, "t")
@@ -74,7 +74,7 @@ def _layer(firing: Firing | None, i: int, dt: float, samples: int) -> dict[str, 
     }
 
 
-def _total(firing: Firing | None, spiking: Spiking) -> dict[str, Any] | None:
+def _total(firing: NeuronFiring | None, spiking: Spiking) -> dict[str, Any] | None:
     if firing is None:
         return None
     units = [layer.units for layer in spiking.layers]

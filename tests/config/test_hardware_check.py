@@ -16,7 +16,8 @@ def test_a_good_config_has_no_problems() -> None:
     hardware = HardwareConfig(
         profile="photonic_avnn", overrides={"*": {"*.noise.leakage": 0.2, "output.adc": None}, "fc1": {"kelvin": 250}}
     )
-    study = SensitivityConfig(axes={"leakage": {"weight.noise.leakage": (0, 0.5)}}, overrides={"*": {"weight.noise.scope": "device"}})
+    axes: dict[str, dict[str, tuple[JsonValue, ...]]] = {"leakage": {"weight.noise.leakage": (0, 0.5)}, "T": {"time_steps": (1, 4)}}
+    study = SensitivityConfig(axes=axes, overrides={"*": {"weight.noise.scope": "device"}})
     assert check_hardware(hardware, study) == []
 
 

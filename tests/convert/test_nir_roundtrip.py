@@ -270,6 +270,29 @@ def test_settings_of_maps_that_nir_does_not_know_are_refused(layer: Any, says: s
         ns.to_nir(layer(), input_shape=(2, 3, 3))
 
 
+def pooled(max_pool: Any) -> tuple[ns.nn.SpikingNetwork, torch.Tensor]:
+    torch.manual_seed(0)
+    digital = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3))
+    x = torch.rand(16, 1, 8, 8)
+    return ns.to_spiking(digital, time_steps=4, calibration=x, max_pool=max_pool), x
+
+
+@pytest.mark.parametrize("max_pool", ["gate", "before", "spikes"])
+def test_maxima_of_spikes_are_refused_with_what_to_do_instead(max_pool: str, tmp_path: Path) -> None:
+    network, _ = pooled(max_pool)
+    says = r"to_nir: body\.\d: NIR has no (Spiking)?MaxPool2d, only .*max_pool='average', \.\.\.\) makes of it, to be trained on"
+    with pytest.raises(ns.ConversionError, match=says):
+        ns.to_nir(network, tmp_path / "network.nir", input_shape=(1, 8, 8), lossy=True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_maxima_that_became_averages_are_written_and_read_back() -> None:
+    network, x = pooled("average")
+    again = ns.from_nir(ns.to_nir(network, input_shape=(1, 8, 8), lossy=True))
+    sequence = x.expand(4, *x.shape)
+    assert torch.equal(again(sequence), network.run(sequence)[0])
+
+
 def test_a_subclass_of_a_layer_is_not_taken_for_it() -> None:
     analog = ns.to_analog(nn.Sequential(nn.Linear(3, 3)), "photonic_avnn", seed=1)
     with pytest.raises(ns.ConversionError, match=r"NIR has no AnalogLinear.*ns.to_digital"):

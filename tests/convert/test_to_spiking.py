@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import neurosim as ns
-from neurosim.convert.spiking_scale import BINS, Activity, forward, observe, rescale, scale
+from neurosim.convert.spiking_scale import BINS, Histogram, forward, observe, rescale, scale
 from neurosim.convert.spiking_trace import fold_batch_norms, trace
 from neurosim.nn import QCFS, SpikingGraph, SpikingMaxPool2d, SpikingSequential
 from neurosim.nn.qcfs import qcfs
@@ -58,6 +58,23 @@ def test_scaled_weights_compute_the_same_in_other_units(kind: str, by_channel: b
         torch.testing.assert_close(after[scaled.output], expected, rtol=1e-4, atol=1e-5)
 
 
+def test_batch_norms_are_folded_bit_for_bit_as_fold_does_it() -> None:
+    model = trained("cnn")
+    ours = [layer.module for layer in fold_batch_norms(trace(model))[0].layers if layer.kind == "product"]
+    folded = [module for module in ns.fold(model).modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    assert len(ours) == len(folded) > 1
+    for one, other in zip(ours, folded, strict=True):
+        assert all(torch.equal(one.state_dict()[name], value) for name, value in other.state_dict().items())
+
+
+def test_folding_batch_norms_leaves_the_traced_layers_as_they_were() -> None:
+    traced = trace(trained("cnn"))
+    before = [copy.deepcopy(layer.module.state_dict()) for layer in traced.layers]
+    fold_batch_norms(traced)
+    for layer, values in zip(traced.layers, before, strict=True):
+        assert all(torch.equal(layer.module.state_dict()[name], value) for name, value in values.items())
+
+
 def test_branches_that_are_summed_share_one_scale() -> None:
     traced, _ = fold_batch_norms(trace(trained("residual")))
     found = observe(traced, [images()], [images()])
@@ -85,7 +102,7 @@ def test_the_scale_of_least_error_is_that_of_a_search_over_the_values_themselves
     values = torch.randn(1, 20000, generator=torch.Generator().manual_seed(0)).abs()
     top = values.max()
     counts = torch.histc(values, BINS, 0, float(top)).double()[None]
-    found = scale(Activity(top.reshape(1), counts), "mse", steps, by_channel=True)
+    found = scale(Histogram(top.reshape(1), counts), "mse", steps, by_channel=True)
     candidates = top * torch.arange(1, 65) / 64
     errors = torch.stack([(qcfs(values, one, steps) - values).square().mean() for one in candidates])
     at = int((candidates - found).abs().argmin())
@@ -93,7 +110,7 @@ def test_the_scale_of_least_error_is_that_of_a_search_over_the_values_themselves
 
 
 def test_a_channel_that_is_never_active_has_a_scale_all_the_same() -> None:
-    assert scale(Activity(torch.zeros(2), torch.zeros(2, BINS).double()), 99.9, 8, True).tolist() == [1.0, 1.0]
+    assert scale(Histogram(torch.zeros(2), torch.zeros(2, BINS).double()), 99.9, 8, True).tolist() == [1.0, 1.0]
 
 
 # --- what the networks compute -----------------------------------------------------------------------------------------------------------
@@ -413,7 +430,7 @@ UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "a norm first": (lambda: nn.Sequential(nn.BatchNorm1d(6), *two_layers()), r"0 \(BatchNorm1d\): a batch norm must directly follow"),
     "a norm without statistics": (
         lambda: nn.Sequential(nn.Linear(6, 9), nn.BatchNorm1d(9, track_running_stats=False), nn.ReLU(), nn.Linear(9, 4)),
-        r"1: a batch norm must keep running statistics",
+        r"1 \(BatchNorm1d\) cannot be folded into 0: it takes statistics of every batch",
     ),
     "softmax": (lambda: nn.Sequential(two_layers(), nn.Softmax(1)), r"1 \(Softmax\): .*leave it out and let the loss compute it"),
     "branches on values": (_Branching, r"torch.fx must be able to trace the model, got TraceError"),

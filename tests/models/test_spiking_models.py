@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.models import make_neuron, spiking_mlp, spiking_resnet, spiking_vgg
-from neurosim.models.spiking_parts import Norm
+from neurosim.models.spiking_parts import NormName
 from neurosim.models.spiking_vgg import PLANS
 from neurosim.nn import MPBN, EIConv2d, EILayer, EILinear, SpikingResidual
 from neurosim.norms import BatchNormOverTime, BatchNormThroughTime, TemporalEffectiveBatchNorm, ThresholdDependentBatchNorm
@@ -41,7 +41,7 @@ def count(model: nn.Module, kind: Any) -> int:
     return sum(isinstance(module, kind) for module in model.modules())
 
 
-@pytest.mark.parametrize("norm", get_args(Norm))
+@pytest.mark.parametrize("norm", get_args(NormName))
 @pytest.mark.parametrize("name", MODELS)
 def test_every_norm_goes_with_every_model_and_trains(name: str, norm: Any) -> None:
     model = MODELS[name](norm=norm, time_steps=3)

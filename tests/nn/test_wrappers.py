@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import neurosim as ns
-from neurosim.nn.wrappers import unwrapped
+from neurosim.nn.wrappers import named_unwrapped, unwrapped
 
 
 def compiled(model: nn.Module) -> nn.Module:
@@ -44,3 +44,46 @@ def test_a_wrapped_network_is_measured_written_and_recorded_as_itself(wrap: Call
 def test_a_wrapped_model_that_is_no_spiking_network_is_named_by_what_it_is() -> None:
     with pytest.raises(ns.ConfigError, match="must be a SpikingNetwork, as to_spiking returns, got Linear"):
         ns.accuracy_over_time(nn.DataParallel(nn.Linear(2, 2)), [])
+
+
+class Holder(nn.Module):
+    """A user's own model that calls a part of itself what wrappers call theirs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Linear(4, 8)
+        self.head = nn.Sequential(nn.ReLU(), ns.nn.TimeFold(nn.Linear(8, 3)))
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, *WRAPPERS])
+def test_a_layer_has_the_same_path_whatever_is_around_the_model(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = Holder()
+    assert dict(named_unwrapped(wrap(model))) == dict(model.named_modules())
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS)
+def test_a_layer_has_the_same_path_whatever_is_around_a_part_of_the_model(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    model = Holder()
+    parts = dict(model.named_modules())
+    for name, part in list(model.named_children()):
+        setattr(model, name, wrap(part))
+    assert dict(named_unwrapped(model)) == parts
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, *WRAPPERS])
+def test_analog_layers_are_named_as_the_conversion_names_them_also_those_called_module(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    analog = ns.to_analog(Holder(), "photonic_avnn", seed=1)
+    converted = [row.path for row in analog.conversion.layers if row.status == "converted"]  # type: ignore[union-attr]  # the conversion report
+    assert converted == ["module", "head.1.module"]
+    wrapped = wrap(analog)
+    assert list(ns.analog_layers(wrapped)) == converted
+    with ns.noise("ideal", wrapped, layers="module"):
+        assert [layer.chain.bypassed for layer in ns.analog_layers(analog).values()] == [True, False]
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, *WRAPPERS])
+def test_excitatory_inhibitory_layers_called_module_keep_their_name(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    layer = ns.nn.EILinear(4, 4)
+    layer.lateral.weight.data[0, 0] = -1.0
+    model = ns.nn.TimeFold(layer)
+    assert list(ns.ei.negative(wrap(model))) == ["module.lateral.weight"]

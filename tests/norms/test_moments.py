@@ -8,14 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neurosim.norms.moments import Moments, moments
+from neurosim.norms.moments import ChannelMoments, moments
 from tests.norms.cases import sequence
 
 
 @given(st.lists(st.integers(0, 7), min_size=1, max_size=5).filter(lambda sizes: sum(sizes) > 1))
 def test_moments_of_parts_merge_to_those_of_the_whole(sizes: list[int]) -> None:
     x = sequence(sum(sizes))
-    seen = reduce(Moments.merge, [moments(part, [2]) for part in x.split(sizes)])
+    seen = reduce(ChannelMoments.merge, [moments(part, [2]) for part in x.split(sizes)])
     assert seen.n == x.numel() // 6
     torch.testing.assert_close(seen.mean, x.double().mean((0, 1, 3, 4)))
     torch.testing.assert_close(seen.variance, x.double().var((0, 1, 3, 4)))

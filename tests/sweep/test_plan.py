@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 import neurosim as ns
+from neurosim.config import load_plan
 from neurosim.config.schema import SensitivityConfig
 from neurosim.convert import overridden
 from neurosim.errors import ConfigError
@@ -156,3 +157,32 @@ def test_a_key_needs_to_fit_one_layer_only() -> None:
 def test_what_comes_later_is_refused_by_name(key: str, value: Any) -> None:
     with pytest.raises(ConfigError, match="is not there yet, it comes in a later version; use "):
         ns.sensitivity(tiny.model(), tiny.data(), tiny.plan() | {key: value})
+
+
+def shown(time_steps: int | None, **axes: Any) -> Plan:
+    return make_plan(SensitivityConfig(chips=1, axes=axes), specs(), seed=17, time_steps=time_steps)
+
+
+def test_steps_over_time_are_an_axis_around_those_of_the_model() -> None:
+    found = shown(4, T={"time_steps": [1, 4, 8]})
+    assert found.axes == {"T": [4, 1, 8]}
+    assert found.nominal == {"T": 4}
+    assert [point.changes for point in found.points] == [{}, {"time_steps": 1}, {"time_steps": 8}]
+
+
+def test_steps_over_time_make_a_grid_with_the_hardware_and_change_together_with_it() -> None:
+    found = shown(4, T={"time_steps": [2, 4]}, **LEAKAGE)
+    assert sorted(zip(found.axes["T"], found.axes["leakage"], strict=True)) == sorted(itertools.product([2, 4], [0.0, 0.2, 0.5]))
+    together = shown(4, both={"time_steps": [2, 4], "*.noise.leakage": [0.2, 0.5]})
+    assert [point.changes for point in together.points] == [{}, {"time_steps": 2, "*.noise.leakage": 0.2}]
+
+
+def test_steps_over_time_need_a_model_that_has_some() -> None:
+    with pytest.raises(ConfigError, match=r"sensitivity\.axes\.T: 'time_steps' needs a model with one SpikingNetwork"):
+        shown(None, T={"time_steps": [1, 2]})
+
+
+@pytest.mark.parametrize("value", [0, 2.5, True, "4"])
+def test_steps_over_time_are_whole_and_positive(value: Any) -> None:
+    with pytest.raises(ConfigError, match=r"axes\.T\.time_steps\.1: must be a whole number of 1 or more, got"):
+        load_plan({"axes": {"T": {"time_steps": [4, value]}}})

@@ -14,7 +14,7 @@ import pytest
 from neurosim.sweep import pages, spiking_part
 from neurosim.sweep.report import Report
 from neurosim.sweep.results import Results
-from neurosim.sweep.spiking import OF_LAYERS, Firing, NeuronInfo, Spiking
+from neurosim.sweep.spiking import OF_LAYERS, NeuronFiring, NeuronInfo, Spiking
 from neurosim.sweep.statistics import wilson
 from tests.sweep import report_studies
 from tests.sweep.test_report_page import LOADING, SCRIPT, Page
@@ -23,15 +23,15 @@ FIGURES = ["spiking-time", "spiking-rates", "spiking-raster-digital", "spiking-r
 SAMPLES = report_studies.SAMPLES
 
 
-def firing(rates: list[float], values: list[float], rows: int, **changes: Any) -> Firing:
+def firing(rates: list[float], values: list[float], rows: int, **changes: Any) -> NeuronFiring:
     """A side made from its rates: a tenth of the neurons is dead, a fifth saturated."""
     rate = np.array(rates)
     raster = np.array([[int((step * 7 + row * 3) % 10 < 4) for row in range(rows)] for step in range(5)], dtype=np.uint8)
     columns = dict(zip(OF_LAYERS, (rate, rate - 0.01, rate + 0.01, 0 * rate + 0.1, 0 * rate + 0.2, 40 * rate), strict=True))
-    return Firing(**{**columns, "values": np.array(values), "raster": raster.reshape(5, rows), "error": "", **changes})
+    return NeuronFiring(**{**columns, "values": np.array(values), "raster": raster.reshape(5, rows), "error": "", **changes})
 
 
-def broken(layers: int, steps: int, rows: int, text: str) -> Firing:
+def broken(layers: int, steps: int, rows: int, text: str) -> NeuronFiring:
     nothing = np.full(layers, np.nan)
     empty = np.zeros((0, rows), dtype=np.uint8)
     return firing([0.0] * layers, [np.nan] * steps, rows, **dict.fromkeys(OF_LAYERS, nothing), raster=empty, error=text)

@@ -248,3 +248,28 @@ def test_the_steps_asked_for_rise_from_the_first_to_the_last(steps: int) -> None
     found = asked_steps(steps)
     assert (found[0], found[-1], len(found)) == (1, steps, min(steps, ASKED))
     assert found == sorted(set(found))
+
+
+def test_a_study_over_time_steps_gives_what_chips_give_that_show_inputs_for_so_long() -> None:
+    model = chip()
+    report = study(model, plan={"axes": {"T": {"time_steps": [1, 3, 12]}}, "chips": 2}, data=data(batch=40))
+    assert isinstance(model, SpikingNetwork)
+    assert model.time_steps == STEPS
+    trials, steps = report.results.trials, report.results.axes["T"]
+    assert steps == [STEPS, 1, 3, 12]
+    ((samples, targets),) = data(batch=40)
+    for point, seed, value in zip(trials["point"], trials["chip"], trials["value"], strict=True):
+        other = ns.to_neuromorphic(network(time_steps=int(steps[point])), "bss2_spiking", seed=int(seed))
+        redraw(other, "forward")
+        set_draw(other, 0)
+        with torch.no_grad():
+            assert value == float((other(samples).argmax(1) == targets).double().mean())
+    assert len(set(trials["value"])) > 1
+
+
+def test_a_model_whose_encoder_says_how_long_has_no_axis_of_time_steps() -> None:
+    net = network()
+    net.encoder = ns.ENCODERS["latency"](STEPS)
+    fixed = ns.to_neuromorphic(net, "bss2_spiking", seed=5)
+    with pytest.raises(ns.ConfigError, match="'time_steps' needs a model with one SpikingNetwork, whose encoder has no number of steps"):
+        study(fixed, plan={"axes": {"T": {"time_steps": [1, 2]}}})

@@ -1,0 +1,102 @@
+"""Norms and layers of spiking networks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from neurosim.citations.work import Citation, work
+
+WORKS: Final[dict[str, Citation]] = {
+    "tdbn": work(
+        "batch norm to the scale of the threshold",
+        "inproceedings",
+        "zheng2021going",
+        author="Zheng, Hanle and Wu, Yujie and Deng, Lei and Hu, Yifan and Li, Guoqi",
+        title="Going Deeper With Directly-Trained Larger Spiking Neural Networks",
+        booktitle="Proceedings of the AAAI Conference on Artificial Intelligence",
+        volume="35",
+        pages="11062--11070",
+        year="2021",
+        eprint="2011.05280",
+        archiveprefix="arXiv",
+    ),
+    "bntt": work(
+        "batch norm through time",
+        "article",
+        "kim2021revisiting",
+        author="Kim, Youngeun and Panda, Priyadarshini",
+        title="Revisiting Batch Normalization for Training Low-Latency Deep Spiking Neural Networks From Scratch",
+        journal="Frontiers in Neuroscience",
+        volume="15",
+        pages="773954",
+        year="2021",
+        doi="10.3389/fnins.2021.773954",
+    ),
+    "tebn": work(
+        "temporal effective batch norm",
+        "inproceedings",
+        "duan2022temporal",
+        author="Duan, Chaoteng and Ding, Jianhao and Chen, Shiyan and Yu, Zhaofei and Huang, Tiejun",
+        title="Temporal Effective Batch Normalization in Spiking Neural Networks",
+        booktitle="Advances in Neural Information Processing Systems",
+        volume="35",
+        pages="34377--34390",
+        year="2022",
+    ),
+    "mpbn": work(
+        "the norm of the membrane, and its folding into thresholds",
+        "inproceedings",
+        "guo2023membrane",
+        author="Guo, Yufei and Zhang, Yuhan and Chen, Yuanpei and Peng, Weihang and Liu, Xiaode and Zhang, Liwen "
+        "and Huang, Xuhui and Ma, Zhe",
+        title="Membrane Potential Batch Normalization for Spiking Neural Networks",
+        booktitle="Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)",
+        pages="19420--19430",
+        year="2023",
+        eprint="2308.08359",
+        archiveprefix="arXiv",
+    ),
+    "deepeisnn": work(
+        "excitatory-inhibitory layers, E-I Init and E-I Prop",
+        "inproceedings",
+        "liu2026training",
+        author="Liu, Peiyu and Ding, Jianhao and Yu, Zhaofei",
+        title="Training Deep Normalization-Free Spiking Neural Networks with Lateral Inhibition",
+        booktitle="International Conference on Learning Representations",
+        year="2026",
+        eprint="2509.23253",
+        archiveprefix="arXiv",
+    ),
+    "delta_activation": work(
+        "the layer that learns to change seldom, and delta inference",
+        "misc",
+        "yousefzadeh2021training",
+        author="Yousefzadeh, Amirreza and Sifalakis, Manolis",
+        title="Training for temporal sparsity in deep neural networks, application in video processing",
+        year="2021",
+        eprint="2107.07305",
+        archiveprefix="arXiv",
+    ),
+    "disinhibition": work(
+        "the circuit that learns by a local rule",
+        "inproceedings",
+        "rossbroich2023disinhibitory",
+        author="Rossbroich, Julian and Zenke, Friedemann",
+        title="Dis-inhibitory neuronal circuits can control the sign of synaptic plasticity",
+        booktitle="Advances in Neural Information Processing Systems 36 (NeurIPS)",
+        year="2023",
+        eprint="2310.19614",
+        archiveprefix="arXiv",
+    ),
+    "assembly": work(
+        "recurrent networks of recurrent networks that contract",
+        "inproceedings",
+        "kozachkov2022rnns",
+        author="Kozachkov, Leo and Ennis, Michaela and Slotine, Jean-Jacques",
+        title="{RNNs} of {RNNs}: Recursive Construction of Stable Assemblies of Recurrent Neural Networks",
+        booktitle="Advances in Neural Information Processing Systems 35 (NeurIPS)",
+        year="2022",
+        eprint="2106.08928",
+        archiveprefix="arXiv",
+    ),
+}
