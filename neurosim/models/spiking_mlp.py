@@ -10,11 +10,11 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts
-from neurosim.nn import SpikingNetwork, SpikingSequential
+from neurosim.models.spiking_parts import NEURON, Firing, Layers, Norm, Parts, check_parts
+from neurosim.nn import SpikingNetwork
 
 
-@MODELS.register("spiking_mlp")
+@MODELS.register("spiking_mlp", check=check_parts)
 def spiking_mlp(
     sizes: Annotated[list[PositiveInt], Field(min_length=2)],
     time_steps: PositiveInt = 4,
@@ -23,6 +23,7 @@ def spiking_mlp(
     activation: Firing = "spike",
     layers: Layers = "plain",
     ei: Mapping[str, Any] = {},
+    encoder: Mapping[str, Any] | None = None,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = True,
 ) -> SpikingNetwork:
@@ -31,7 +32,7 @@ def spiking_mlp(
     Args:
         sizes: Features from the input to the classes.
         time_steps: How long an image is shown.
-        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, encoder, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
         dropout: Probability after every neuron.
 
     Shapes:
@@ -52,7 +53,7 @@ def spiking_mlp(
       )
     )
     """
-    parts = Parts(norm, neuron, activation, layers, ei, time_steps, bias)
+    parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder)
     body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     last = len(sizes) - 1
     for at in range(1, last):
@@ -62,4 +63,4 @@ def spiking_mlp(
         if dropout:
             body[f"drop{at}"] = nn.Dropout(dropout)
     body[f"fc{last}"] = parts.linear(sizes[last - 1], sizes[last], last=True)
-    return SpikingNetwork(SpikingSequential(body), time_steps)
+    return parts.network(body)

@@ -167,7 +167,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a kind": (lambda: make_neuron({"kind": "lfi"}), r"no neuron is named 'lfi'"),
     "an argument": (lambda: make_neuron({"kind": "lif", "tau": 1.0, "dt": 1.0}), r"lif has no argument 'tau'"),
     "a missing argument": (lambda: make_neuron({"kind": "lif", "dt": 1e-3}), r"lif must be given tau_mem"),
-    "a value": (lambda: make_neuron({"kind": "lif", "tau_mem": -1.0, "dt": 1e-3}), r"LIF.tau_mem: must be more than 0 seconds"),
+    "a value": (lambda: make_neuron({"kind": "lif", "tau_mem": -1.0, "dt": 1e-3}), r"neuron.tau_mem: must be more than 0 seconds"),
     "a small image": (lambda: spiking_vgg(8, [1, 28, 28], 10), r"images of 28 × 28 are too small for the 5 poolings of depth 8"),
     "membranes of both signs": (
         lambda: spiking_resnet(18, [1, 8, 8], 10, norm="none", layers="ei", residual="ms"),
