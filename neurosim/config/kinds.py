@@ -66,15 +66,17 @@ def check_arguments(registry: Registry[Component], kind: str, given: Mapping[str
     try:
         registry.check(kind, found)
     except ConfigError as error:
-        raise problems(_refused(text, found) for text in error.problems) from None
+        raise problems(_refused(text, found, given) for text in error.problems) from None
     return found
 
 
-def _refused(text: str, found: Mapping[str, Any]) -> Line:
+def _refused(text: str, found: Mapping[str, Any], given: Mapping[str, Any]) -> Line:
     """What a component says of its arguments, at the place that it says it of: ``neuron.tau_mem: must be …``."""
     head, _, said = text.partition(": ")
     place = tuple(head.split("."))
-    return ("value_error", place, said, found[place[0]]) if place[0] in found else ("value_error", (), text, dict(found))
+    if place[0] not in found:
+        return "value_error", (), text, dict(found)
+    return "value_error" if place[0] in given else "missing", place, said, found[place[0]]
 
 
 def arguments_model(entry: Component, name: str) -> type[BaseModel]:

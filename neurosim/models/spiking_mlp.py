@@ -32,7 +32,8 @@ def spiking_mlp(
     Args:
         sizes: Features from the input to the classes.
         time_steps: How long an image is shown.
-        norm, neuron, activation, layers, ei, encoder, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         dropout: Probability after every neuron.
 
     Shapes:

@@ -95,7 +95,8 @@ class Parts:
     @cached_property
     def pattern(self) -> Neuron[Any]:
         """A neuron as all layers have them, for one unit where that counts; its weights, if it has any, cost no random numbers."""
-        units = self.neuron.get("units", 1) if isinstance(self.neuron, Mapping) else 1
+        given: object = self.neuron
+        units = given.get("units", 1) if isinstance(given, Mapping) else 1
         with torch.random.fork_rng(devices=[]):
             return make_neuron(self.neuron, units)
 

@@ -61,7 +61,8 @@ def spiking_resnet(
         classes: Outputs.
         time_steps: How long an image is shown.
         residual: See above. Excitatory-inhibitory layers need ``sew``: membranes, which ``ms`` sends through its shortcuts, may be below 0.
-        norm, neuron, activation, layers, ei, encoder, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         width: Factor on all channels.
 
     Shapes:

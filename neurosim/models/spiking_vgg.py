@@ -53,7 +53,8 @@ def spiking_vgg(
         input_shape: Channels, height and width of an image.
         classes: Outputs.
         time_steps: How long an image is shown.
-        norm, neuron, activation, layers, ei, encoder, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         width: Factor on all channels.
         hidden: Features of linear layers before the last.
         pool: Pooling of the spikes.

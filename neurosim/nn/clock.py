@@ -12,9 +12,9 @@ from neurosim.random import Stream, stream
 class Clock(nn.Module):
     """A seed, and a count of the forwards so far: every call gives the stream of the next one.
 
-    The count is what the noise counter of an analog layer is: not in ``state_dict``, saved by checkpoints beside it, and steered by the same
-    functions, :func:`neurosim.get_draws`, ``set_draws``, ``set_draw`` and ``redraw``. So the same seed and count give the same numbers, a
-    forward gives other numbers than the one before, and an activation checkpoint recomputes those of its forward.
+    The count is what the noise counter of an analog layer is: not in ``state_dict``, saved by checkpoints beside it, and steered by the
+    same functions, :func:`neurosim.get_draws`, ``set_draws``, ``set_draw`` and ``redraw``. So the same seed and count give the same
+    numbers, a forward draws others than the one before, and an activation checkpoint recomputes those of its forward.
 
     Args:
         seed: In [0, 2⁶³).

@@ -19,7 +19,7 @@ EVALUATION_DRAW: Final = 1 << 31  #: noise counters from here on belong to the v
 class NoisePlan:
     """Sets strength and draw of a model's noise before every step; does nothing to a model that draws no random numbers.
 
-    Noise is that of hardware, and that of spiking networks with a seed: encoders and neurons that draw at random. The strength is of hardware.
+    Noise is that of hardware, and what encoders and neurons of spiking networks draw by the network's seed; the strength is of hardware.
 
     A validation sees the full noise whatever the ramp says, the same draws in every epoch (so that epochs are compared on equal terms), and
     leaves the draws of the training as they were.

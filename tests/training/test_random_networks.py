@@ -13,7 +13,7 @@ from torch import Tensor
 
 import neurosim as ns
 from neurosim.datasets import batches
-from neurosim.sweep.evaluate import FORWARDS_A_READ, as_digital, evaluate_baseline, evaluate_task
+from neurosim.sweep.evaluate import FORWARDS_A_READ, as_chip, as_digital, evaluate_baseline, evaluate_task
 from neurosim.sweep.plan import Task
 from neurosim.training.checkpoint import digest, load_checkpoint
 from neurosim.training.loop import Loop
@@ -164,28 +164,32 @@ def test_a_trial_is_that_of_the_chip_and_the_read_by_hand() -> None:
     assert measured(chip()) == sum_of_outputs(outputs, outputs)
 
 
-def test_chips_and_reads_draw_differently_where_all_else_is_ideal() -> None:
-    """With every layer but a last one ideal, what is left between two reads is mostly the network's own draws."""
+def test_every_chip_and_every_read_has_draws_of_its_own() -> None:
     model = chip()
-    task = TASK._replace(scope="each", layer="body.fc2", position=0, changes={"*.noise.leakage": 0.0})
-    values = [measured(model, task._replace(chip=number, read=read)) for number in (1, 2) for read in (0, 1)]
-    assert len(set(values)) == 4
+    seen = {}
+    for number, read in ((1, 0), (1, 1), (2, 0)):
+        with as_chip(model, TASK._replace(chip=number, read=read)), ns.noise("ideal", model):
+            assert ns.get_draws(model)["clock"] == read * FORWARDS_A_READ
+            seen[number, read] = model(X)
+    assert not torch.equal(seen[1, 0], seen[1, 1])
+    assert not torch.equal(seen[1, 0], seen[2, 0])
 
 
 def test_the_digital_model_is_measured_with_its_first_draws() -> None:
     model = chip()
-    found = evaluate_baseline(model, DATA, sum_of_outputs)
-    assert evaluate_baseline(model, DATA, sum_of_outputs) == found
+    found = evaluate_baseline(model, DATA, sum_of_outputs).value
+    assert evaluate_baseline(model, DATA, sum_of_outputs).value == found
     used = copy.deepcopy(model)
     used(X)
-    assert evaluate_baseline(used, DATA, sum_of_outputs) == found
+    assert evaluate_baseline(used, DATA, sum_of_outputs).value == found
     with as_digital(model):
         assert ns.get_draws(model)["clock"] == 0
 
 
-def test_a_study_of_such_a_model_can_be_repeated() -> None:
-    plan = {"axes": {"leakage": {"*.noise.leakage": [0.0, 0.4]}}, "chips": 2, "engine": {"kind": "serial"}}
-    one, other = (ns.sensitivity(chip(), DATA, plan, "loss").results for _ in range(2))
+def test_a_study_in_worker_processes_is_that_in_this_one() -> None:
+    plan = {"axes": {"leakage": {"*.noise.leakage": [0.0, 0.4]}}, "chips": 2, "engine": {"workers": 1}}
+    one, other = (ns.sensitivity(chip(), DATA, plan, "loss", engine=engine).results for engine in ("serial", "process"))
     assert one.trials["value"].tolist() == other.trials["value"].tolist()
-    assert one.spiking is not None and other.spiking is not None
-    assert one.spiking.on_chip.values.tolist() == other.spiking.on_chip.values.tolist()
+    assert one.spiking is not None
+    assert other.spiking is not None
+    assert one.spiking.hardware.values.tolist() == other.spiking.hardware.values.tolist()
