@@ -78,8 +78,7 @@ class Parts:
             raise ConfigError(f"norm: {self.norm!r} needs a neuron of kind lif, got {self.neuron['kind']!r}")
         if self.maps and self.activation == "spike" and hasattr(pattern, "units"):
             raise ConfigError(
-                "neuron: behind convolutions it must be of a kind without dense weights from unit to unit, or the model spiking_mlp, got "
-                f"{self.neuron['kind']!r}"
+                f"neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got {self.neuron['kind']!r}"
             )
         if self.layers == "ei" and self.norm != "none":
             raise ConfigError(f"layers: 'ei' is there to do without norms, got norm={self.norm!r}")

@@ -148,7 +148,7 @@ LIF = "kind: lif, tau_mem: 5.0e-3, dt: 1.0e-3"
             "vgg",
             f"depth: 5\n  neuron: {{{LIF.replace('lif', 'rlif')}}}",
             2,
-            "neuron: behind convolutions it must be of a kind without dense weights from unit to unit, or the model spiking_mlp, got 'rlif'",
+            "neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got 'rlif'",
         ),
     ],
 )

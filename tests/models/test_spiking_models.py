@@ -205,7 +205,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "dense weights between maps": (
         lambda: spiking_vgg(5, [1, 8, 8], 10, neuron=RLIF),
-        r"neuron: behind convolutions it must be of a kind without dense weights from unit to unit, .* got 'rlif'",
+        r"neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got 'rlif'",
     ),
     "dense weights in blocks": (lambda: spiking_resnet(18, [1, 8, 8], 10, neuron=RLIF), r"neuron: behind convolutions .* got 'rlif'"),
     "an encoder of sequences": (
