@@ -56,7 +56,7 @@ class Clock(nn.Module):
         """The stream of the forward that begins. Inside ``torch.func`` transforms, which demand pure functions, the count stands still."""
         if self.advances and (self.replays or not recomputing()) and not _transformed():
             self.draw.add_(1)
-        return self._source._replace(draw=self.draw.clone())  # a later forward does not change what a backward recomputes
+        return self._source._replace(draw=self.draw.clone())  # a stream stays where it stands, whatever comes
 
     def extra_repr(self) -> str:
         """The seed, for ``print``."""

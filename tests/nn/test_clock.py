@@ -117,6 +117,12 @@ def test_compiled_without_a_break_it_draws_the_same(case: tuple[nn.Module, Tenso
     assert ns.get_draws(model) == {"clock": 3}
 
 
+def test_a_stream_stays_where_it_stands_when_the_count_goes_on() -> None:
+    clock = Clock(7)
+    first, second = clock(), clock()
+    assert [int(one.draw) for one in (first, second)] == [1, 2]
+
+
 def gradient(model: nn.Module, losses: Callable[[], list[Tensor]]) -> list[Tensor]:
     ns.set_draw(model, 0)
     return list(torch.autograd.grad(torch.stack(losses()).sum(), list(model.parameters())))
