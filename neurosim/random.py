@@ -118,3 +118,7 @@ def _key(*names: str | int) -> Key:
     text = b"".join(len(part).to_bytes(8, "little") + part for part in (str(name).encode() for name in names))
     value = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
     return value & 0xFFFFFFFF, value >> 32
+
+
+# What torch.compiler.assume_constant_result sets: names are hashed while torch.compile traces. Calling it would import the compiler here.
+vars(_key)["_dynamo_marked_constant"] = True

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, TypeVar
 
 from neurosim.errors import ConfigError, nearest
 
 T = TypeVar("T")
+Check = Callable[[Mapping[str, Any]], None]  #: of arguments by name, defaults included; raises ConfigError, ``argument: what must hold``
 
 
 class Registry(Generic[T]):
@@ -31,9 +32,15 @@ class Registry(Generic[T]):
     def __init__(self, what: str) -> None:
         self.what = what
         self._entries: dict[str, T] = {}
+        self._checks: dict[str, Check] = {}
 
-    def add(self, name: str, entry: T) -> T:
+    def add(self, name: str, entry: T, check: Check | None = None) -> T:
         """Register ``entry`` under ``name`` and return it.
+
+        Args:
+            name: What it is to be called.
+            entry: The component.
+            check: Says which of its arguments do not go together; a config is asked before the component is made.
 
         Raises:
             ConfigError: The name is taken.
@@ -41,11 +48,22 @@ class Registry(Generic[T]):
         if name in self._entries:
             raise ConfigError(f"{self.what}: the name {name!r} is already registered, to {self._entries[name]!r}")
         self._entries[name] = entry
+        if check is not None:
+            self._checks[name] = check
         return entry
 
-    def register(self, name: str) -> Callable[[T], T]:
+    def register(self, name: str, check: Check | None = None) -> Callable[[T], T]:
         """The same as a decorator: ``@MODELS.register("mlp")``."""
-        return lambda entry: self.add(name, entry)
+        return lambda entry: self.add(name, entry, check)
+
+    def check(self, name: str, arguments: Mapping[str, Any]) -> None:
+        """Raise if the arguments of an entry do not go together, as far as it can say without being made.
+
+        Raises:
+            ConfigError: They do not: ``argument: what must hold``.
+        """
+        if name in self._checks:
+            self._checks[name](arguments)
 
     def __getitem__(self, name: str) -> T:
         try:

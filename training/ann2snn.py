@@ -30,7 +30,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
         train, validation = ns.datasets.split_validation(train, config.data.validation, seed=config.seed)
     batches = partial(ns.datasets.batches, batch_size=config.data.batch_size, value_range=config.data.value_range)
 
-    model = training.build_model(config.model)
+    model = training.build_model(config.model, seed=config.seed)
     images, _ = next(batches(train))
     training.check_model(model, images[:2], classes=len(data.classes))
     ns.to_spiking(model, time_steps=1, calibration=images)  # what cannot be converted is better known before the training

@@ -30,7 +30,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
     batches = partial(ns.datasets.batches, batch_size=config.data.batch_size, value_range=config.data.value_range)
 
     # The model, digital at first. A wrong shape is better found now than after an epoch.
-    model = training.build_model(config.model)
+    model = training.build_model(config.model, seed=config.seed)
     images, _ = next(batches(train))
     training.initialize_from(model, images, seed=config.seed)  # layers that take their first weights from data
     training.check_model(model, images[:2], classes=len(data.classes))

@@ -27,7 +27,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
         train, validation = ns.datasets.split_validation(train, config.data.validation, seed=config.seed)
     batches = partial(ns.datasets.batches, batch_size=config.data.batch_size, value_range=config.data.value_range)
 
-    model = training.build_model(config.model)
+    model = training.build_model(config.model, seed=config.seed)
     if not isinstance(model, ns.models.FrameClassifier):
         raise ns.ConfigError(f"model.kind: must be a network over frames for the recipe delta, as delta_mlp is, got {config.model.kind!r}")
     images, _ = next(batches(train))

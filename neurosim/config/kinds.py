@@ -6,6 +6,7 @@ annotations. The registry is asked when a config is checked, so that what a plug
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
@@ -15,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, core_schema, to_json, to_jsonable_python
 
-from neurosim.config.wording import problem, restate
-from neurosim.errors import nearest
+from neurosim.config.wording import Line, problem, problems, restate
+from neurosim.errors import ConfigError, nearest
 from neurosim.registry import Registry
 
 Component = Callable[..., Any]
@@ -45,7 +46,8 @@ def check_arguments(registry: Registry[Component], kind: str, given: Mapping[str
         own: Keys of the block that are no arguments; a parameter must not have such a name.
 
     Raises:
-        ValidationError: Every argument that is unknown, missing or not what its annotation says, at its place.
+        ValidationError: Every argument that is unknown, missing or not what its annotation says, at its place; if there is none, those that
+            the component's own check refuses.
     """
     entry = registry[kind]
     taken = sorted(set(_parameters(entry)) & set(own))
@@ -59,10 +61,22 @@ def check_arguments(registry: Registry[Component], kind: str, given: Mapping[str
     except ValidationError as error:
         raise restate(error, given, [*names, *own]) from None
     defaults = {name: value for name, value in _plain_defaults(entry).items() if name not in given}
+    with contextlib.suppress(ValidationError):  # a default that its own annotation refuses, such as None for an int
+        found = _validated(model, {**defaults, **given})
     try:
-        return _validated(model, {**defaults, **given})
-    except ValidationError:  # a default that its own annotation refuses, such as None for an int
-        return found
+        registry.check(kind, found)
+    except ConfigError as error:
+        raise problems(_refused(text, found, given) for text in error.problems) from None
+    return found
+
+
+def _refused(text: str, found: Mapping[str, Any], given: Mapping[str, Any]) -> Line:
+    """What a component says of its arguments, at the place that it says it of: ``neuron.tau_mem: must be …``."""
+    head, _, said = text.partition(": ")
+    place = tuple(head.split("."))
+    if place[0] not in found:
+        return "value_error", (), text, dict(found)
+    return "value_error" if place[0] in given else "missing", place, said, found[place[0]]
 
 
 def arguments_model(entry: Component, name: str) -> type[BaseModel]:

@@ -5,7 +5,6 @@ from neurosim.convert.analog import to_digital as to_digital
 from neurosim.convert.control import checkpoint_context as checkpoint_context
 from neurosim.convert.control import drift_to as drift_to
 from neurosim.convert.control import get_draws as get_draws
-from neurosim.convert.control import keep_weights as keep_weights
 from neurosim.convert.control import noise as noise
 from neurosim.convert.control import overridden as overridden
 from neurosim.convert.control import override as override
@@ -14,6 +13,7 @@ from neurosim.convert.control import redraw as redraw
 from neurosim.convert.control import set_draw as set_draw
 from neurosim.convert.control import set_draws as set_draws
 from neurosim.convert.control import set_noise_strength as set_noise_strength
+from neurosim.convert.keeping import keep_weights as keep_weights
 from neurosim.convert.neuromorphic import overflows as overflows
 from neurosim.convert.neuromorphic import to_neuromorphic as to_neuromorphic
 from neurosim.convert.report import Conversion as Conversion

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from fnmatch import fnmatchcase
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
 from neurosim.checks import number
 from neurosim.convert.fan_in import crowded_neurons
-from neurosim.convert.select import analog_layers, as_list, check_globs, select_layers
+from neurosim.convert.select import analog_layers, as_list, check_globs, noise_counters, select_layers
 from neurosim.errors import CheckpointError, ConfigError, ConversionError, nearest
 from neurosim.hardware.chain import LayerSpec, fields, matching, places
 from neurosim.hardware.chain import override as override_chain
@@ -20,8 +20,17 @@ from neurosim.hardware.layout import check_fan_in
 from neurosim.hardware.stage import Mode
 from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.chain import AnalogChain
+from neurosim.nn.clock import Clock
 from neurosim.nn.modes import recomputing
 from neurosim.nn.wrappers import unwrapped
+
+
+class _Stand(NamedTuple):
+    """Where a noise counter stood."""
+
+    counter: AnalogChain | Clock
+    calls: int
+    draw: Tensor
 
 
 @contextmanager
@@ -75,7 +84,7 @@ def program(model: nn.Module, seed: int, layers: str | Sequence[str] | None = No
     Args:
         model: A converted model; changed in place.
         seed: Which chip, in [0, 2⁶³).
-        layers: Globs; ``None`` is all.
+        layers: Globs; ``None`` is all, and the clocks of spiking networks with them.
         seconds: How long ago it was programmed, s, as in :func:`drift_to`.
 
     Raises:
@@ -85,6 +94,9 @@ def program(model: nn.Module, seed: int, layers: str | Sequence[str] | None = No
     for layer in select_layers(model, layers, "program: layers").values():
         layer.chain.program(seed)
         layer.chain.seconds = when
+    for counter in noise_counters(model).values() if layers is None else ():
+        if isinstance(counter, Clock):
+            counter.program(seed)
 
 
 def drift_to(model: nn.Module, seconds: float, layers: str | Sequence[str] | None = None) -> None:
@@ -161,30 +173,9 @@ def overridden(specs: Mapping[str, LayerSpec], changes: Mapping[str, Any], where
     return found
 
 
-@contextmanager
-def keep_weights(model: nn.Module) -> Iterator[None]:
-    """Within the ``with`` block, what the arrays hold is computed once for many forwards without gradients: for evaluation.
-
-    Layers whose weights are drawn anew at every forward are computed every time; another chip, time, noise mode or override is noticed, and
-    so is a weight that changes in place; only changes through ``weight.data`` are not.
-
-    Args:
-        model: A model, converted or not.
-    """
-    chains = [module for module in model.modules() if isinstance(module, AnalogChain)]
-    before = [chain.kept for chain in chains]
-    for chain in chains:
-        chain.kept = {}
-    try:
-        yield
-    finally:
-        for chain, kept in zip(chains, before, strict=True):
-            chain.kept = kept
-
-
 def get_draws(model: nn.Module) -> dict[str, int]:
-    """The noise counter of every analog layer, by path: what a checkpoint saves beside ``state_dict``."""
-    return {path: int(layer.chain.draw) for path, layer in analog_layers(model).items()}
+    """The noise counter of every analog layer and clock of a network, by path: what a checkpoint saves beside ``state_dict``."""
+    return {path: int(counter.draw) for path, counter in noise_counters(model).items()}
 
 
 def set_draws(model: nn.Module, draws: Mapping[str, int]) -> None:
@@ -193,20 +184,21 @@ def set_draws(model: nn.Module, draws: Mapping[str, int]) -> None:
     Raises:
         CheckpointError: The layers are not the same.
     """
-    layers = analog_layers(model)
-    if set(layers) != set(draws):
-        raise CheckpointError(f"noise counters: must be for the layers {sorted(layers)}, got {sorted(draws)}")
-    for path, layer in layers.items():
-        layer.chain.draw.fill_(draws[path])
+    counters = noise_counters(model)
+    if set(counters) != set(draws):
+        raise CheckpointError(f"noise counters: must be for the layers {sorted(counters)}, got {sorted(draws)}")
+    for path, counter in counters.items():
+        counter.draw.fill_(draws[path])
 
 
 def set_draw(model: nn.Module, draw: int) -> None:
-    """Set the noise counter of every analog layer; the next forward uses ``draw + 1``; after ``redraw(model, "manual")``, ``draw``."""
+    """Set every noise counter; the next forward uses ``draw + 1``; after ``redraw(model, "manual")``, ``draw``."""
     if not 0 <= draw < 1 << 32:
         raise ConfigError(f"set_draw: must be from 0 to 2^32 - 1, got {draw}")
-    for layer in analog_layers(model).values():
-        layer.chain.draw.fill_(draw)
-        layer.chain.calls = 0
+    for counter in noise_counters(model).values():
+        counter.draw.fill_(draw)
+        if isinstance(counter, AnalogChain):
+            counter.calls = 0
 
 
 def redraw(model: nn.Module, policy: Literal["forward", "manual"]) -> None:
@@ -217,8 +209,8 @@ def redraw(model: nn.Module, policy: Literal["forward", "manual"]) -> None:
     """
     if policy not in ("forward", "manual"):
         raise ConfigError(f"redraw: no policy is named {policy!r}{nearest(str(policy), ('forward', 'manual'))}")
-    for layer in analog_layers(model).values():
-        layer.chain.advances = policy == "forward"
+    for counter in noise_counters(model).values():
+        counter.advances = policy == "forward"
 
 
 def set_noise_strength(model: nn.Module, strength: float) -> None:
@@ -266,27 +258,37 @@ def checkpoint_context(model: nn.Module) -> Callable[[], tuple[AbstractContextMa
     """
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        stand: list[tuple[AnalogChain, int, Tensor]] = []
+        stand: list[_Stand] = []
         return _record(model, stand), _replay(stand)
 
     return contexts
 
 
 @contextmanager
-def _record(model: nn.Module, stand: list[tuple[AnalogChain, int, Tensor]]) -> Iterator[None]:
-    stand += [(layer.chain, layer.chain.calls, layer.chain.draw.clone()) for layer in analog_layers(model).values()]
+def _record(model: nn.Module, stand: list[_Stand]) -> Iterator[None]:
+    stand += [_stands(counter) for counter in noise_counters(model).values()]
     yield
 
 
 @contextmanager
-def _replay(stand: list[tuple[AnalogChain, int, Tensor]]) -> Iterator[None]:
-    now = [(chain, chain.calls, chain.draw.clone()) for chain, _, _ in stand]
-    for chain, calls, draw in stand:
-        chain.calls, chain.replays = calls, True
-        chain.draw.copy_(draw)
+def _replay(stand: list[_Stand]) -> Iterator[None]:
+    now = [_stands(one.counter) for one in stand]
+    for one in stand:
+        _put(one, replays=True)
     try:
         yield
     finally:
-        for chain, calls, draw in now:
-            chain.calls, chain.replays = calls, False
-            chain.draw.copy_(draw)
+        for one in now:
+            _put(one, replays=False)
+
+
+def _stands(counter: AnalogChain | Clock) -> _Stand:
+    return _Stand(counter, counter.calls if isinstance(counter, AnalogChain) else 0, counter.draw.clone())
+
+
+def _put(stand: _Stand, *, replays: bool) -> None:
+    counter = stand.counter
+    counter.replays = replays
+    counter.draw.copy_(stand.draw)
+    if isinstance(counter, AnalogChain):
+        counter.calls = stand.calls

@@ -10,6 +10,8 @@ from torch import nn
 
 from neurosim.errors import ConfigError, nearest
 from neurosim.nn.analog import HardwareLayer
+from neurosim.nn.chain import AnalogChain
+from neurosim.nn.clock import Clock
 from neurosim.nn.wrappers import named_unwrapped
 
 Selection = str | type[nn.Module] | Sequence[str | type[nn.Module]] | None  #: globs over module paths, or types
@@ -24,6 +26,16 @@ def analog_layers(model: nn.Module) -> dict[str, HardwareLayer]:
     {}
     """
     return {path: module for path, module in named_unwrapped(model) if isinstance(module, HardwareLayer)}
+
+
+def noise_counters(model: nn.Module) -> dict[str, AnalogChain | Clock]:
+    """All that counts the draws of a model: the chains of its analog layers by the layers' paths, the clocks of its networks by their own.
+
+    >>> noise_counters(nn.Linear(2, 2))
+    {}
+    """
+    chains: dict[str, AnalogChain | Clock] = {path: layer.chain for path, layer in analog_layers(model).items()}
+    return chains | {path: module for path, module in named_unwrapped(model) if isinstance(module, Clock)}
 
 
 def matches(path: str, module: nn.Module, selection: Selection) -> bool:

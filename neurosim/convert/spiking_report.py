@@ -15,6 +15,7 @@ from neurosim.checks import whole
 from neurosim.convert.calibration import Samples
 from neurosim.convert.report import table
 from neurosim.errors import ConfigError
+from neurosim.nn.clock import stream_of
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.spiking import SpikingNetwork
 from neurosim.nn.wrappers import unwrapped
@@ -86,6 +87,7 @@ class SpikingConversion:
 
 def output_over_time(network: SpikingNetwork, x: Tensor, time_steps: int, *, stream: Stream | None = None) -> Tensor:
     """What the network answers after 1, 2, … steps: the running mean of its outputs, ``(time_steps, batch, classes)``."""
+    stream = stream_of(network.clock, stream)
     y = network.run(network.encode(x, time_steps, stream=stream), stream=stream)[0]
     steps = torch.arange(1, len(y) + 1, device=y.device, dtype=y.dtype)
     return y.cumsum(0) / steps.reshape(-1, *(1,) * (y.dim() - 1))
@@ -102,7 +104,8 @@ def accuracy_over_time(
             one, what is inside is run.
         loader: Batches ``(x, labels)``.
         time_steps: The largest number of steps; None is the network's own.
-        stream: Source of randomness, for networks that have any; every batch gets the same.
+        stream: Source of randomness, for networks that have any; every batch gets the same. Without it, a network that has a seed draws
+            anew for every batch.
 
     Returns:
         Accuracy in 0 … 1 by number of steps, from 1 on.

@@ -58,7 +58,8 @@ def source(where: str, stream: object) -> Stream:
     if isinstance(stream, Stream):
         return stream
     raise ConfigError(
-        f"{where}: it draws at random and needs a stream at every call, stream=neurosim.random.stream(seed, 'a name'), got {stream!r:.60}"
+        f"{where}: it draws at random and needs a stream at every call, stream=neurosim.random.stream(seed, 'a name'), or a "
+        f"spiking network with a seed, neurosim.nn.give_clocks(model, seed=0), got {stream!r:.60}"
     )
 
 

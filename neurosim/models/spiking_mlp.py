@@ -10,11 +10,11 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation
-from neurosim.nn import SpikingNetwork, SpikingSequential
+from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
+from neurosim.nn import SpikingNetwork
 
 
-@MODELS.register("spiking_mlp")
+@MODELS.register("spiking_mlp", check=check_parts)
 def spiking_mlp(
     sizes: Annotated[list[PositiveInt], Field(min_length=2)],
     time_steps: PositiveInt = 4,
@@ -23,6 +23,7 @@ def spiking_mlp(
     activation: SpikeOrActivation = "spike",
     layers: Layers = "plain",
     ei: Mapping[str, Any] = {},
+    encoder: Mapping[str, Any] | None = None,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = True,
 ) -> SpikingNetwork:
@@ -32,6 +33,7 @@ def spiking_mlp(
         sizes: Features from the input to the classes.
         time_steps: How long an image is shown.
         norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         dropout: Probability after every neuron.
 
     Shapes:
@@ -52,7 +54,7 @@ def spiking_mlp(
       )
     )
     """
-    parts = Parts(norm, neuron, activation, layers, ei, time_steps, bias)
+    parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder)
     body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     last = len(sizes) - 1
     for at in range(1, last):
@@ -62,4 +64,4 @@ def spiking_mlp(
         if dropout:
             body[f"drop{at}"] = nn.Dropout(dropout)
     body[f"fc{last}"] = parts.linear(sizes[last - 1], sizes[last], last=True)
-    return SpikingNetwork(SpikingSequential(body), time_steps)
+    return parts.network(body)

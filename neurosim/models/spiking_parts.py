@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from typing import Any, Final, Literal, TypeVar, get_args
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from neurosim.checks import one_of
 from neurosim.ei import METHODS
+from neurosim.encoding import ENCODERS, Encoder, constant
 from neurosim.errors import ConfigError, nearest
 from neurosim.models.base import ACTIVATIONS, Activation, activation_layer
 from neurosim.neurons import LIF, NEURONS, Neuron
-from neurosim.nn import MPBN, EIConv2d, EILayer, EILinear
+from neurosim.nn import MPBN, EIConv2d, EILayer, EILinear, SpikingNetwork, SpikingSequential
 from neurosim.norms import BatchNormOverTime, BatchNormThroughTime, TemporalEffectiveBatchNorm, ThresholdDependentBatchNorm
+from neurosim.registry import Registry
 
 NormName = Literal["none", "bn", "bn_per_step", "tdbn", "bntt", "tebn", "mpbn", "bn+mpbn"]
 Layers = Literal["plain", "ei"]
 SpikeOrActivation = Literal["spike"] | Activation
+Made = TypeVar("Made")
 
 NEURON: Mapping[str, Any] = {"kind": "lif", "tau_mem": 2e-3, "dt": 1e-3}  #: what fires if nothing else is asked for
 
@@ -35,13 +41,17 @@ class Parts:
     Args:
         norm: ``none``; ``bn``, over time and batch; ``bn_per_step``; ``tdbn``; ``bntt``; ``tebn``; ``mpbn``, on the membrane;
             ``bn+mpbn``, both.
-        neuron: ``kind`` and arguments of an entry of ``NEURONS``; ``mpbn`` needs a ``lif``.
+        neuron: ``kind`` and arguments of an entry of ``NEURONS``; ``mpbn`` needs a ``lif``. Neurons that are connected with each other
+            (``rlif``, ``rcuba_lif``) get their ``units`` from the layer.
+        time_steps: Of the model; norms with statistics of every step are made for so many.
+        bias: Whether products have one; excitatory-inhibitory layers bring their own.
         activation: ``spike``, or a digital activation in the place of every neuron.
         layers: ``plain`` linear layers and convolutions, or ``ei``, excitatory and inhibitory units.
         ei: Settings of the excitatory-inhibitory layers: ``ei_ratio``, ``subtractive``, ``divisive``, ``prop``, and ``first_weights``, the
             method by which they get them from the first batch, a name in ``neurosim.ei.METHODS``.
-        time_steps: Of the model; norms with statistics of every step are made for so many.
-        bias: Whether products have one; excitatory-inhibitory layers bring their own.
+        encoder: ``kind`` and arguments of an entry of ``ENCODERS``, which gets its ``steps`` from ``time_steps``; ``null`` shows the input
+            as it is at every step.
+        maps: Whether there are neurons behind convolutions.
 
     Raises:
         ConfigError: The choices do not go together.
@@ -49,11 +59,13 @@ class Parts:
 
     norm: NormName
     neuron: Mapping[str, Any]
-    activation: SpikeOrActivation
-    layers: Layers
-    ei: Mapping[str, Any]
     time_steps: int
     bias: bool
+    activation: SpikeOrActivation = "spike"
+    layers: Layers = "plain"
+    ei: Mapping[str, Any] = field(default_factory=dict)
+    encoder: Mapping[str, Any] | None = None
+    maps: bool = False
 
     def __post_init__(self) -> None:
         one_of("norm", self.norm, get_args(NormName))
@@ -61,8 +73,13 @@ class Parts:
         one_of("activation", self.activation, ("spike", *ACTIVATIONS))
         if self.activation != "spike" and "mpbn" in self.norm:
             raise ConfigError(f"norm: {self.norm!r} normalises membranes and needs activation='spike', got {self.activation!r}")
-        if "mpbn" in self.norm and not isinstance(make_neuron(self.neuron), LIF):
-            raise ConfigError(f"norm: {self.norm!r} needs a neuron of kind lif, got {self.neuron.get('kind')!r}")
+        pattern = self.pattern
+        if "mpbn" in self.norm and not isinstance(pattern, LIF):
+            raise ConfigError(f"norm: {self.norm!r} needs a neuron of kind lif, got {self.neuron['kind']!r}")
+        if self.maps and self.activation == "spike" and hasattr(pattern, "units"):
+            raise ConfigError(
+                f"neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got {self.neuron['kind']!r}"
+            )
         if self.layers == "ei" and self.norm != "none":
             raise ConfigError(f"layers: 'ei' is there to do without norms, got norm={self.norm!r}")
         if self.layers == "plain" and self.ei:
@@ -72,6 +89,19 @@ class Parts:
             if name not in known:
                 raise ConfigError(f"ei: excitatory-inhibitory layers have no setting {name!r}{nearest(name, known)}")
         one_of("ei.first_weights", self.ei.get("first_weights", "ei"), tuple(METHODS))
+        self._encoder()
+
+    @cached_property
+    def pattern(self) -> Neuron[Any]:
+        """A neuron as all layers have them, for one unit where that counts; its weights, if it has any, cost no random numbers."""
+        given: object = self.neuron
+        units = given.get("units", 1) if isinstance(given, Mapping) else 1
+        with torch.random.fork_rng(devices=[]):
+            return make_neuron(self.neuron, units)
+
+    def network(self, body: OrderedDict[str, nn.Module]) -> SpikingNetwork:
+        """The model of these layers."""
+        return SpikingNetwork(SpikingSequential(body), self.time_steps, self._encoder())
 
     def linear(self, inputs: int, outputs: int, *, last: bool = False) -> nn.Module:
         """A fully connected product; the last one of a model gives logits."""
@@ -101,7 +131,7 @@ class Parts:
         """What fires, for units with that many axes: 1 behind a linear layer, 3 behind a convolution."""
         if self.activation != "spike":
             return activation_layer(self.activation)
-        neuron = make_neuron(self.neuron)
+        neuron = make_neuron(self.neuron, channels)
         if "mpbn" in self.norm and isinstance(neuron, LIF):
             return MPBN(neuron, (channels, *(1,) * (axes - 1)))
         return neuron
@@ -115,32 +145,64 @@ class Parts:
         return layer
 
     def _threshold(self) -> float:
-        found = getattr(make_neuron(self.neuron), "v_threshold", 1.0)
+        found = getattr(self.pattern, "v_threshold", 1.0)
         return float(found) if isinstance(found, int | float) else 1.0
 
+    def _encoder(self) -> Encoder | Callable[[Tensor, int], Tensor]:
+        if self.encoder is None:
+            return constant
+        made = _made("encoder", ENCODERS, self.encoder, {"kind": "rate"}, steps=self.time_steps)
+        if not hasattr(made, "steps"):
+            raise ConfigError(f"encoder: must make a sequence of a single image, {self.encoder['kind']} takes a sequence")
+        return made
 
-def make_neuron(given: Mapping[str, Any]) -> Neuron[Any]:
+
+def check_parts(arguments: Mapping[str, Any], *, maps: bool = False) -> None:
+    """Raise for arguments of a model that do not go together, as building it does; see :class:`Parts`."""
+    names = [one.name for one in fields(Parts)]
+    Parts(**{name: arguments[name] for name in names if name in arguments}, maps=maps)
+
+
+def make_neuron(given: Mapping[str, Any], units: int | None = None) -> Neuron[Any]:
     """A neuron from ``{"kind": name, **arguments}``.
+
+    Args:
+        given: The name of an entry of ``NEURONS``, and its arguments.
+        units: How many there are; only neurons that are connected with each other need to know.
 
     Raises:
         ConfigError: There is no such neuron or argument, or a value is out of its domain.
 
     >>> make_neuron({"kind": "lif", "tau_mem": 5e-3, "dt": 1e-3})
     LIF(tau_mem=0.005, dt=0.001)
+    >>> make_neuron({"kind": "rlif", "tau_mem": 5e-3, "dt": 1e-3}, units=30).connection
+    Linear(in_features=30, out_features=30, bias=False)
     """
+    return _made("neuron", NEURONS, given, NEURON, **({} if units is None else {"units": units}))
+
+
+def _made(where: str, registry: Registry[type[Made]], given: Mapping[str, Any], example: Mapping[str, Any], **own: int) -> Made:
+    """An entry of a registry with the arguments that it is given, and what the model knows by itself where the entry takes it."""
     if not isinstance(given, Mapping):
-        raise ConfigError(f"neuron: must be a mapping such as {dict(NEURON)}, got {given!r:.60}")
+        raise ConfigError(f"{where}: must be a mapping such as {dict(example)}, got {given!r:.60}")
     arguments = copy.deepcopy(dict(given))
     kind = arguments.pop("kind", None)
     if kind is None:
-        raise ConfigError(f"neuron: must say its kind{nearest('', NEURONS)}, got {dict(given)}")
-    made = NEURONS[kind]
+        raise ConfigError(f"{where}: must say its kind{nearest('', registry)}, got {dict(given)}")
+    made = registry[kind]
     signature = inspect.signature(made)
     for name in arguments:
         if name not in signature.parameters:
-            raise ConfigError(f"neuron: {kind} has no argument {name!r}{nearest(name, signature.parameters)}")
+            raise ConfigError(f"{where}.{name}: {kind} has no argument {name!r}{nearest(name, signature.parameters)}")
+    for name, value in own.items():
+        if name in signature.parameters and arguments.setdefault(name, value) != value:
+            raise ConfigError(f"{where}.{name}: must be left out or be the model's own, {value}, got {arguments[name]!r:.60}")
     missing = [name for name, one in signature.parameters.items() if one.default is one.empty and name not in arguments]
     if missing:
-        raise ConfigError(f"neuron: {kind} must be given {', '.join(missing)}, got {dict(given)}")
-    neuron: Neuron[Any] = made(**arguments)
-    return neuron
+        raise ConfigError(f"{where}: {kind} must be given {', '.join(missing)}, got {dict(given)}")
+    try:
+        return made(**arguments)
+    except ConfigError as error:
+        head, _, said = str(error).partition(": ")
+        name = head.rpartition(".")[2]
+        raise ConfigError(f"{where}.{name}: {said}" if name in arguments else f"{where}: {error}") from None

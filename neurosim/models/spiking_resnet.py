@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -13,7 +14,7 @@ from torch import nn
 from neurosim.checks import one_of
 from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation
+from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
 from neurosim.nn import SpikingNetwork, SpikingResidual, SpikingSequential
 
 Residual = Literal["sew", "ms"]
@@ -33,7 +34,7 @@ PLANS = {
 }
 
 
-@MODELS.register("spiking_resnet")
+@MODELS.register("spiking_resnet", check=partial(check_parts, maps=True))
 def spiking_resnet(
     depth: Literal[18, 19],
     input_shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
@@ -45,6 +46,7 @@ def spiking_resnet(
     activation: SpikeOrActivation = "spike",
     layers: Layers = "plain",
     ei: Mapping[str, Any] = {},
+    encoder: Mapping[str, Any] | None = None,
     width: PositiveFloat = 1.0,
     bias: bool = False,
 ) -> SpikingNetwork:
@@ -60,6 +62,7 @@ def spiking_resnet(
         time_steps: How long an image is shown.
         residual: See above. Excitatory-inhibitory layers need ``sew``: membranes, which ``ms`` sends through its shortcuts, may be below 0.
         norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         width: Factor on all channels.
 
     Shapes:
@@ -77,7 +80,7 @@ def spiking_resnet(
     one_of("spiking_resnet: residual", residual, get_args(Residual))
     if residual == "ms" and layers == "ei":
         raise ConfigError("spiking_resnet: layers='ei' takes inputs of 0 or more, which residual='sew' gives, got residual='ms'")
-    parts, plan = Parts(norm, neuron, activation, layers, ei, time_steps, bias), PLANS[depth]
+    parts, plan = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder, maps=True), PLANS[depth]
 
     def wide(channels: int) -> int:
         return max(1, round(channels * width))
@@ -101,7 +104,7 @@ def spiking_resnet(
         body[f"fc_fire{at}"] = parts.firing(wide(size), axes=1)
         features = wide(size)
     body[f"fc{len(plan.hidden) + 1}"] = parts.linear(features, classes, last=True)
-    return SpikingNetwork(SpikingSequential(body), time_steps)
+    return parts.network(body)
 
 
 def _block(parts: Parts, residual: Residual, inputs: int, outputs: int, stride: int) -> SpikingResidual:

@@ -12,12 +12,17 @@ from torch import Tensor, nn
 
 from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import NormName, Parts, make_neuron
+from neurosim.models.spiking_parts import NormName, Parts
 from neurosim.neurons import LI, Neuron, Recurrent
 from neurosim.nn import Readout, SequenceNetwork, SpikingSequential
 
 
-@MODELS.register("spiking_sequence")
+def _check(arguments: Mapping[str, Any]) -> None:
+    parts = Parts(*(arguments[name] for name in ("norm", "neuron", "time_steps", "bias")))
+    _integrators(parts, arguments["recurrent"], arguments["readout_tau_mem"])
+
+
+@MODELS.register("spiking_sequence", check=_check)
 def spiking_sequence(
     sizes: Annotated[list[PositiveInt], Field(min_length=2)],
     neuron: Mapping[str, Any],
@@ -63,12 +68,8 @@ def spiking_sequence(
     >>> list(dict(model.body.named_children()))
     ['flatten', 'fc1', 'fire1', 'fc2', 'synapse', 'readout']
     """
-    parts = Parts(norm, neuron, "spike", "plain", {}, time_steps, bias)
-    pattern = make_neuron(neuron)
-    if recurrent and (isinstance(pattern, Recurrent) or "mpbn" in norm):
-        raise ConfigError(
-            f"recurrent: must be false for neurons that are so already, and for norms on membranes, got {neuron['kind']} and norm={norm!r}"
-        )
+    parts = Parts(norm, neuron, time_steps, bias)
+    dt, tau_syn, tau_mem = _integrators(parts, recurrent, readout_tau_mem)
     body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     last = len(sizes) - 1
     for at in range(1, last):
@@ -79,20 +80,28 @@ def spiking_sequence(
         if dropout:
             body[f"drop{at}"] = nn.Dropout(dropout)
     body[f"fc{last}"] = parts.linear(sizes[last - 1], sizes[last], last=True)
-    tau_syn, tau_mem = _seconds(pattern, "tau_syn"), readout_tau_mem or _seconds(pattern, "tau_mem")
-    if tau_mem is None:
-        raise ConfigError(
-            f"readout_tau_mem: must be given where the neurons do not share one tau_mem, got neurons of kind {neuron['kind']}"
-        )
     if tau_syn is not None:
-        body["synapse"] = LI(tau_syn, pattern.dt)
-    body["readout"] = LI(tau_mem, pattern.dt)
+        body["synapse"] = LI(tau_syn, dt)
+    body["readout"] = LI(tau_mem, dt)
     network = SequenceNetwork(SpikingSequential(body), readout)
     with torch.no_grad():
         for layer in network.modules():
             if isinstance(layer, nn.Linear):
                 layer.weight.mul_(weight_scale)
     return network
+
+
+def _integrators(parts: Parts, recurrent: bool, readout_tau_mem: float | None) -> tuple[float, float | None, float]:
+    """Step and time constants of the readout, of its synapse if it has one and of its membrane."""
+    neuron, kind = parts.pattern, parts.neuron["kind"]
+    if recurrent and (isinstance(neuron, Recurrent) or "mpbn" in parts.norm):
+        raise ConfigError(
+            f"recurrent: must be false for neurons that are so already, and for norms on membranes, got {kind} and norm={parts.norm!r}"
+        )
+    tau_mem = readout_tau_mem or _seconds(neuron, "tau_mem")
+    if tau_mem is None:
+        raise ConfigError(f"readout_tau_mem: must be given where the neurons do not share one tau_mem, got neurons of kind {kind}")
+    return neuron.dt, _seconds(neuron, "tau_syn"), tau_mem
 
 
 def _seconds(neuron: Neuron[Any], name: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -12,8 +13,8 @@ from torch import nn
 from neurosim.checks import one_of
 from neurosim.errors import ConfigError
 from neurosim.models.base import MODELS
-from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation
-from neurosim.nn import SpikingNetwork, SpikingSequential
+from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
+from neurosim.nn import SpikingNetwork
 
 #: by depth, channels of the convolutions; "P" is a pooling by 2
 PLANS: dict[int, tuple[int | Literal["P"], ...]] = {
@@ -24,7 +25,7 @@ PLANS: dict[int, tuple[int | Literal["P"], ...]] = {
 }
 
 
-@MODELS.register("spiking_vgg")
+@MODELS.register("spiking_vgg", check=partial(check_parts, maps=True))
 def spiking_vgg(
     depth: Literal[5, 8, 11, 16],
     input_shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
@@ -35,6 +36,7 @@ def spiking_vgg(
     activation: SpikeOrActivation = "spike",
     layers: Layers = "plain",
     ei: Mapping[str, Any] = {},
+    encoder: Mapping[str, Any] | None = None,
     width: PositiveFloat = 1.0,
     hidden: tuple[PositiveInt, ...] = (),
     pool: Literal["average", "max"] = "average",
@@ -52,6 +54,7 @@ def spiking_vgg(
         classes: Outputs.
         time_steps: How long an image is shown.
         norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         width: Factor on all channels.
         hidden: Features of linear layers before the last.
         pool: Pooling of the spikes.
@@ -69,7 +72,7 @@ def spiking_vgg(
     if depth not in PLANS:
         raise ConfigError(f"spiking_vgg: depth must be one of {', '.join(map(str, PLANS))}, got {depth!r}")
     one_of("spiking_vgg: pool", pool, ("average", "max"))
-    parts = Parts(norm, neuron, activation, layers, ei, time_steps, bias)
+    parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder, maps=True)
     features, height, side = input_shape
     body: OrderedDict[str, nn.Module] = OrderedDict()
     convolutions = poolings = 0
@@ -98,4 +101,4 @@ def spiking_vgg(
         if dropout:
             body[f"drop{at}"] = nn.Dropout(dropout)
     body[f"fc{len(sizes)}"] = parts.linear(sizes[-1], classes, last=True)
-    return SpikingNetwork(SpikingSequential(body), time_steps)
+    return parts.network(body)

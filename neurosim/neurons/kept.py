@@ -165,7 +165,7 @@ class Kept(nn.Module):
     def _firing(self, stream: Stream | None, step: int | Tensor) -> dict[str, Any]:
         """When the neuron fires and what happens then, as the ops take it."""
         if stream is None and (self.input_noise or self.membrane_noise):
-            how = "stream=neurosim.random.stream(seed, 'a name')"
+            how = "stream=neurosim.random.stream(seed, 'a name'), or a spiking network with a seed, neurosim.nn.give_clocks(model, seed=0)"
             levels = f"input_noise={self.input_noise:g}, membrane_noise={self.membrane_noise:g}"
             raise ConfigError(f"{self._where}: noise needs a stream at every call, {how}, got {levels} and no stream")
         return {"threshold": self.v_threshold, "stream": stream, "step": step, **{name: getattr(self, name) for name in _FIRING}}

@@ -13,6 +13,7 @@ from neurosim.nn.assembly import Assembly as Assembly
 from neurosim.nn.assembly import AssemblyState as AssemblyState
 from neurosim.nn.assembly import Certificate as Certificate
 from neurosim.nn.chain import AnalogChain as AnalogChain
+from neurosim.nn.clock import Clock as Clock
 from neurosim.nn.delta import DeltaActivation as DeltaActivation
 from neurosim.nn.delta import WatchedDeltas as WatchedDeltas
 from neurosim.nn.delta import delta_cost as delta_cost
@@ -47,6 +48,8 @@ from neurosim.nn.spike_pool import SpikingMaxPool2d as SpikingMaxPool2d
 from neurosim.nn.spiking import Readout as Readout
 from neurosim.nn.spiking import SequenceNetwork as SequenceNetwork
 from neurosim.nn.spiking import SpikingNetwork as SpikingNetwork
+from neurosim.nn.spiking import clocked as clocked
+from neurosim.nn.spiking import give_clocks as give_clocks
 from neurosim.nn.time import SpikingModule as SpikingModule
 from neurosim.nn.time import SpikingResidual as SpikingResidual
 from neurosim.nn.time import SpikingSequential as SpikingSequential

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from neurosim.checks import one_of, whole
 from neurosim.encoding import ENCODERS, Encoder, constant
 from neurosim.errors import ConfigError
+from neurosim.nn.clock import Clock, stream_of
 from neurosim.nn.time import SpikingModule, State, takes_time
 from neurosim.random import Stream
 
@@ -31,8 +32,11 @@ class SpikingNetwork(SpikingModule):
         body: Takes ``(time, batch, *)``: a :class:`SpikingSequential`, a neuron, or anything with ``run``.
         time_steps: How long an input is shown, > 0; an attribute that may be changed.
         encoder: From ``(batch, *)`` and a number of steps to ``(time, batch, *)``, such as ``neurosim.encoding.latency``; or an entry of
-            ``ENCODERS``, which has as many steps and, if it is random, draws from the ``stream`` of each call. By default the input is
+            ``ENCODERS``, which has as many steps and, if it is random, draws from the stream of each call. By default the input is
             shown as it is at every step.
+        seed: Of the stream of a call that is given none, where the encoder or the neurons draw at random: see
+            :class:`~neurosim.nn.clock.Clock`. Without a seed such a call is refused. :meth:`encode` and :meth:`run`, which may be called
+            for a part of a sequence, only draw from the stream that they are given.
 
     Shapes:
         x ``(batch, *)``; result ``(batch, classes)``: the mean over time of what the body gives. :meth:`run` takes and gives sequences.
@@ -49,9 +53,17 @@ class SpikingNetwork(SpikingModule):
     torch.Size([2, 3])
     """
 
-    def __init__(self, body: nn.Module, time_steps: int, encoder: Callable[[Tensor, int], Tensor] | Encoder = constant) -> None:
+    def __init__(
+        self,
+        body: nn.Module,
+        time_steps: int,
+        encoder: Callable[[Tensor, int], Tensor] | Encoder = constant,
+        *,
+        seed: int | None = None,
+    ) -> None:
         super().__init__()
         self.body = _runs("SpikingNetwork", body)
+        self.clock: Clock | None = None if seed is None else Clock(seed)
         if not callable(encoder) or isinstance(encoder, type):
             raise ConfigError(
                 "SpikingNetwork: encoder must be a function of (batch, *) and a number of steps, or an instance of a class in ENCODERS "
@@ -75,6 +87,7 @@ class SpikingNetwork(SpikingModule):
 
     def forward(self, x: Tensor, *, stream: Stream | None = None) -> Tensor:
         """The mean over time of the outputs for a batch of inputs."""
+        stream = stream_of(self.clock, stream)
         return self.run(self.encode(x, self.time_steps, stream=stream), stream=stream)[0].mean(0)
 
     def encode(self, x: Tensor, steps: int, *, stream: Stream | None = None) -> Tensor:
@@ -101,6 +114,7 @@ class SequenceNetwork(SpikingModule):
     Args:
         body: Takes ``(time, batch, *)``: a :class:`SpikingSequential`, a neuron, or anything with ``run``.
         readout: What of the body's outputs over time is the answer: the largest of each class, their ``mean``, or the ``last``.
+        seed: Of the stream of a call that is given none, as for :class:`SpikingNetwork`.
 
     Shapes:
         x ``(batch, time, *)``; result ``(batch, classes)``. :meth:`run` takes and gives sequences, time first.
@@ -120,16 +134,17 @@ class SequenceNetwork(SpikingModule):
     torch.Size([2, 3])
     """
 
-    def __init__(self, body: nn.Module, readout: Readout = "max") -> None:
+    def __init__(self, body: nn.Module, readout: Readout = "max", *, seed: int | None = None) -> None:
         super().__init__()
         self.body = _runs("SequenceNetwork", body)
+        self.clock: Clock | None = None if seed is None else Clock(seed)
         self.readout: Readout = one_of("SequenceNetwork.readout", readout, get_args(Readout))
 
     def forward(self, x: Tensor, *, stream: Stream | None = None) -> Tensor:
         """The answer for a batch of sequences."""
         if x.dim() < 3 or not x.shape[1]:
             raise ConfigError(f"SequenceNetwork: x must be (batch, time, *) of at least one step, got shape {tuple(x.shape)}")
-        return _READOUTS[self.readout](self.run(x.movedim(1, 0), stream=stream)[0])
+        return _READOUTS[self.readout](self.run(x.movedim(1, 0), stream=stream_of(self.clock, stream))[0])
 
     def run(self, x: Tensor, state: State | None = None, *, stream: Stream | None = None) -> tuple[Tensor, State]:
         """The body's :meth:`run`: a sequence in, a sequence out."""
@@ -140,6 +155,18 @@ class SequenceNetwork(SpikingModule):
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"readout={self.readout!r}"
+
+
+def clocked(model: nn.Module) -> dict[str, SpikingNetwork | SequenceNetwork]:
+    """The networks of a model that take streams, by path."""
+    return {path: module for path, module in model.named_modules() if isinstance(module, SpikingNetwork | SequenceNetwork)}
+
+
+def give_clocks(model: nn.Module, seed: int) -> None:
+    """Give every spiking network of a model that has no seed of its own a clock of this one, named after its path."""
+    for path, network in clocked(model).items():
+        if network.clock is None:
+            network.clock = Clock(seed, path)
 
 
 def _runs(where: str, body: nn.Module) -> nn.Module:

@@ -46,7 +46,8 @@ def over_time(function: Callable[[Tensor], Any], x: Any, where: str = "over_time
         ``(time, batch, *)``.
 
     Raises:
-        ConfigError: ``x`` has no axes for time and batch, or there are more or fewer results than samples.
+        ConfigError: ``x`` has no axes for time and batch, the function does not take a step of it, or there are more or fewer results than
+            samples.
 
     >>> import torch
     >>> over_time(nn.AvgPool2d(2), torch.ones(5, 2, 3, 8, 8)).shape
@@ -56,11 +57,23 @@ def over_time(function: Callable[[Tensor], Any], x: Any, where: str = "over_time
         got = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise ConfigError(f"{where}: x must be a tensor (time, batch, *), got {got}")
     time, batch = x.shape[:2]
-    y = function(x.flatten(0, 1))
+    if isinstance(function, nn.modules.conv._ConvNd) and x.dim() != function.weight.dim() + 1:  # or torch takes it for one sample
+        raise _misfit(function, x, where, f"a step has {function.weight.dim()} axes, (batch, channels, *)")
+    try:
+        y = function(x.flatten(0, 1))
+    except (RuntimeError, ValueError, IndexError) as error:
+        if type(error) not in (RuntimeError, ValueError, IndexError):  # errors of ours, and of memory, say themselves what is wrong
+            raise
+        raise _misfit(function, x, where, " ".join(str(error).split())) from error
     if not isinstance(y, Tensor) or y.dim() < 1 or y.shape[0] != time * batch:
         got = f"shape {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
         raise ConfigError(f"{where}: must give one result for each of the {time * batch} samples, time × batch, got {got}")
     return y.reshape(time, batch, *y.shape[1:])
+
+
+def _misfit(function: object, x: Tensor, where: str, reason: str) -> ConfigError:
+    name = f"{type(function).__name__}({function.extra_repr()})" if isinstance(function, nn.Module) else "the function"
+    return ConfigError(f"{where}: x must be steps that {name} takes, got (time, batch, *) of shape {tuple(x.shape)}: {reason}"[:500])
 
 
 class TimeFold(nn.Module):

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from neurosim.convert import analog_layers, keep_weights, noise, override, program, redraw, set_draw, set_noise_strength
 from neurosim.errors import ConfigError, DataError, NeurosimError
+from neurosim.nn import clocked
 from neurosim.sweep.plan import Task, split
 from neurosim.sweep.results import FAILED, NON_FINITE, OK, Baseline, TrialRow
 from neurosim.sweep.time_steps import shown_for
@@ -132,8 +133,8 @@ def error_text(error: Exception) -> str:
 
 @contextmanager
 def as_digital(model: nn.Module) -> Iterator[None]:
-    """Within the block, every analog layer is ideal, and the model evaluates."""
-    with noise("ideal", model), evaluation_mode(model), torch.no_grad():
+    """Within the block, every analog layer is ideal, and the model evaluates; what its networks draw are their first draws."""
+    with noise("ideal", model), _rewound_clocks(model), evaluation_mode(model), torch.no_grad():
         yield
 
 
@@ -145,14 +146,15 @@ def as_chip(model: nn.Module, task: Task) -> Iterator[None]:
     try:
         for layer in layers.values():
             layer.chain = copy.deepcopy(layer.chain)
-        program(model, task.chip)
-        hardware, steps = split(task.changes)
-        if hardware:
-            override(model, hardware)
-        set_noise_strength(model, 1.0)
-        redraw(model, "forward")
-        set_draw(model, task.read * FORWARDS_A_READ)
         with ExitStack() as stack:
+            stack.enter_context(_rewound_clocks(model))
+            program(model, task.chip)
+            hardware, steps = split(task.changes)
+            if hardware:
+                override(model, hardware)
+            set_noise_strength(model, 1.0)
+            redraw(model, "forward")
+            set_draw(model, task.read * FORWARDS_A_READ)
             stack.enter_context(noise("ideal" if task.scope == "each" else "fresh", model))
             if task.scope != "all":
                 stack.enter_context(noise("fresh" if task.scope == "each" else "ideal", model, layers=glob.escape(task.layer)))
@@ -164,6 +166,20 @@ def as_chip(model: nn.Module, task: Task) -> Iterator[None]:
     finally:
         for path, layer in layers.items():
             layer.chain = chains[path]
+
+
+@contextmanager
+def _rewound_clocks(model: nn.Module) -> Iterator[None]:
+    """Within the block, networks that draw at random have not drawn yet; their clocks are afterwards what they were."""
+    clocks = {network: network.clock for network in clocked(model).values() if network.clock is not None}
+    try:
+        for network, clock in clocks.items():
+            network.clock = copy.deepcopy(clock)
+            network.clock.rewind()
+        yield
+    finally:
+        for network, clock in clocks.items():
+            network.clock = clock
 
 
 def _measure(model: nn.Module, batches: Sequence[Batch], metric: str | Metric | Measure) -> Score:

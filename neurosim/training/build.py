@@ -11,23 +11,31 @@ from torch import Tensor, nn
 
 from neurosim import ei
 from neurosim.config import ModelConfig, RunConfig
-from neurosim.convert import to_analog
+from neurosim.convert import get_draws, set_draws, to_analog
 from neurosim.errors import CheckpointError, ConfigError
 from neurosim.models import MODELS
+from neurosim.nn import give_clocks
 from neurosim.random import stream
 from neurosim.training.evaluate import evaluation_mode
 from neurosim.training.weights import load_weights
 
 
-def build_model(config: ModelConfig) -> nn.Module:
+def build_model(config: ModelConfig, *, seed: int = 0) -> nn.Module:
     """The digital model a config names, with the weights of ``init_from`` where it is given.
 
     Other weights come from torch's global generator; :func:`seeded` makes them a function of a seed.
 
+    Args:
+        config: The block ``model`` of a configuration.
+        seed: Of what spiking networks draw at random in every forward, by their encoders and neurons.
+
     Raises:
         ConfigError: No model has that name, it does not take these arguments, or the weights do not fit.
     """
-    model = MODELS[config.kind](**config.arguments)
+    try:
+        model = MODELS[config.kind](**config.arguments)
+    except ConfigError as error:
+        raise ConfigError(f"model: {error}") from None
     if not isinstance(model, nn.Module):
         raise ConfigError(f"model.kind: {config.kind} must give an nn.Module, gave {type(model).__name__}")
     if config.init_from is not None:
@@ -35,13 +43,14 @@ def build_model(config: ModelConfig) -> nn.Module:
             load_weights(model, config.init_from)
         except CheckpointError as error:
             raise ConfigError(f"model.init_from: {error}") from None
+    give_clocks(model, seed)
     return model
 
 
 def rebuild(config: RunConfig) -> nn.Module:
     """The model of a run as it is trained: on its hardware when it has any, without its weights."""
     with seeded(config.seed):
-        model = build_model(config.model.model_copy(update={"init_from": None}))
+        model = build_model(config.model.model_copy(update={"init_from": None}), seed=config.seed)
     hardware = config.hardware
     if hardware is None:
         return model
@@ -79,13 +88,15 @@ def check_model(model: nn.Module, images: Tensor, classes: int) -> None:
     Raises:
         ConfigError: It does not take such images, or does not give one output per class.
     """
-    shape = tuple(images.shape[1:])
+    shape, draws = tuple(images.shape[1:]), get_draws(model)
     try:
         with evaluation_mode(model), torch.no_grad():
             outputs = model(images)
     except (RuntimeError, ValueError, IndexError) as error:
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"model: must take images of shape {shape}, {math.prod(shape)} values each; it failed: {reason}") from error
+    finally:
+        set_draws(model, draws)
     if not isinstance(outputs, Tensor) or outputs.shape != (len(images), classes):
         got = tuple(outputs.shape[1:]) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ConfigError(f"model: must give {classes} outputs a sample, one per class of the data, got {got}")

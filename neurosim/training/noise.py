@@ -17,7 +17,9 @@ EVALUATION_DRAW: Final = 1 << 31  #: noise counters from here on belong to the v
 
 
 class NoisePlan:
-    """Sets strength and draw of a model's noise before every step; does nothing to a digital model.
+    """Sets strength and draw of a model's noise before every step; does nothing to a model that draws no random numbers.
+
+    Noise is that of hardware, and what encoders and neurons of spiking networks draw by the network's seed; the strength is of hardware.
 
     A validation sees the full noise whatever the ramp says, the same draws in every epoch (so that epochs are compared on equal terms), and
     leaves the draws of the training as they were.
@@ -41,6 +43,7 @@ class NoisePlan:
         self._ramp_steps = ramp_steps if schedule == "linear_ramp" else 0
         self._hold = redraw_every == "epoch"
         self.active = bool(analog_layers(model))  #: whether the model has any analog layer
+        self._draws = bool(get_draws(model))
 
     def strength(self, step: int) -> float:
         r"""The factor of every random error at step :math:`t` (the first is 0): :math:`\min(1, (t + 1)/r)` over a ramp of :math:`r`."""
@@ -48,7 +51,7 @@ class NoisePlan:
 
     def before_step(self, step: int, epoch: int) -> None:
         """Make the model's noise that of ``step`` in ``epoch`` (counted from 0)."""
-        if not self.active:
+        if not self._draws:
             return
         set_noise_strength(self._model, self.strength(step))
         if self._hold:
@@ -58,7 +61,7 @@ class NoisePlan:
     @contextlib.contextmanager
     def evaluation(self) -> Iterator[None]:
         """Full noise and draws of its own, for a validation between two steps."""
-        if not self.active:
+        if not self._draws:
             yield
             return
         draws = get_draws(self._model)
@@ -72,6 +75,6 @@ class NoisePlan:
 
     def end(self) -> None:
         """Leave the model with full noise that is new in every forward."""
-        if self.active:
+        if self._draws:
             set_noise_strength(self._model, 1.0)
             redraw(self._model, "forward")

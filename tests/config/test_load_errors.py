@@ -107,6 +107,59 @@ def test_a_faulty_axis_is_one_line(problems: Problems, axes: str, problem: str) 
     assert problems(f"sensitivity:\n  axes:\n    {axes}") == [f"run.yaml:4: sensitivity.axes.{problem}"]
 
 
+LIF = "kind: lif, tau_mem: 5.0e-3, dt: 1.0e-3"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "line", "problem"),
+    [
+        ("mlp", "neuron: {kind: lfi}", 1, "neuron: no neuron is named 'lfi'; did you mean 'li'?"),
+        (
+            "mlp",
+            "neuron:\n    kind: lif\n    dt: 1.0e-3\n    tau: 1.0",
+            4,
+            "neuron.tau: lif has no argument 'tau'; did you mean 'tau_mem'?",
+        ),
+        ("mlp", "neuron:\n    dt: 1.0\n    kind: lif\n    tau_mem: -1.0", 4, "neuron.tau_mem: must be more than 0 seconds, got -1"),
+        ("mlp", "neuron: {kind: lif, dt: 1.0e-3}", 1, "neuron: lif must be given tau_mem, got {'kind': 'lif', 'dt': 0.001}"),
+        ("mlp", "neuron: 5", 1, "neuron: must be a mapping (key: value), got 5"),
+        ("mlp", f"neuron: {{{LIF}}}\n  encoder: {{kind: rate, gain: -1.0}}", 2, "encoder.gain: must be a finite number > 0, got -1.0"),
+        ("mlp", "neuron: {kind: if, dt: 1.0e-3}\n  norm: mpbn", 2, "norm: 'mpbn' needs a neuron of kind lif, got 'if'"),
+        ("mlp", "norm: bn\n  layers: ei", 2, "layers: 'ei' is there to do without norms, got norm='bn'"),
+        (
+            "mlp",
+            "layers: ei\n  ei: {subtract: 0}",
+            2,
+            "ei: excitatory-inhibitory layers have no setting 'subtract'; did you mean 'subtractive'?",
+        ),
+        (
+            "sequence",
+            f"recurrent: true\n  neuron: {{{LIF.replace('lif', 'rlif')}}}",
+            1,
+            "recurrent: must be false for neurons that are so already, and for norms on membranes, got rlif and norm='none'",
+        ),
+        (
+            "sequence",
+            "neuron: {kind: if, dt: 1.0e-3}",
+            -1,
+            "readout_tau_mem: must be given where the neurons do not share one tau_mem, got neurons of kind if",
+        ),
+        (
+            "vgg",
+            f"depth: 5\n  neuron: {{{LIF.replace('lif', 'rlif')}}}",
+            2,
+            "neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got 'rlif'",
+        ),
+    ],
+)
+def test_choices_of_a_spiking_model_are_named_where_they_stand(here: Path, kind: str, text: str, line: int, problem: str) -> None:
+    shape = "input_shape: [1, 8, 8]\n  classes: 10" if kind == "vgg" else "sizes: [64, 12, 10]"
+    Path("run.yaml").write_text(f"name: it\ndata: {{kind: digits}}\nmodel:\n  kind: spiking_{kind}\n  {text}\n  {shape}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config("run.yaml")
+    assert caught.value.problems == (f"run.yaml:{line + 4}: model.{problem}",)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

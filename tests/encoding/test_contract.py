@@ -81,7 +81,10 @@ def test_samples_of_a_batch_do_not_see_each_other(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), DRAWING)
 def test_a_random_encoder_without_a_stream_says_how_to_give_it_one(name: str, kind: str) -> None:
-    with pytest.raises(ConfigError, match=r"needs a stream at every call, stream=neurosim\.random\.stream\(seed, 'a name'\), got None"):
+    with pytest.raises(
+        ConfigError,
+        match=r"needs a stream at every call, stream=neurosim\.random\.stream\(seed, 'a name'\), or a spiking network .*, got None",
+    ):
         CASES[name, kind]()(values_for(name))
 
 

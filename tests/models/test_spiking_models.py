@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.models import make_neuron, spiking_mlp, spiking_resnet, spiking_vgg
-from neurosim.models.spiking_parts import NormName
+from neurosim.models.spiking_parts import NormName, Parts
 from neurosim.models.spiking_vgg import PLANS
 from neurosim.nn import MPBN, EIConv2d, EILayer, EILinear, SpikingResidual
 from neurosim.norms import BatchNormOverTime, BatchNormThroughTime, TemporalEffectiveBatchNorm, ThresholdDependentBatchNorm
@@ -23,6 +23,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "resnet, sew": lambda **given: spiking_resnet(18, [1, 8, 8], 10, width=0.1, **given),
     "resnet, ms": lambda **given: spiking_resnet(19, [1, 8, 8], 10, width=0.05, residual="ms", **given),
 }
+
+RLIF = {"kind": "rlif", "tau_mem": 5e-3, "dt": 1e-3}
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +145,35 @@ def test_neurons_are_named_with_their_arguments() -> None:
     assert make_neuron({"kind": "if", "dt": 1e-3, "v_threshold": 0.5}).v_threshold == 0.5
 
 
+@pytest.mark.parametrize("kind", ["rlif", "rcuba_lif"])
+def test_neurons_that_are_connected_have_the_width_of_their_layer(kind: str) -> None:
+    neuron = {"kind": kind, "tau_mem": 5e-3, "dt": 1e-3, **({"tau_syn": 2e-3} if kind == "rcuba_lif" else {})}
+    model = spiking_mlp([64, 12, 8, 10], neuron=neuron, norm="bn")
+    connected = [module for module in model.modules() if isinstance(module, ns.neurons.Recurrent)]
+    assert [module.connection.weight.shape for module in connected] == [(12, 12), (8, 8)]
+    model(3 * images()).square().sum().backward()
+    assert all(value.grad is not None and bool(value.grad.isfinite().all()) for value in model.parameters())
+    assert spiking_mlp([64, 8, 8, 10], neuron={**neuron, "units": 8})(images()).shape == (6, 10)
+
+
+def test_looking_at_a_neuron_with_weights_draws_no_random_number() -> None:
+    before = torch.get_rng_state()
+    Parts("none", RLIF, 4, True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_encoder_gets_its_steps_from_the_model_and_the_model_a_stream(name: str) -> None:
+    model = MODELS[name](encoder={"kind": "rate", "gain": 0.5}, time_steps=3)
+    assert repr(model.get_submodule("encoder")) == "Rate(steps=3, gain=0.5)"
+    with pytest.raises(ns.ConfigError, match="rate: it draws at random and needs a stream"):
+        model(images())
+    source = ns.random.stream(0, "it")
+    assert model(images(), stream=source).shape == (6, 10)
+    assert isinstance(model, ns.nn.SpikingNetwork)
+    assert torch.equal(model.encode(images(), 3, stream=source), ns.encoding.rate(images(), 3, gain=0.5, stream=source.child("encoder")))
+
+
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "mpbn of other neurons": (
         lambda: spiking_mlp([4, 4, 2], norm="mpbn", neuron={"kind": "if", "dt": 1e-3}),
@@ -167,7 +198,28 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a kind": (lambda: make_neuron({"kind": "lfi"}), r"no neuron is named 'lfi'"),
     "an argument": (lambda: make_neuron({"kind": "lif", "tau": 1.0, "dt": 1.0}), r"lif has no argument 'tau'"),
     "a missing argument": (lambda: make_neuron({"kind": "lif", "dt": 1e-3}), r"lif must be given tau_mem"),
-    "a value": (lambda: make_neuron({"kind": "lif", "tau_mem": -1.0, "dt": 1e-3}), r"LIF.tau_mem: must be more than 0 seconds"),
+    "a value": (lambda: make_neuron({"kind": "lif", "tau_mem": -1.0, "dt": 1e-3}), r"neuron.tau_mem: must be more than 0 seconds"),
+    "a width of its own": (
+        lambda: spiking_mlp([4, 4, 3, 2], neuron={**RLIF, "units": 4}),
+        r"neuron\.units: must be left out or be the model's own, 3, got 4",
+    ),
+    "dense weights between maps": (
+        lambda: spiking_vgg(5, [1, 8, 8], 10, neuron=RLIF),
+        r"neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got 'rlif'",
+    ),
+    "dense weights in blocks": (lambda: spiking_resnet(18, [1, 8, 8], 10, neuron=RLIF), r"neuron: behind convolutions .* got 'rlif'"),
+    "an encoder of sequences": (
+        lambda: spiking_mlp([4, 4, 2], encoder={"kind": "delta"}),
+        r"encoder: must make a sequence of a single image, delta takes a sequence",
+    ),
+    "steps of an encoder": (
+        lambda: spiking_mlp([4, 4, 2], time_steps=3, encoder={"kind": "rate", "steps": 4}),
+        r"encoder\.steps: must be left out or be the model's own, 3, got 4",
+    ),
+    "an encoder itself": (
+        lambda: spiking_mlp([4, 4, 2], encoder=ns.encoding.Rate(4)),
+        r"encoder: must be a mapping such as \{'kind': 'rate'",
+    ),  # type: ignore[arg-type]  # wrong on purpose
     "a small image": (lambda: spiking_vgg(8, [1, 28, 28], 10), r"images of 28 × 28 are too small for the 5 poolings of depth 8"),
     "membranes of both signs": (
         lambda: spiking_resnet(18, [1, 8, 8], 10, norm="none", layers="ei", residual="ms"),

@@ -164,7 +164,8 @@ RUNNING: list[tuple[Callable[[], object], str]] = [
     (lambda: LIF(TAU, DT).run(drive(), torch.zeros(3, 5)), "LIF: state must be a LIFState or None, got Tensor"),
     (
         lambda: LIF(TAU, DT, membrane_noise=0.1)(drive()),
-        "LIF: noise needs a stream at every call, stream=neurosim.random.stream(seed, 'a name'), got input_noise=0, membrane_noise=0.1",
+        "LIF: noise needs a stream at every call, stream=neurosim.random.stream(seed, 'a name'), or a spiking network with a seed, "
+        "neurosim.nn.give_clocks(model, seed=0), got input_noise=0, membrane_noise=0.1 and no stream",
     ),
 ]
 

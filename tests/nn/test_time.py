@@ -147,6 +147,63 @@ def test_messages_say_which_module_and_what_it_got() -> None:
         ns.nn.SpikingResidual(nn.Linear(3, 5))(torch.zeros(4, 2, 3))
 
 
+MISFITS = [
+    (
+        nn.Linear(3, 5),
+        (4, 2, 6),
+        r"0 \(Linear\): x must be steps that Linear\(in_features=3, .*\) takes, got \(time, batch, \*\) of shape \(4, 2, 6\)",
+    ),
+    (
+        nn.Conv2d(3, 5, 3),
+        (4, 2, 1, 8, 8),
+        r"0 \(Conv2d\): x must be steps that Conv2d\(3, 5, .* of shape \(4, 2, 1, 8, 8\): .*3 channels, but got 1",
+    ),
+    (
+        nn.Conv2d(8, 8, 1),
+        (4, 2, 8, 8),
+        r"of shape \(4, 2, 8, 8\): a step has 4 axes, \(batch, channels, \*\)",
+    ),  # else torch takes it for one sample
+    (nn.Conv2d(3, 5, 3), (4, 2, 3, 2, 2), r"Conv2d\(3, 5, .* of shape \(4, 2, 3, 2, 2\)"),
+    (nn.BatchNorm2d(3), (4, 2, 3), r"0 \(BatchNorm2d\): x must be steps that BatchNorm2d\(3, .* of shape \(4, 2, 3\)"),
+    (nn.AvgPool2d(2), (4, 2, 3), r"AvgPool2d\(kernel_size=2, .* of shape \(4, 2, 3\)"),
+    (
+        nn.Sequential(nn.ReLU(), nn.Linear(3, 5)),
+        (4, 2, 6),
+        r"0 \(Sequential\): x must be steps that Sequential\(\) takes, .*: mat1 and mat2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "message"), MISFITS)
+@pytest.mark.parametrize("training", [True, False])
+def test_steps_that_do_not_fit_a_layer_are_refused_by_its_name(
+    layer: nn.Module, shape: tuple[int, ...], message: str, training: bool
+) -> None:
+    body = ns.nn.SpikingSequential(layer, ns.LIF(2e-3, DT)).train(training)
+    with pytest.raises(ConfigError, match=message):
+        body(torch.zeros(shape))
+    with pytest.raises(ConfigError, match=message.replace(r"\(4, 2, ", r"\(5, 2, ")):
+        ns.nn.SpikingNetwork(body, time_steps=5)(torch.zeros(shape[1:]))
+    with pytest.raises(ConfigError, match=r"TimeFold\("):
+        ns.nn.TimeFold(layer)(torch.zeros(shape))
+
+
+def test_what_is_not_a_matter_of_shapes_is_said_by_who_found_it() -> None:
+    class Own(RuntimeError):
+        pass
+
+    def fail(_x: Tensor) -> Tensor:
+        raise Own("something else")
+
+    def refuse(_x: Tensor) -> Tensor:
+        raise ConfigError("a layer's own words")
+
+    with pytest.raises(Own, match=r"^something else$"):
+        over_time(fail, torch.zeros(4, 2, 3))
+    with pytest.raises(ConfigError, match=r"^a layer's own words$"):
+        over_time(refuse, torch.zeros(4, 2, 3))
+
+
 # --- the network behind the interface of a classifier ------------------------------------------------------------------------------------
 
 
