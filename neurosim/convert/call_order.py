@@ -58,4 +58,8 @@ def called_in_line(module: nn.Module) -> list[list[str]]:
 
 def _takes_one_input(module: nn.Module) -> bool:
     taken = list(inspect.signature(module.forward).parameters.values())
-    return len(taken) == 1 and taken[0].default is taken[0].empty and taken[0].kind in (taken[0].POSITIONAL_ONLY, taken[0].POSITIONAL_OR_KEYWORD)
+    return (
+        len(taken) == 1
+        and taken[0].default is taken[0].empty
+        and taken[0].kind in (taken[0].POSITIONAL_ONLY, taken[0].POSITIONAL_OR_KEYWORD)
+    )

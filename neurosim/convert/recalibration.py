@@ -77,7 +77,8 @@ def recalibrate(
                     module.training = isinstance(module, TimeNorm | _BatchNorm | MPBN)
             seen = _seen(measured, norms, _counted(loader, bar), stream)
             for norm, found in zip(norms, seen, strict=True):
-                _check_finite(measured, norm, found)
+                if not all(bool((one.mean.isfinite() & one.squares.isfinite()).all()) for one in found):
+                    raise ConfigError(f"recalibrate: what reaches {_named(measured, norm)} must be finite, got infinite values or NaN")
                 _set(norm, found)
     target = model if inplace else copy.deepcopy(model)
     for mine, new in zip(_norms(target), norms, strict=True):
@@ -127,11 +128,9 @@ def _seen(model: nn.Module, norms: list[TimeNorm | _BatchNorm], loader: Iterable
     return seen
 
 
-def _check_finite(model: nn.Module, norm: nn.Module, seen: list[Moments]) -> None:
-    if all(bool((one.mean.isfinite() & one.squares.isfinite()).all()) for one in seen):
-        return
+def _named(model: nn.Module, norm: nn.Module) -> str:
     path = next(path for path, module in model.named_modules() if module is norm)
-    raise ConfigError(f"recalibrate: what reaches {path or 'the norm'} ({type(norm).__name__}) must be finite, got infinite values or NaN")
+    return f"{path or 'the norm'} ({type(norm).__name__})"
 
 
 def _set(norm: TimeNorm | _BatchNorm, seen: list[Moments]) -> None:

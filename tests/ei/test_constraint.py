@@ -103,7 +103,10 @@ def test_evaluation_refuses_weights_below_zero_and_says_what_to_do() -> None:
     model = network()
     with torch.no_grad():
         part(model, "0").gain_e[2] = -0.25  # type: ignore[index]  # there is one
-    advice = r"got -0\.25 in gain_e; neurosim\.ei\.project\(model\) .* neurosim\.ei\.EISGD\(neurosim\.ei\.groups\(model\)\), or neurosim\.ei\.attach\(model, optimizer\)"
+    advice = (
+        r"got -0\.25 in gain_e; neurosim\.ei\.project\(model\)"
+        r" .* neurosim\.ei\.EISGD\(neurosim\.ei\.groups\(model\)\), or neurosim\.ei\.attach\(model, optimizer\)"
+    )
     assert not any(module.training for module in model.eval().modules())
     for _ in range(2):
         with pytest.raises(RunError, match=advice):
