@@ -171,6 +171,8 @@ def _select(model: nn.Module, layers: Selection) -> dict[str, nn.Module]:
             raise ConfigError("record: the model has no neurons; name the layers to record, as in layers='fc*'")
         return {path: module for path, module in known.items() if path in neurons}
     globs = as_list(layers)
+    if not globs:
+        raise ConfigError("record: layers must name some layers, got none; leave it out to record all neurons")
     check_globs("record", globs, known, "layer")
     found = {path: module for path, module in known.items() if matches(path, module, globs)}
     if not found:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.convert.affine import WEIGHTED, affine_of, fold_after, fold_before
+from neurosim.convert.call_order import called_in_line
 from neurosim.convert.folding_report import Folding, NormReport
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.graph import SpikingGraph
 from neurosim.nn.mpbn import MPBN
-from neurosim.nn.time import SpikingSequential, TimeFold
+from neurosim.nn.time import SpikingSequential, TimeFold, takes_time
 from neurosim.norms import Norm
 from neurosim.random import Stream
 
@@ -54,8 +55,9 @@ def fold(
     ============================================================ ==============================================================
 
     What feeds a norm must be certain: neighbours in ``nn.Sequential``, ``SpikingSequential``, ``SpikingGraph`` and ``TimeFold``, however
-    they are nested and wherever they lie in the model, with nothing between them. (A ``BatchNorm1d`` after a ``Linear`` is taken to
-    normalise its features.)
+    they are nested and wherever they lie in the model, with nothing between them; and modules that a ``forward`` of one's own calls once
+    each, one on what the other gave, where ``torch.fx`` can read it and it takes the input only. (A ``BatchNorm1d`` after a ``Linear`` is
+    taken to normalise its features.)
     Everything else is left as it is, with the reason in the report. So is a norm between no weights and a neuron: its shift would move the
     potential at which the neuron rests, and with it the one it starts from.
 
@@ -181,8 +183,12 @@ def _neighbour(chain: list[_Place], at: int, step: int) -> _Place | None:
 def _chains(place: _Place) -> list[list[_Place]]:
     """Every chain of modules of which each is fed by nothing but the one before, in the order of the model."""
     found: list[list[_Place]] = []
+    seen: set[str] = set()
 
     def chain(place: _Place) -> Iterator[_Place]:
+        if place.path in seen:  # a forward was read to call it
+            return
+        seen.add(place.path)
         module = place.module
         chained = type(module) in (*_CHAINS, TimeFold)
         if chained and not _hooked(module):
@@ -196,6 +202,8 @@ def _chains(place: _Place) -> list[list[_Place]]:
         elif chained:  # what hooks see of it stays: nothing is folded across its ends
             begin(_children(place))
         elif not isinstance(module, _NORMS):
+            for line in called_in_line(module) if _reads(module) else ():
+                begin([_descendant(place, path) for path in line])
             for child in _children(place):
                 begin([child])
 
@@ -226,6 +234,16 @@ def _children(place: _Place) -> list[_Place]:
     module = place.module
     names = [name for name, child in module._modules.items() if child is not None]
     return [_Place(module, name, f"{place.path}.{name}" if place.path else name) for name in names]
+
+
+def _reads(module: nn.Module) -> bool:
+    """Whether the forward of a module may say what feeds a norm."""
+    return not takes_time(module) and any(isinstance(part, _NORMS) for part in module.modules())
+
+
+def _descendant(place: _Place, path: str) -> _Place:
+    parent, _, name = path.rpartition(".")
+    return _Place(place.module.get_submodule(parent), name, f"{place.path}.{path}" if place.path else path)
 
 
 def _compare(before: nn.Module, after: nn.Module, batch: Tensor, stream: Stream | None) -> tuple[float, float]:

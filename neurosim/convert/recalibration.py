@@ -23,7 +23,9 @@ Model = TypeVar("Model", bound=nn.Module)
 Batch = Tensor | tuple[Any, ...] | list[Any]  #: inputs, or inputs and what belongs to them
 
 
-def recalibrate(model: Model, loader: Iterable[Batch], *, passes: int = 2, stream: Stream | None = None, inplace: bool = False) -> Model:
+def recalibrate(
+    model: Model, loader: Tensor | Iterable[Batch], *, passes: int = 2, stream: Stream | None = None, inplace: bool = False
+) -> Model:
     r"""A copy of a model whose running statistics are those of the given data on the given devices.
 
     Neurons of a real chip differ from those of training in gain, leak and offset. What a norm sees is scaled and shifted by that; its
@@ -37,7 +39,7 @@ def recalibrate(model: Model, loader: Iterable[Batch], *, passes: int = 2, strea
 
     Args:
         model: With batch norms, those over time, or MPBN, not yet folded; without, there is nothing left to calibrate.
-        loader: Batches of inputs; of a tuple or list the first entry. It is gone through ``passes`` times.
+        loader: Batches of inputs; of a tuple or list the first entry. It is gone through ``passes`` times. A tensor is one batch.
         passes: > 0.
         stream: For models with noise: batch n is run with draw n of it.
         inplace: Change the statistics of ``model`` itself.
@@ -46,7 +48,8 @@ def recalibrate(model: Model, loader: Iterable[Batch], *, passes: int = 2, strea
         The model with the new statistics, and everything else as it was. If anything fails, ``model`` is unchanged.
 
     Raises:
-        ConfigError: There is no norm with running statistics or no data, or the loader cannot be gone through again.
+        ConfigError: There is no norm with running statistics or no data, what reaches a norm is not finite, or the loader cannot be gone
+            through again.
 
     >>> model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
     >>> data = [torch.rand(8, 4) for _ in range(5)]
@@ -55,6 +58,8 @@ def recalibrate(model: Model, loader: Iterable[Batch], *, passes: int = 2, strea
     tensor([1., 1., 1.], grad_fn=<RoundBackward1>)
     """
     _check_passes(passes)
+    if isinstance(loader, Tensor):
+        loader = [loader]
     if passes > 1 and iter(loader) is loader:
         raise ConfigError(f"recalibrate: the loader is gone through {passes} times, so it must be a list or a loader, not an iterator")
     measured = copy.deepcopy(model)
@@ -72,6 +77,8 @@ def recalibrate(model: Model, loader: Iterable[Batch], *, passes: int = 2, strea
                     module.training = isinstance(module, TimeNorm | _BatchNorm | MPBN)
             seen = _seen(measured, norms, _counted(loader, bar), stream)
             for norm, found in zip(norms, seen, strict=True):
+                if not all(bool((one.mean.isfinite() & one.squares.isfinite()).all()) for one in found):
+                    raise ConfigError(f"recalibrate: what reaches {_named(measured, norm)} must be finite, got infinite values or NaN")
                 _set(norm, found)
     target = model if inplace else copy.deepcopy(model)
     for mine, new in zip(_norms(target), norms, strict=True):
@@ -121,6 +128,11 @@ def _seen(
     if not count:
         raise ConfigError("recalibrate: the loader holds no batches")
     return seen
+
+
+def _named(model: nn.Module, norm: nn.Module) -> str:
+    path = next(path for path, module in model.named_modules() if module is norm)
+    return f"{path or 'the norm'} ({type(norm).__name__})"
 
 
 def _set(norm: TimeNorm | _BatchNorm, seen: list[ChannelMoments]) -> None:

@@ -173,11 +173,11 @@ def _rates(traced: Traced, data: Samples, settings: _Settings, neuron: Neuron[An
             "train on, or use method='direct' and train on"
         )
     types = {layer.path: type(layer.module).__name__ for layer in traced.layers}
-    order = [layer.path for layer in traced.layers]
+    order = [(layer.name, layer.path) for layer in traced.layers]  # a module that is called twice is two layers of one path
     traced, folded = fold_batch_norms(traced)
     traced, dropped = _without(traced)
-    reports = {path: SpikingLayer(path, types[path], "folded", "into the layer before") for path in folded}
-    reports |= {path: SpikingLayer(path, types[path], "left out", text) for path, text in dropped.items()}
+    texts = {path: ("folded", "into the layer before") for path in folded} | {path: ("left out", text) for path, text in dropped.items()}
+    reports = {name: SpikingLayer(path, types[path], *texts[path]) for name, path in order if path in texts}
     sites = [layer for layer in traced.layers if layer.kind == "activation"]
     known = {layer.name: learned_scale(layer.module) for layer in sites if settings.method == "qcfs" and isinstance(layer.module, QCFS)}
     if len(known) < len(sites):
@@ -201,10 +201,10 @@ def _rates(traced: Traced, data: Samples, settings: _Settings, neuron: Neuron[An
         elif layer.kind == "product":
             text = "weights scaled"
         layers.append(replace(layer, module=module))
-        reports[layer.path] = SpikingLayer(layer.path, types[layer.path], type(module).__name__, text, layer.kind == "activation")
+        reports[layer.name] = SpikingLayer(layer.path, types[layer.path], type(module).__name__, text, layer.kind == "activation")
     if settings.max_pool == "before":
         layers = _pool_first(layers)
-    return layers, traced.output, [reports[path] for path in dict.fromkeys(order)]
+    return layers, traced.output, [reports[name] for name, _ in order]
 
 
 def _without(traced: Traced) -> tuple[Traced, dict[str, str]]:

@@ -58,6 +58,8 @@ def batches(
         raise ConfigError(f"batches: value_range must be two finite numbers, the lower one first, got {value_range!r}")
     if order is None:
         order = torch.arange(count)
+    elif not isinstance(order, Tensor):
+        raise ConfigError(f"batches: order must be a tensor of int64 indices, got {type(order).__name__}")
     elif order.dtype != torch.int64 or order.ndim != 1 or (len(order) and not 0 <= int(order.min()) <= int(order.max()) < count):
         raise ConfigError(f"batches: order must be int64 indices from 0 to {count - 1}, got {order.dtype} {tuple(order.shape)}")
     return _batches(split, batch_size, order.to(split.labels.device), skip, augment, dtype, (float(low), float(high)))

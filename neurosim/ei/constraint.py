@@ -57,7 +57,7 @@ def attach(model: nn.Module, optimizer: torch.optim.Optimizer) -> RemovableHandl
         A handle; ``handle.remove()`` ends it.
 
     Raises:
-        ConfigError: The model has no such layer.
+        ConfigError: The model has no such layer, or the optimizer none of its weights.
 
     >>> from neurosim.nn import EILinear
     >>> layer = EILinear(4, 4)
@@ -68,7 +68,9 @@ def attach(model: nn.Module, optimizer: torch.optim.Optimizer) -> RemovableHandl
     >>> layer.gain_e.tolist()
     [0.0, 0.0, 0.0, 0.0]
     """
-    _some_layers(model, "attach")
+    bound = {id(value) for layer in _some_layers(model, "attach").values() for value in layer.non_negative().values()}
+    if not any(id(value) in bound for group in optimizer.param_groups for value in group["params"]):
+        raise ConfigError("attach: the optimizer must have weights of the model's excitatory-inhibitory layers, it has none of them")
 
     def after_step(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         project(model)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from torch import nn
 
+from neurosim.checks import whole
+from neurosim.errors import ConfigError
 from neurosim.nn.qcfs import QCFS
 from neurosim.registry import Registry
 
@@ -27,6 +29,28 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "qcfs": QCFS,
     "identity": nn.Identity,
 }
+
+
+def layer_sizes(where: str, sizes: Sequence[int]) -> list[int]:
+    """The features of every layer from the input to the classes.
+
+    Raises:
+        ConfigError: There are fewer than two, or one is no whole number above 0.
+    """
+    if not isinstance(sizes, list | tuple) or len(sizes) < 2:
+        raise ConfigError(f"{where}.sizes: must be at least two numbers of features, from the input to the classes, got {sizes!r}")
+    return [whole(f"{where}.sizes[{at}]", size, 1) for at, size in enumerate(sizes)]
+
+
+def image_shape(where: str, shape: Sequence[int]) -> list[int]:
+    """Channels, height and width of an image.
+
+    Raises:
+        ConfigError: They are not three whole numbers above 0.
+    """
+    if not isinstance(shape, list | tuple) or len(shape) != 3:
+        raise ConfigError(f"{where}.input_shape: must be (channels, height, width) of an image, got {shape!r}")
+    return [whole(f"{where}.input_shape[{at}]", size, 1) for at, size in enumerate(shape)]
 
 
 def activation_layer(name: Activation) -> nn.Module:

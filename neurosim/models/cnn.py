@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 from torch import nn
 
 from neurosim.errors import ConfigError
-from neurosim.models.base import MODELS, Activation, Init, activation_layer, initialize
+from neurosim.models.base import MODELS, Activation, Init, activation_layer, image_shape, initialize
 
 
 @MODELS.register("cnn")
@@ -51,7 +51,7 @@ def cnn(
     """
     if kernel % 2 == 0:
         raise ConfigError(f"cnn: kernel must be odd, got {kernel}")
-    features, height, width = input_shape
+    features, height, width = image_shape("cnn", input_shape)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for at, outputs in enumerate(channels, 1):
         layers[f"conv{at}"] = nn.Conv2d(features, outputs, kernel, padding=kernel // 2, bias=bias)

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from neurosim.models.base import MODELS, Activation, Init, activation_layer, initialize
+from neurosim.models.base import MODELS, Activation, Init, activation_layer, initialize, layer_sizes
 from neurosim.nn.delta import DeltaActivation, StepGradient
 from neurosim.nn.time import SpikingSequential
 
@@ -66,7 +66,7 @@ def delta_mlp(
     ['flatten', 'delta0', 'fc1', 'act1', 'delta1', 'fc2']
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    last = len(sizes) - 1
+    last = len(layer_sizes("delta_mlp", sizes)) - 1
     for at in range(1, len(sizes)):
         layers[f"delta{at - 1}"] = DeltaActivation(step, learn_step, step_gradient, rate=sparsity_rate, fan_out=sizes[at])
         layers[f"fc{at}"] = nn.Linear(sizes[at - 1], sizes[at], bias)

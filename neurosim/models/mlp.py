@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from neurosim.models.base import MODELS, Activation, Init, activation_layer, initialize
+from neurosim.models.base import MODELS, Activation, Init, activation_layer, initialize, layer_sizes
 
 
 @MODELS.register("mlp")
@@ -42,7 +42,7 @@ def mlp(
     )
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    last = len(sizes) - 1
+    last = len(layer_sizes("mlp", sizes)) - 1
     for at in range(1, len(sizes)):
         layers[f"fc{at}"] = nn.Linear(sizes[at - 1], sizes[at], bias)
         name = activation if at < last else last_activation

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from neurosim.models.base import MODELS
+from neurosim.models.base import MODELS, layer_sizes
 from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
 from neurosim.nn import SpikingNetwork
 
@@ -56,7 +56,7 @@ def spiking_mlp(
     """
     parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder)
     body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    last = len(sizes) - 1
+    last = len(layer_sizes("spiking_mlp", sizes)) - 1
     for at in range(1, last):
         body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
         body |= parts.normed(f"norm{at}", sizes[at])

@@ -13,7 +13,7 @@ from torch import nn
 
 from neurosim.checks import one_of
 from neurosim.errors import ConfigError
-from neurosim.models.base import MODELS
+from neurosim.models.base import MODELS, image_shape
 from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
 from neurosim.nn import SpikingNetwork, SpikingResidual, SpikingSequential
 
@@ -75,6 +75,7 @@ def spiking_resnet(
         K. He et al., CVPR 2016 (depth 18); H. Zheng et al., AAAI 2021 (depth 19, and 1/√2 on branches that are added); W. Fang et al.,
         NeurIPS 2021 (``sew``, ADD); Y. Hu et al., IEEE TNNLS 36 (2025) 2353–2367 (``ms``).
     """
+    input_shape = image_shape("spiking_resnet", input_shape)
     if depth not in PLANS:
         raise ConfigError(f"spiking_resnet: depth must be one of {', '.join(map(str, PLANS))}, got {depth!r}")
     one_of("spiking_resnet: residual", residual, get_args(Residual))

@@ -11,7 +11,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from neurosim.errors import ConfigError
-from neurosim.models.base import MODELS
+from neurosim.models.base import MODELS, layer_sizes
 from neurosim.models.spiking_parts import NormName, Parts
 from neurosim.neurons import LI, Neuron, Recurrent
 from neurosim.nn import Readout, SequenceNetwork, SpikingSequential
@@ -71,7 +71,7 @@ def spiking_sequence(
     parts = Parts(norm, neuron, time_steps, bias)
     dt, tau_syn, tau_mem = _integrators(parts, recurrent, readout_tau_mem)
     body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
-    last = len(sizes) - 1
+    last = len(layer_sizes("spiking_sequence", sizes)) - 1
     for at in range(1, last):
         body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
         body |= parts.normed(f"norm{at}", sizes[at])

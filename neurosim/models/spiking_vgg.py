@@ -12,7 +12,7 @@ from torch import nn
 
 from neurosim.checks import one_of
 from neurosim.errors import ConfigError
-from neurosim.models.base import MODELS
+from neurosim.models.base import MODELS, image_shape
 from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
 from neurosim.nn import SpikingNetwork
 
@@ -69,6 +69,7 @@ def spiking_vgg(
     Source:
         K. Simonyan, A. Zisserman, "Very deep convolutional networks for large-scale image recognition", ICLR 2015, table 1.
     """
+    input_shape = image_shape("spiking_vgg", input_shape)
     if depth not in PLANS:
         raise ConfigError(f"spiking_vgg: depth must be one of {', '.join(map(str, PLANS))}, got {depth!r}")
     one_of("spiking_vgg: pool", pool, ("average", "max"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from neurosim.nn.chain import recomputing
+from neurosim.nn.modes import recomputing
 from neurosim.random import Stream, stream
 
 

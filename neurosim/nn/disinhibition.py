@@ -154,7 +154,7 @@ class DisinhibitoryNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The outputs that the circuit settles at without the controller."""
-        return self._open(x.flatten(1)).y
+        return self._open(self._flat(x)).y
 
     @torch.no_grad()
     def local_update(self, x: Tensor, targets: Tensor) -> LocalUpdate:
@@ -165,13 +165,13 @@ class DisinhibitoryNetwork(nn.Module):
             targets: Classes, int64 ``(batch,)``.
 
         Raises:
-            ConfigError: ``targets`` are not one class for each sample.
+            ConfigError: ``x`` has another number of features, or ``targets`` are not one class for each sample.
         """
+        x = self._flat(x)
         classes = self.readout.out_features
         if targets.shape != x.shape[:1] or targets.is_floating_point() or not bool(((targets >= 0) & (targets < classes)).all()):
             got = f"{targets.dtype} {tuple(targets.shape)}"
             raise ConfigError(f"DisinhibitoryNetwork: targets must be one class below {classes} for each of {len(x)} samples, got {got}")
-        x = x.flatten(1)
         before = self._open(x)
         after, signal = self._controlled(x, before, functional.one_hot(targets, classes).to(before.y.dtype), self._feedback(before))
         gradients: dict[str, Tensor] = {}
@@ -188,6 +188,12 @@ class DisinhibitoryNetwork(nn.Module):
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"rule={self.rule!r}, feedback={self.feedback!r}, normalize={self.normalize}, settle={self.settle:g}"
+
+    def _flat(self, x: Tensor) -> Tensor:
+        wanted = _weight(self.hidden[0]).shape[1]
+        if x.dim() < 2 or x.flatten(1).shape[1] != wanted:
+            raise ConfigError(f"DisinhibitoryNetwork: x must have {wanted} features a sample, (batch, *), got shape {tuple(x.shape)}")
+        return x.flatten(1)
 
     def _open(self, x: Tensor) -> _Settled:
         """The settled state without the controller, layer by layer: nothing flows back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self
@@ -116,9 +117,9 @@ class EILayer(nn.Module, ABC):
         return {f"{part}.weight": weight for part, weight in self.weights().items()} | gains
 
     def below_zero(self) -> dict[str, float]:
-        """The lowest value of each parameter that is to be 0 or more and is not, by name."""
+        """The lowest value of each parameter that is to be 0 or more and is not, by name; NaN where there is one."""
         lowest = {name: float(value.detach().min()) for name, value in self.non_negative().items() if not value.is_meta}
-        return {name: value for name, value in lowest.items() if value < 0}
+        return {name: value for name, value in lowest.items() if not value >= 0}
 
     def train(self, mode: bool = True) -> Self:
         """As in torch. It refuses nothing, for that would leave a model half in evaluation; the next call of the layer does."""
@@ -157,10 +158,12 @@ class EILayer(nn.Module, ABC):
 
 def refusal(below: Mapping[str, float]) -> str:
     """What to say of weights that are below 0, given the lowest of each parameter."""
-    found = ", ".join(f"{value:.3g} in {name}" for name, value in below.items())
+    found = "weights and gains must be 0 or more, got " + ", ".join(f"{value:.3g} in {name}" for name, value in below.items())
+    if any(math.isnan(value) for value in below.values()):
+        return f"{found}; the training has diverged: go back to a checkpoint before, and take a smaller learning rate"
     return (
-        f"weights and gains must be 0 or more, got {found}; neurosim.ei.project(model) sets these to 0. In training that belongs after "
-        "every step: use neurosim.ei.EISGD, or neurosim.ei.attach(model, optimizer)"
+        f"{found}; neurosim.ei.project(model) sets these to 0. In training that belongs after every step: use "
+        "neurosim.ei.EISGD(neurosim.ei.groups(model)), or neurosim.ei.attach(model, optimizer)"
     )
 
 

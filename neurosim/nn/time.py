@@ -99,6 +99,8 @@ class TimeFold(nn.Module):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
+        if not isinstance(module, nn.Module):
+            raise ConfigError(f"TimeFold: module must be a torch.nn.Module, got {type(module).__name__}")
         refuse_time(module, "TimeFold")
         self.module = module
 

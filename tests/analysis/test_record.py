@@ -175,6 +175,8 @@ def test_folded_layers_and_containers_have_outputs_with_a_time_axis() -> None:
 
 def test_what_a_time_fold_holds_is_unfolded_too() -> None:
     fold = ns.nn.TimeFold(nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True)))
+    with torch.no_grad():
+        fold.get_parameter("module.0.bias").fill_(-0.5)  # so that something is below 0, whatever the weights
     x = noise((5, 2, 3), "fold")
     with ns.record(fold, "*") as recording:
         y = fold(x)
@@ -478,6 +480,7 @@ def test_messages_say_what_is_there() -> None:
     cases: list[tuple[Any, str]] = [
         (("conv1",), r"record: 'conv1' names no layer"),
         ((nn.Dropout,), r"record: the model has no layer Dropout"),
+        (([],), r"record: layers must name some layers, got none"),
         ((None, "spike"), r"no signal is named 'spike'; did you mean 'spikes'"),
         (("5", "spikes"), r"record: 5 must have spikes, has output"),
     ]

@@ -185,7 +185,7 @@ def test_noise_is_the_same_in_both_models_of_the_check() -> None:
 
 
 class Custom(nn.Module):
-    """What feeds the norm is known to its forward alone."""
+    """What feeds the norm is known to its forward alone, which looks at values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -193,7 +193,59 @@ class Custom(nn.Module):
         self.inner = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(self.norm(self.conv(x)))  # type: ignore[no-any-return]  # torch types it so
+        y: Tensor = self.inner(self.norm(self.conv(x) if x.mean() < 100 else x))
+        return y
+
+
+class Residual(nn.Module):
+    """A block as most networks have it: a forward of its own, a shared rectifier, a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+        self.conv2, self.conv1 = nn.Conv2d(3, 3, 3, padding=1, bias=False), nn.Conv2d(2, 3, 3, padding=1, bias=False)
+        self.short = nn.ModuleList([nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3)])
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+        y += self.short[1](self.short[0](x))
+        z: Tensor = self.relu(y)
+        return z
+
+
+class Uncertain(nn.Module):
+    """Forwards in which a norm follows a convolution that something else depends on, too."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.conv, self.norm, self.way = nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2), way
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        if self.way == "sum":
+            result = self.norm(y) + y
+        elif self.way == "twice":
+            result = self.norm(self.conv(y))
+        elif self.way == "norm twice":
+            result = self.norm(self.norm(y))
+        elif self.way == "weight":
+            result = self.norm(y) * self.conv.weight.mean()
+        elif self.way == "in place":
+            y.mul_(2)
+            result = self.norm(y)
+        else:
+            result = self.norm(y.relu())
+        seen: Tensor = result
+        return seen
+
+
+class Optional(Uncertain):
+    """What a second argument does is not known."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        y: Tensor = self.norm(self.conv(x)) if mask is None else self.norm(mask * self.conv(x))
+        return y
 
 
 def shared() -> nn.Sequential:
@@ -264,6 +316,31 @@ def test_a_chain_within_a_module_of_ones_own_is_folded() -> None:
     assert [(one.path, one.status, one.into) for one in report(folded).norms] == [("norm", "left", ""), ("inner.1", "folded", "inner.0")]
     x = uniform(5, 2, 3, 3)
     torch.testing.assert_close(folded(x), model(x), rtol=1e-6, atol=2e-6)
+
+
+def test_a_forward_of_ones_own_is_read() -> None:
+    torch.manual_seed(0)
+    model = settled(nn.Sequential(Residual(), nn.AvgPool2d(2)), 5, 2, 4, 4)
+    folded = ns.fold(model, uniform(5, 2, 4, 4), tolerance=1e-5)
+    assert {one.path: one.into for one in report(folded).norms} == {
+        **{"0.norm1": "0.conv1", "0.norm2": "0.conv2"},
+        **{"0.short.1": "0.short.0"},
+    }
+    assert not norms_left(folded)
+    assert float(report(folded).deviation or 0) > 0
+    assert norms_left(model)  # the model itself is left alone
+
+
+@pytest.mark.parametrize("way", ["sum", "twice", "norm twice", "weight", "in place", "function between"])
+def test_what_a_forward_uses_in_another_way_too_is_left(way: str) -> None:
+    model = settled(Uncertain(way), 5, 2, 3, 3)
+    folded = ns.fold(model, uniform(5, 2, 3, 3), tolerance=0.0)
+    assert [one.status for one in report(folded).norms] == ["left"]
+
+
+def test_a_forward_with_arguments_that_are_not_there_is_not_read() -> None:
+    folded = ns.fold(settled(Optional(""), 5, 2, 3, 3))
+    assert report(folded).count("left") == 1
 
 
 def test_in_a_graph_what_goes_one_way_only_is_a_chain() -> None:

@@ -169,6 +169,11 @@ def test_noise_comes_from_the_stream() -> None:
     assert not torch.equal(one.get_buffer("0.norm.running_var"), other.get_buffer("0.norm.running_var"))
 
 
+def test_a_tensor_is_one_batch() -> None:
+    model, x = nn.BatchNorm1d(3), normal(16, 3)
+    torch.testing.assert_close(ns.recalibrate(model, x).state_dict(), ns.recalibrate(model, [x]).state_dict(), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("model", "loader", "passes", "message"),
     [
@@ -176,6 +181,8 @@ def test_noise_comes_from_the_stream() -> None:
         (nn.BatchNorm1d(3), [], 2, "the loader holds no batches"),
         (nn.BatchNorm1d(3), iter([torch.zeros(2, 3)]), 2, "gone through 2 times, so it must be a list or a loader"),
         (nn.BatchNorm1d(3), [torch.zeros(2, 3)], 0, "passes: must be a whole number, 1 or more, got 0"),
+        (nn.Sequential(nn.BatchNorm1d(3)), [torch.full((2, 3), torch.nan)], 1, r"what reaches 0 \(BatchNorm1d\) must be finite"),
+        (nn.BatchNorm1d(3), [torch.full((2, 3), torch.inf)], 2, r"what reaches the norm \(BatchNorm1d\) must be finite"),
         (nn.BatchNorm1d(3), ["x"], 1, "batches must be tensors, or begin with one, got str"),
     ],
 )

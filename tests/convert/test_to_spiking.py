@@ -36,6 +36,15 @@ def inputs(count: int = 50) -> Tensor:
     return torch.rand(count, 6, generator=torch.Generator().manual_seed(4)) * 2 - 0.5
 
 
+def test_a_rectifier_that_is_called_several_times_is_several_layers_in_the_report() -> None:
+    for method, calibration in (("rate", images()), ("direct", None)):
+        network = spiking(trained("residual"), time_steps=4, method=method, calibration=calibration)
+        made = [one for one in network.conversion.layers if one.neuron]
+        assert [one.path for one in made] == ["relu"] * 5  # three calls of a module, two of a function
+        assert len(made) == sum(isinstance(module, ns.IF) for module in network.modules())
+        assert [one.path for one in network.conversion.layers[:6]] == ["stem", "norm", "relu", "a", "relu", "b"]  # in the order of calls
+
+
 # --- scales and weights ------------------------------------------------------------------------------------------------------------------
 
 

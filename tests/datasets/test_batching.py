@@ -92,6 +92,7 @@ MISTAKES: dict[str, tuple[int, dict[str, Any], str]] = {
     "range upside down": (2, {"value_range": (1, 0)}, "value_range must be two finite numbers"),
     "endless range": (2, {"value_range": (0, float("inf"))}, "value_range must be two finite numbers"),
     "order too long": (2, {"order": torch.tensor([11])}, "indices from 0 to 10"),
+    "order of another library": (2, {"order": [0, 1]}, "order must be a tensor of int64 indices, got list"),
     "order of floats": (2, {"order": torch.arange(3.0)}, "int64 indices"),
 }
 

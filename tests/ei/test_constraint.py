@@ -76,6 +76,21 @@ def test_any_optimizer_keeps_weights_at_zero_or_more_once_attached(make: Callabl
     assert lowest(model) < 0
 
 
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    with pytest.raises(ConfigError, match="attach: the optimizer must have weights of the model's"):
+        ns.ei.attach(network(), torch.optim.SGD(network().parameters(), lr=0.1))
+
+
+def test_weights_that_are_no_numbers_are_refused_with_other_advice() -> None:
+    model = network().eval()
+    with torch.no_grad():
+        part(model, "0").weights()["excitatory"][0, 0, 0, 0] = torch.nan
+    assert list(ns.ei.negative(model)) == ["0.excitatory.weight"]
+    for refused in (lambda: ns.ei.check(model), lambda: model(images())):
+        with pytest.raises(RunError, match=r"must be 0 or more, got nan in .*excitatory\.weight; the training has diverged"):
+            refused()
+
+
 def test_forward_clamps_nothing_in_training() -> None:
     model = network()
     spoil(model)
@@ -88,7 +103,10 @@ def test_evaluation_refuses_weights_below_zero_and_says_what_to_do() -> None:
     model = network()
     with torch.no_grad():
         part(model, "0").gain_e[2] = -0.25  # type: ignore[index]  # there is one
-    advice = r"got -0\.25 in gain_e; neurosim\.ei\.project\(model\) .* neurosim\.ei\.EISGD, or neurosim\.ei\.attach\(model, optimizer\)"
+    advice = (
+        r"got -0\.25 in gain_e; neurosim\.ei\.project\(model\)"
+        r" .* neurosim\.ei\.EISGD\(neurosim\.ei\.groups\(model\)\), or neurosim\.ei\.attach\(model, optimizer\)"
+    )
     assert not any(module.training for module in model.eval().modules())
     for _ in range(2):
         with pytest.raises(RunError, match=advice):

@@ -167,3 +167,11 @@ def test_arguments_out_of_their_domain_are_refused(arguments: dict[str, Any], me
 def test_targets_that_are_no_classes_are_refused(targets: Tensor) -> None:
     with pytest.raises(ns.ConfigError, match="targets must be one class below 3 for each of 3 samples"):
         network(5, 7, 3).local_update(normal(3, 5), targets)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5,), (3, 2, 3)])
+def test_an_input_of_another_size_is_refused(shape: tuple[int, ...]) -> None:
+    model = network(5, 7, 3)
+    for call in (model, lambda x: model.local_update(x, torch.zeros(len(x), dtype=torch.int64))):
+        with pytest.raises(ns.ConfigError, match=r"DisinhibitoryNetwork: x must have 5 features a sample, \(batch, \*\), got shape"):
+            call(normal(*shape))

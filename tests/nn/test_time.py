@@ -137,6 +137,8 @@ def test_messages_say_which_module_and_what_it_got() -> None:
     wrong: Any = 5
     with pytest.raises(ns.ConfigError, match=r"SpikingSequential: 1 must be a torch.nn.Module, got int"):
         ns.nn.SpikingSequential(nn.Linear(3, 3), wrong)
+    with pytest.raises(ns.ConfigError, match=r"TimeFold: module must be a torch.nn.Module, got int"):
+        ns.nn.TimeFold(wrong)
     with pytest.raises(ns.ConfigError, match=r"x must be a tensor \(time, batch, \*\), got shape \(3,\)"):
         ns.nn.TimeFold(nn.Linear(3, 3))(torch.zeros(3))
     with pytest.raises(ns.ConfigError, match=r"one result for each of the 8 samples, time × batch, got shape \(24,\)"):
