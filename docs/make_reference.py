@@ -20,7 +20,9 @@ import neurosim as ns
 from neurosim.config import json_schema
 from neurosim.config.schema import DataConfig, ModelConfig
 from neurosim.hardware.chain import ChainSpec, NeuronSpec
+from neurosim.hardware.devices import LAWS
 from neurosim.hardware.profile import _units as units_of  # what a profile may say, by the same rule as its check
+from neurosim.hardware.profile import slot_and_field
 
 ROOT = Path(__file__).resolve().parents[1]
 Schema = dict[str, Any]
@@ -28,6 +30,8 @@ Schema = dict[str, Any]
 _STAGES = "tests/hardware/test_stages.py::"
 _CONTROL = "tests/convert/test_control.py::"
 _NEURON_STAGES = "tests/hardware/test_neuron_stages.py::"
+_DEVICE_STAGES = "tests/hardware/test_device_stages.py::"
+_CELLS = "tests/hardware/test_cells.py::"
 #: the test that pins down what a field of a stage does
 _ARRAY = "tests/nn/test_array.py::"
 COVERED: dict[str, str] = {
@@ -36,6 +40,23 @@ COVERED: dict[str, str] = {
     "clamp.learned": _STAGES + "test_learned_limits_receive_the_gradient_of_what_they_clip",
     "clamp.grad": _STAGES + "test_clamp_passes_the_gradient_up_to_its_limits_inclusive",
     "compensation.per": "tests/nn/test_array.py::test_compensation_takes_the_mean_of_a_drift_back",
+    "deviation.g_ref_siemens": _CELLS + "test_programming_errors_are_those_of_the_fits",
+    "deviation.sigma": _CELLS + "test_programming_errors_are_those_of_the_fits",
+    "deviation.shift": _CELLS + "test_charge_traps_drift_and_spread_as_the_tables_of_days_say",
+    "deviation.distribution": _DEVICE_STAGES + "test_a_uniform_deviation_has_its_standard_deviation_and_ends",
+    "deviation.read_s": _DEVICE_STAGES + "test_a_read_time_makes_noise_grow_as_flicker_noise",
+    "deviation.scale": _DEVICE_STAGES + "test_strength_and_scale_multiply_the_random_part_alone",
+    "deviation.low_siemens": _DEVICE_STAGES + "test_conductances_stay_between_the_limits_of_the_device",
+    "deviation.high_siemens": _DEVICE_STAGES + "test_conductances_stay_between_the_limits_of_the_device",
+    "deviation.scope": _DEVICE_STAGES + "test_a_proportional_deviation_redrawn_for_every_batch_multiplies_each_cell",
+    "deviation.grad": _DEVICE_STAGES + "test_a_straight_through_gradient_is_one_everywhere",
+    "drift.g_ref_siemens": _DEVICE_STAGES + "test_drift_falls_with_its_mean_exponent_without_noise_and_spreads_with_it",
+    "drift.exponent": _DEVICE_STAGES + "test_drift_falls_with_its_mean_exponent_without_noise_and_spreads_with_it",
+    "drift.spread": _DEVICE_STAGES + "test_drift_falls_with_its_mean_exponent_without_noise_and_spreads_with_it",
+    "drift.t0_s": _DEVICE_STAGES + "test_drift_falls_with_its_mean_exponent_without_noise_and_spreads_with_it",
+    "drift.scale": _DEVICE_STAGES + "test_drift_falls_with_its_mean_exponent_without_noise_and_spreads_with_it",
+    "drift.scope": _DEVICE_STAGES + "test_a_chip_is_its_seed_and_does_not_change_between_uses",
+    "drift.grad": _DEVICE_STAGES + "test_a_straight_through_gradient_is_one_everywhere",
     "drop.probability": _NEURON_STAGES + "test_the_share_of_lost_pulses_is_the_probability",
     "fixed_point.bits": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
     "fixed_point.range": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
@@ -68,6 +89,18 @@ COVERED: dict[str, str] = {
     "noise.reference": _STAGES + "test_references_scale_the_noise",
     "noise.scope": _CONTROL + "test_a_layer_called_twice_draws_twice_but_holds_one_weight",
     "noise.grad": _STAGES + "test_the_forward_rule_puts_noise_on_the_gradient",
+    "pcm.g_ref_siemens": _CELLS + "test_phase_change_memory_has_the_printed_table",
+    "pcm.sigma": _CELLS + "test_phase_change_memory_has_the_means_and_deviations_of_the_peer",
+    "pcm.exponent": _CELLS + "test_phase_change_memory_has_the_means_and_deviations_of_the_peer",
+    "pcm.spread": _CELLS + "test_phase_change_memory_has_the_means_and_deviations_of_the_peer",
+    "pcm.read": _CELLS + "test_phase_change_memory_has_the_means_and_deviations_of_the_peer",
+    "pcm.t0_s": _CELLS + "test_phase_change_memory_has_the_printed_table",
+    "pcm.read_s": _CELLS + "test_phase_change_memory_has_the_printed_table",
+    "pcm.sigma_scale": _DEVICE_STAGES + "test_each_multiplier_of_phase_change_memory_switches_its_part",
+    "pcm.drift_scale": _DEVICE_STAGES + "test_each_multiplier_of_phase_change_memory_switches_its_part",
+    "pcm.read_scale": _DEVICE_STAGES + "test_each_multiplier_of_phase_change_memory_switches_its_part",
+    "pcm.scope": _STAGES + "test_the_same_stream_gives_the_same_result_and_another_does_not",
+    "pcm.grad": _DEVICE_STAGES + "test_a_straight_through_gradient_is_one_everywhere",
     "quantize.levels": _STAGES + "test_a_specification_gives_exactly_its_levels",
     "quantize.low": _STAGES + "test_a_specification_gives_exactly_its_levels",
     "quantize.high": _STAGES + "test_a_specification_gives_exactly_its_levels",
@@ -86,6 +119,19 @@ COVERED: dict[str, str] = {
     "slices.separate_signs": _ARRAY + "test_passes_add_up_to_the_input",
     "tiles.rows": _ARRAY + "test_each_tile_and_each_plane_is_converted_by_itself",
     "tiles.columns": _ARRAY + "test_a_layer_takes_as_many_arrays_as_it_needs",
+    "stuck.at_low": _DEVICE_STAGES + "test_the_shares_of_stuck_devices_are_those_of_the_specification",
+    "stuck.at_high": _DEVICE_STAGES + "test_the_shares_of_stuck_devices_are_those_of_the_specification",
+    "stuck.missing": _DEVICE_STAGES + "test_the_shares_of_stuck_devices_are_those_of_the_specification",
+    "stuck.low_siemens": _DEVICE_STAGES + "test_the_shares_of_stuck_devices_are_those_of_the_specification",
+    "stuck.high_siemens": _DEVICE_STAGES + "test_the_shares_of_stuck_devices_are_those_of_the_specification",
+    "stuck.scope": _DEVICE_STAGES + "test_a_chip_is_its_seed_and_does_not_change_between_uses",
+    "stuck.grad": _DEVICE_STAGES + "test_no_gradient_passes_a_stuck_device",
+    "temperature.temperature_coefficient_per_kelvin": _DEVICE_STAGES
+    + "test_temperature_changes_conductances_by_its_coefficient_and_activation_energy",
+    "temperature.activation_ev": _DEVICE_STAGES + "test_temperature_changes_conductances_by_its_coefficient_and_activation_energy",
+    "temperature.reference_kelvin": _DEVICE_STAGES + "test_temperature_changes_conductances_by_its_coefficient_and_activation_energy",
+    "temperature.spread": _DEVICE_STAGES + "test_devices_differ_in_their_temperature_coefficient_by_the_spread",
+    "temperature.scope": _DEVICE_STAGES + "test_a_chip_is_its_seed_and_does_not_change_between_uses",
     "fan_in": "tests/convert/test_to_neuromorphic.py::test_a_layer_with_too_many_inputs_is_an_error_that_names_it",
     "kelvin": _CONTROL + "test_time_and_temperature_scope_holds_until_one_of_them_changes",
 }
@@ -151,6 +197,12 @@ _STAGES_HEAD = """\
 ## Stages
 
 `kind` says which stage a slot holds. Numbers are given with their unit; the other fields are choices of the model.
+"""
+_LAWS_HEAD = """\
+## Laws
+
+What a field of a memory cell holds that depends on its conductance or on time: a mapping whose `kind` says which law it is.
+[docs/devices.md](../docs/devices.md) explains them. Numbers "of the result" have the unit of the field that holds the law.
 """
 _PROFILES = """\
 ## Profiles
@@ -297,7 +349,7 @@ def hardware_page() -> str:
     ]
     parts.append(_rows(rows, ("slot", "what it stands for")))
     parts += [_NEURONS_HEAD, _rows(_slot_rows(NeuronSpec.paths), ("slot", "what it stands for"))]
-    parts += [_STAGES_HEAD, *map(_stage, ns.STAGES), _PROFILES]
+    parts += [_STAGES_HEAD, *map(_stage, ns.STAGES), _LAWS_HEAD, *map(_law, LAWS), _PROFILES]
     parts += [_profile(ns.load_profile(name)) for name in ns.list_profiles()]
     return "\n".join(parts)
 
@@ -310,7 +362,8 @@ def _stage(kind: str) -> str:
     spec = ns.STAGES[kind].spec
     module = importlib.import_module(spec.__module__)
     file = Path(inspect.getfile(spec)).relative_to(ROOT).as_posix()
-    public = [one for name, one in vars(module).items() if inspect.isfunction(one) and one.__module__ == spec.__module__ and name[0] != "_"]
+    near = (spec.__module__, "neurosim.hardware.devices")
+    public = [one for name, one in vars(module).items() if inspect.isfunction(one) and one.__module__.startswith(near) and name[0] != "_"]
     effects = [one for one in public if next(iter(inspect.signature(one).parameters)) == "x"] or public
     functions = "".join(f", function `{one.__name__}`" for one in effects)
     schema = spec.model_json_schema()
@@ -318,8 +371,8 @@ def _stage(kind: str) -> str:
     for name, info in _fields(spec).items():
         one = schema["properties"][name]
         default = "*required*" if info.is_required() else f"`{_value(info.default)}`"
-        unit = " or ".join(units_of(info, name)) if is_number(one) else ""
-        allowed = allowed_text(one, schema.get("$defs", {}))
+        unit = " or ".join(units_of(info, name)) if is_number(one) or is_law(one) else ""
+        allowed = "[law](#laws)" if is_law(one) else allowed_text(one, schema.get("$defs", {}))
         rows.append([f"`{name}`", unit, allowed, default, _clean(info.description or ""), _test(COVERED[f"{kind}.{name}"])])
     title = f"### {kind}\n\n{_clean((spec.__doc__ or '').splitlines()[0])} File: [{file}](../{file}){functions}.\n\n"
     return title + _rows(rows, ("field", "unit", "what it may be", "default", "meaning", "test"))
@@ -328,13 +381,11 @@ def _stage(kind: str) -> str:
 def _profile(profile: ns.Profile) -> str:
     stages, rows = profile.slots, []
     for key, quantity in profile.provenance.items():
-        slot, _, name = key.rpartition(".")
+        slot, name = slot_and_field(key, stages)
         kind = stages[slot].kind if slot else ""
-        test = quantity.test if quantity.verified else COVERED[f"{kind}.{name}" if slot else name]
+        test = quantity.test if quantity.verified else COVERED[f"{kind}.{name.partition('.')[0]}" if slot else name]
         stage = f"[{kind}](#{kind})" if slot else "the chain"
-        value = quantity.value
-        shown = ", ".join(f"{one:g}" for one in value) if isinstance(value, list) else f"{value:g}"
-        rows.append([f"`{key}`", shown, quantity.unit, stage, "yes" if quantity.verified else "", _test(test)])
+        rows.append([f"`{key}`", quantity.shown, quantity.unit, stage, "yes" if quantity.verified else "", _test(test)])
     text = f"### {profile.name}\n\n{profile.summary}. [Profile]({profile.name}/profile.yaml), [datasheet]({profile.name}/datasheet.md).\n\n"
     missing = "".join(f"- {effect}\n" for effect in profile.not_modelled)
     return text + _rows(rows, ("key", "value", "unit", "stage", "verified", "test")) + (f"\nNot modelled:\n\n{missing}" if missing else "")
@@ -343,6 +394,28 @@ def _profile(profile: ns.Profile) -> str:
 def is_number(one: Schema) -> bool:
     """Whether a field is a number, which a profile gives with unit and source."""
     return any(each.get("type") in ("number", "integer") for each in one.get("anyOf", [one]))
+
+
+def is_law(one: Schema) -> bool:
+    """Whether a field holds a law, whose numbers a profile gives with unit and source."""
+    return any("discriminator" in each for each in one.get("anyOf", [one]))
+
+
+def _law(law: type[BaseModel]) -> str:
+    schema = law.model_json_schema(mode="serialization")
+    schema = schema if "properties" in schema else schema["$defs"][law.__name__]
+    rows = []
+    for name, info in _fields(law).items():
+        one = schema["properties"][name]
+        default = "*required*" if info.is_required() else f"`{_value(info.default)}`"
+        unit = " or ".join(units_of(info, name)) if not is_law(one) and "number" in json.dumps(one) else ""
+        rows.append([f"`{name}`", unit, "law" if is_law(one) else _laws_text(one), default, _clean(info.description or "")])
+    head = f"### {law.model_fields['kind'].default}\n\n{_clean((law.__doc__ or '').splitlines()[0])}\n\n"
+    return head + _rows(rows, ("field", "unit", "what it may be", "default", "meaning"))
+
+
+def _laws_text(one: Schema) -> str:
+    return "list of laws" if is_law(one.get("items", {})) else allowed_text(one, {})
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:

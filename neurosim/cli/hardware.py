@@ -59,7 +59,7 @@ def show(args: argparse.Namespace) -> int:
         return 0
     result(f"{profile.name} ({profile.technology})\n{profile.summary}\n\nsimulated, in this order\n" + table(stages))
     rows = [
-        (key, f"{quantity.value:g}", quantity.unit, "verified" if quantity.verified else "", quantity.source)
+        (key, quantity.shown, quantity.unit, "verified" if quantity.verified else "", quantity.source)
         for key, quantity in profile.provenance.items()
     ]
     result("\n" + table(rows, head=("number", "value", "unit", "", "source")))

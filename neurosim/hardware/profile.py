@@ -5,6 +5,8 @@ every number is a mapping::
 
     levels: {value: 33, unit: levels, source: "where it comes from", verified: false}
 
+Numbers that belong together, such as the coefficients of a fit, are one list: ``value: [0.26e-6, 1.97e-6, -1.17e-6]``.
+
 ``verified: true`` is a claim: its source must name a DOI or a repository and a place in it (table, figure, equation, section, line), and
 ``test`` must name the test that checks the number against it. ``extends`` takes another profile as base.
 """
@@ -13,11 +15,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -25,25 +26,14 @@ from pydantic.fields import FieldInfo
 from neurosim.assets import asset, list_assets
 from neurosim.errors import ConfigError, nearest
 from neurosim.hardware.chain import ChainSpec, LayerSpec, NeuronSpec, slots
-from neurosim.hardware.stage import Spec, Unit
+from neurosim.hardware.devices import LAWS
+from neurosim.hardware.quantity import Quantity, quantities
+from neurosim.hardware.stage import RESULT, STAGES, Spec, Unit
 from neurosim.wording import explain
 from neurosim.yamlfile import KeyPath, YamlFile, read_composed
 
 _TEXT = ("name", "summary", "technology")
 _KEYS = {"version", *_TEXT, "citations", "chain", "not_modelled"}
-_QUANTITY = {"value", "unit", "source", "verified"}
-_PLACE = re.compile(r"\b(table|fig\.?|figure|eq\.?|equation|section|line|lines|page|p\.)\s*\(?\w|§", re.IGNORECASE)
-_PUBLISHED = re.compile(r"\b10\.\d{4,9}/\S+|\b(github|gitlab|zenodo|codeberg|bitbucket)\.(com|org)/\S+", re.IGNORECASE)
-
-
-class Quantity(NamedTuple):
-    """One number of a profile, or a list of them, and where it comes from."""
-
-    value: float | list[float]
-    unit: str
-    source: str
-    verified: bool
-    test: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,7 +111,7 @@ def read_profile(path: Path) -> Profile:
     """A profile from a YAML file; errors as in :func:`load_profile`."""
     document = read_composed(path, named=lambda name: asset(f"hardware/{name}/profile.yaml"))
     problems: list[str] = []
-    values, provenance = _quantities(document, problems)
+    values, provenance = quantities(document, problems)
     data = document.data
     problems += [f"{document.at((key,))}: {key}: unknown key{nearest(str(key), _KEYS)}" for key in data if key not in _KEYS]
     if data.get("version") != 1:
@@ -162,65 +152,24 @@ def read_profile(path: Path) -> Profile:
     )
 
 
-def _quantities(document: YamlFile, problems: list[str]) -> tuple[Any, dict[str, Quantity]]:
-    """The chain with plain numbers, and where they come from."""
-    provenance: dict[str, Quantity] = {}
-
-    def walk(node: Any, key: KeyPath) -> Any:
-        name = ".".join(map(str, key[1:]))
-        if isinstance(node, Mapping) and "value" in node:
-            problem = _problem_of_quantity(node)
-            if problem:
-                problems.append(f"{document.at(key)}: {name}: {problem}")
-            else:
-                provenance[name] = Quantity(node["value"], str(node["unit"]), node["source"], node["verified"], node.get("test", ""))
-            return node["value"]
-        if isinstance(node, Mapping):
-            return {part: walk(value, (*key, part)) for part, value in node.items()}
-        if isinstance(node, int | float) and not isinstance(node, bool):
-            problems.append(f"{document.at(key)}: {name}: a number must be given as {{value, unit, source, verified}}, got the bare {node}")
-        return node
-
-    return walk(document.data.get("chain", {}), ("chain",)), provenance
-
-
-def _problem_of_quantity(node: Mapping[str, Any]) -> str:
-    missing, unknown = sorted(_QUANTITY - set(node)), sorted(set(node) - _QUANTITY - {"test"})
-    if missing:
-        return f"a number needs value, unit, source and verified; missing: {', '.join(missing)}"
-    if unknown:
-        return f"unknown key {unknown[0]!r}{nearest(unknown[0], [*_QUANTITY, 'test'])}"
-    numbers = node["value"] if isinstance(node["value"], list) and node["value"] else [node["value"]]
-    if any(isinstance(number, bool) or not isinstance(number, int | float) for number in numbers):
-        return f"value must be a number, or a list of them, got {node['value']!r}"
-    if not isinstance(node["source"], str) or not node["source"].strip():
-        return f"source must say where the number comes from, got {node['source']!r}"
-    if not isinstance(node["verified"], bool):
-        return f"verified must be true or false, got {node['verified']!r}"
-    if node["verified"] and not (_PUBLISHED.search(node["source"]) and _PLACE.search(node["source"])):
-        place = "a source with a DOI or repository and a place in it (table, figure, equation, section, line)"
-        return f"verified: true needs {place}, got {node['source']!r}"
-    if node["verified"] and not isinstance(node.get("test"), str):
-        return "verified: true needs test, the name of the test that checks the number (tests/…::test_…)"
-    return ""
-
-
 def _sound_slots(values: Any) -> dict[str, Spec]:
     """The stages that hold by themselves, whatever is wrong elsewhere."""
     found: dict[str, Spec] = {}
     for path, part in values.items() if isinstance(values, Mapping) else ():
         for slot, stage in part.items() if isinstance(part, Mapping) else ():
-            with contextlib.suppress(ValidationError):
-                found |= slots((NeuronSpec if path == "neuron" else ChainSpec).model_validate({path: {slot: stage}}))
+            kind = stage.get("kind") if isinstance(stage, Mapping) else None
+            if isinstance(kind, str) and kind in STAGES:
+                with contextlib.suppress(ValidationError):
+                    found[f"{path}.{slot}"] = STAGES[kind].spec.model_validate(stage)
     return found
 
 
 def _wrong_units(document: YamlFile, stages: Mapping[str, Spec], provenance: Mapping[str, Quantity]) -> list[str]:
     problems = []
     for name, quantity in provenance.items():
-        slot, _, parameter = name.rpartition(".")
+        slot, parameter = slot_and_field(name, stages)
         if slot in stages:
-            expected = _units(type(stages[slot]).model_fields[parameter], parameter)
+            expected = _expected(stages[slot], parameter)
             reference = getattr(stages[slot], "reference", None)
             expected = (reference,) if reference in expected else expected
         elif name in _OF_THE_CHAIN:
@@ -228,10 +177,30 @@ def _wrong_units(document: YamlFile, stages: Mapping[str, Spec], provenance: Map
         else:
             continue
         if quantity.unit not in expected:
-            problems.append(
-                f"{document.at(('chain', *name.split('.'), 'unit'))}: {name}: unit must be {' or '.join(expected)}, got {quantity.unit!r}"
-            )
+            key = (int(part) if part.isdigit() else part for part in name.split("."))
+            problems.append(f"{document.at(('chain', *key, 'unit'))}: {name}: unit must be {' or '.join(expected)}, got {quantity.unit!r}")
     return problems
+
+
+def slot_and_field(name: str, stages: Mapping[str, Spec]) -> tuple[str, str]:
+    """A dotted name as the slot that it begins with and the field within that stage, which has dots itself if it is one of a law."""
+    slot = next((slot for slot in stages if name.startswith(f"{slot}.")), "")
+    return slot, name[len(slot) + 1 :] if slot else name
+
+
+def _expected(stage: Spec, name: str) -> tuple[str, ...]:
+    """The units in which a field of a stage, or of a law within it, may be given."""
+    part: Any = stage
+    units: tuple[str, ...] = ()
+    result: tuple[str, ...] = ()  # result: what a law in the outermost field results in
+    for key in name.split("."):
+        if isinstance(part, tuple):
+            part = part[int(key)]
+            continue
+        units = _units(type(part).model_fields[key], key)
+        result = units if part is stage else result
+        part = getattr(part, key)
+    return result if units == RESULT.names else units
 
 
 _OF_THE_CHAIN = {"kelvin": "K", "fan_in": "inputs"}  #: units of the numbers that belong to no stage
@@ -250,6 +219,8 @@ _SUFFIXES = {
     "_kelvin": "K",
     "_a_per_w": "A/W",
     "_db_per_hz": "dB/Hz",
+    "_per_kelvin": "1/K",
+    "_ev": "eV",
 }
 
 
@@ -262,19 +233,22 @@ def _units(info: FieldInfo, name: str) -> tuple[str, ...]:
 
 
 def _located(document: YamlFile, line: Mapping[str, Any]) -> str:
-    key = ("chain", *line["loc"])
-    parent: Any = document.data
-    for part in key[:-1]:
-        parent = parent.get(part, {}) if isinstance(parent, Mapping) else {}
+    key: KeyPath = ("chain",)
+    parent, part = document.data, document.data.get("chain", {})
+    for name in line["loc"]:
+        if isinstance(part, Mapping) and name not in part and name == part.get("kind"):
+            continue  # this says which law it is, and is no key
+        key, parent = (*key, name), part
+        part = part[name] if isinstance(part, list) else part.get(name, {}) if isinstance(part, Mapping) else {}
     return f"{document.at(key)}: {'.'.join(map(str, key[1:]))}: {explain(line, _siblings(key[1:-1], parent))}"
 
 
 def _siblings(key: KeyPath, parent: Any) -> list[str]:
     """The keys that would have been accepted there."""
-    from neurosim.hardware.stage import STAGES
-
-    if isinstance(parent, Mapping) and str(parent.get("kind")) in STAGES:
-        return list(STAGES[str(parent["kind"])].spec.model_fields)
+    kind = str(parent.get("kind")) if isinstance(parent, Mapping) else ""
+    law = next((law for law in LAWS if law.model_fields["kind"].default == kind), None)
+    if law is not None or kind in STAGES:
+        return list((law or STAGES[kind].spec).model_fields)
     if not key:
         return [*ChainSpec.model_fields, "neuron"]
     known = {**ChainSpec.model_fields, **NeuronSpec.model_fields}

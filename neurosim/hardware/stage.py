@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
@@ -32,6 +32,14 @@ Scope = Literal["device", "hold", "batch", "read"]
 Mode = Literal["fresh", "fixed", "off", "ideal"]
 Params = Mapping[str, Tensor]
 
+#: how long a draw lives, in words
+LIVES: Final[Mapping[Scope, str]] = {
+    "device": "frozen in the chip",
+    "hold": "redrawn when time or temperature changes",
+    "batch": "redrawn at every forward",
+    "read": "fresh at every read",
+}
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -41,6 +49,10 @@ class Unit:
 
     def __init__(self, *names: str) -> None:
         object.__setattr__(self, "names", names)
+
+
+#: unit of a number within a law (:mod:`neurosim.hardware.devices.laws`): that of the field which holds the law
+RESULT = Unit("of the result")
 
 
 class Spec(BaseModel):

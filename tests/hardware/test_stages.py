@@ -24,6 +24,7 @@ from neurosim.random import Stream, stream
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("implementation")]
 
+CONSTANT: dict[str, Any] = {"kind": "polynomial", "coefficients": [0.1]}
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "scale": [{}, {"per": "vector", "retries": 2}, {"mode": "learned", "value": 2.0}, {"mode": "average"}],
     "slices": [{"bits": 7, "slice_bits": 2}, {"separate_signs": True}],
@@ -33,6 +34,25 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     ],
     "tiles": [{"rows": 128, "columns": 64}, {}],
     "compensation": [{}, {"per": "column"}],
+    "deviation": [
+        {"g_ref_siemens": 1.0, "sigma": CONSTANT},
+        {"g_ref_siemens": 1.0, "sigma": CONSTANT, "distribution": "uniform", "scope": "read", "grad": "ste"},
+        {"g_ref_siemens": 1.0, "shift": CONSTANT},
+    ],
+    "drift": [{"g_ref_siemens": 1.0, "exponent": CONSTANT, "spread": CONSTANT, "t0_s": 20.0}],
+    "pcm": [
+        {
+            "g_ref_siemens": 1.0,
+            "sigma": CONSTANT,
+            "exponent": CONSTANT,
+            "spread": CONSTANT,
+            "read": CONSTANT,
+            "t0_s": 20.0,
+            "read_s": 1e-6,
+        }
+    ],
+    "stuck": [{"at_low": 0.1, "missing": 0.1}, {"at_high": 0.2, "high_siemens": 2.0, "grad": "ste"}],
+    "temperature": [{"temperature_coefficient_per_kelvin": 0.01, "spread": 0.1}, {"activation_ev": 0.1}],
     "drop": [{"probability": 0.3}, {"probability": 0.0}],
     "fixed_point": [
         {"bits": 4},

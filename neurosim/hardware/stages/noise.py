@@ -14,7 +14,7 @@ from neurosim.errors import ConfigError
 from neurosim.hardware.fuse import run
 from neurosim.hardware.gradient import straight_through, through_forward
 from neurosim.hardware.leakage import Distribution, equivalent_sigma, leakage_from, precision_from, scale_from
-from neurosim.hardware.stage import STAGES, Context, Params, Scope, Spec, Stage, Unit
+from neurosim.hardware.stage import LIVES, STAGES, Context, Params, Scope, Spec, Stage, Unit
 from neurosim.ops.quantize import Distribution as Additive
 from neurosim.ops.quantize import Error, convert
 from neurosim.random import Stream
@@ -193,14 +193,6 @@ def _noisy(x: Tensor, spec: Noise, device: FrozenNoise | None, ctx: Context, str
     return convert(x, before=Error(spec.distribution, "additive", scale, stream if device is None else device.standard, "through"))
 
 
-_LIVES = {
-    "device": "frozen in the chip",
-    "hold": "redrawn when time or temperature changes",
-    "batch": "redrawn at every forward",
-    "read": "fresh at every read",
-}
-
-
 def _describe(spec: Noise) -> str:
     if spec.leakage == 0 or spec.level == 0:
         return f"no {spec.distribution} noise"
@@ -210,7 +202,7 @@ def _describe(spec: Noise) -> str:
     if leak is None and spec.precision is not None and spec.reference != "wmax":
         leak = leakage_from(spec.distribution, spec.level, spec.precision)
     steps = f", leakage {leak:.3g} at {spec.precision:g} steps per unit" if leak is not None and spec.precision is not None else ""
-    return f"{spec.distribution} noise, σ = {sigma:.4g} {unit}{steps}, {_LIVES[spec.scope]}"
+    return f"{spec.distribution} noise, σ = {sigma:.4g} {unit}{steps}, {LIVES[spec.scope]}"
 
 
 STAGES.add(
