@@ -250,6 +250,7 @@ _SUFFIXES = {
     "_kelvin": "K",
     "_a_per_w": "A/W",
     "_db_per_hz": "dB/Hz",
+    "_m_per_kelvin": "m/K",
 }
 
 
