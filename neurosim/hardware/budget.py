@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from neurosim.hardware.link import Link
+from neurosim.hardware.link import Link, ratio
 from neurosim.hardware.resolution import Resolution
 
 
@@ -103,7 +103,7 @@ def link_budget(link: Link, power_w: float) -> LinkBudget:
     shot, thermal, rin = (math.sqrt(variance) for variance in link.variances(power_w))
     points, power = [("source", power_w)], power_w
     for name, loss in link.losses_db.items():
-        power *= 10.0 ** (-loss / 10.0)
+        power *= ratio(-loss)
         points.append((f"after {name}", power))
     photocurrent = link.responsivity_a_per_w * power
     current = photocurrent + link.dark_current_a

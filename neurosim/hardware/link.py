@@ -28,6 +28,15 @@ ELECTRON_C = 1.602176634e-19  #: elementary charge, C (exact since 2019)
 BOLTZMANN_J_PER_K = 1.380649e-23  #: Boltzmann constant, J/K (exact since 2019)
 
 
+def ratio(db: float) -> float:
+    """The ratio of two powers from decibels.
+
+    >>> ratio(30.0), ratio(-10.0)
+    (1000.0, 0.1)
+    """
+    return math.pow(10.0, db / 10.0)
+
+
 def shot_variance(current_a: float, bandwidth_hz: float) -> float:
     """Variance of the shot noise of a current, A²: 2 q I B."""
     return 2.0 * ELECTRON_C * current_a * bandwidth_hz
@@ -40,7 +49,7 @@ def thermal_variance(kelvin: float, load_ohm: float, bandwidth_hz: float) -> flo
 
 def rin_variance(current_a: float, rin_db_per_hz: float | None, bandwidth_hz: float) -> float:
     """Variance of a photocurrent under a source's relative intensity noise, A²: I² 10^(RIN/10) B; 0 where that is ``None``."""
-    return 0.0 if rin_db_per_hz is None else current_a**2 * 10.0 ** (rin_db_per_hz / 10.0) * bandwidth_hz
+    return 0.0 if rin_db_per_hz is None else current_a**2 * ratio(rin_db_per_hz) * bandwidth_hz
 
 
 @dataclass(frozen=True)
@@ -95,12 +104,12 @@ class Link:
     @property
     def transmission(self) -> float:
         """Share of the source's power that reaches the detector in the bright state."""
-        return math.prod(10.0 ** (-loss / 10.0) for loss in self.losses_db.values())
+        return math.prod(ratio(-loss) for loss in self.losses_db.values())
 
     @property
     def dark_share(self) -> float:
         """Power of the dark state over that of the bright state."""
-        return 0.0 if self.extinction_ratio_db is None else 10.0 ** (-self.extinction_ratio_db / 10.0)
+        return 0.0 if self.extinction_ratio_db is None else ratio(-self.extinction_ratio_db)
 
     @property
     def span(self) -> float:
@@ -161,7 +170,7 @@ class Link:
 
     def _out_of_reach(self, wanted: Resolution, best: Resolution, when: str) -> ConfigError:
         return ConfigError(
-            f"link: this link reaches less than {best.enob:.4g} effective bits (SNR {best.snr_db:.4g} dB) {when}, "
+            f"link: this link reaches no more than {best.enob:.4g} effective bits (SNR {best.snr_db:.4g} dB) {when}, "
             f"got a demand for {wanted.enob:.4g} ({wanted.snr_db:.4g} dB)"
         )
 

@@ -12,13 +12,15 @@ So every other ring can only raise a weight: it takes power from the through por
 Not modelled: light in the drop waveguide that meets other rings again, and interference between rings.
 
 Source:
-    A. N. Tait et al., "Microring weight banks", IEEE Journal of Selected Topics in Quantum Electronics 22, 5900214 (2016),
+    A. N. Tait et al., "Microring weight banks", IEEE Journal of Selected Topics in Quantum Electronics 22 (2016),
     doi 10.1109/JSTQE.2016.2573583, for the arrangement; the closed form follows from the transmissions of :mod:`neurosim.hardware.rings`.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,18 +73,20 @@ class Bank:
 
     def limits(self, *, alone: bool = False) -> tuple[float, float]:
         """The weights that a ring reaches wherever the other rings stand, or with ``alone`` on a bus without others: least and largest."""
-        own_low, own_high = self.ring.through(torch.tensor([self.low_m, self.high_m], dtype=torch.float64)).tolist()
         others = 1.0 if alone else self._darkest
         eta = self.ring.efficiency
-        return eta - (1.0 + eta) * own_high * others, eta - (1.0 + eta) * own_low
+        return eta - (1.0 + eta) * self.ring.through_at(self.high_m) * others, eta - (1.0 + eta) * self.ring.through_at(self.low_m)
 
     @cached_property
     def _darkest(self) -> float:
         """The least share of a channel's power that the other rings leave: each stands as near to it as it can."""
-        at = self.spacing_m * torch.arange(self.channels, dtype=torch.float64)
-        apart = (at[:, None] - at[None, :]).unsqueeze(-1) - torch.tensor([self.low_m, self.high_m], dtype=torch.float64)
-        left = self.ring.through(apart).amin(-1).fill_diagonal_(1.0)
-        return float(left.prod(1).amin())
+        before, after = ([self._nearest(side * k) for k in range(1, self.channels)] for side in (1, -1))
+        left, right = (list(itertools.accumulate(side, operator.mul, initial=1.0)) for side in (before, after))
+        return min(left[j] * right[-1 - j] for j in range(self.channels))
+
+    def _nearest(self, apart: int) -> float:
+        """The least that a ring, so many channels below, leaves of a channel."""
+        return min(self.ring.through_at(apart * self.spacing_m - detuning) for detuning in (self.low_m, self.high_m))
 
     def scale(self, *, alone: bool = False) -> float:
         """The largest s for which all weights in [-s, s] can be set; arguments as in :meth:`limits`.
@@ -149,7 +153,7 @@ def detunings_together(weight: Tensor, bank: Bank) -> Tensor:
     ring, eta, to_phase = bank.ring, bank.ring.efficiency, 2.0 * math.pi / bank.ring.fsr_m
     shape = (ring.round_trip, ring.coupling_bus, ring.coupling_drop)
     wanted = (eta - weight) / (1.0 + eta)
-    least, most = ring.through(torch.tensor([bank.low_m, bank.high_m], dtype=torch.float64)).tolist()
+    least, most = ring.through_at(bank.low_m), ring.through_at(bank.high_m)
     with torch.no_grad():
         phase = inverse(wanted.clamp(least, most), *shape)
         others = ~torch.eye(weight.shape[-1], dtype=torch.bool, device=weight.device)

@@ -101,6 +101,12 @@ class Ring:
         """Power that stays in the bus, in units of what came; periodic in the free spectral range."""
         return through(self.phase(detuning_m), self.round_trip, self.coupling_bus, self.coupling_drop)
 
+    def through_at(self, detuning_m: float) -> float:
+        """:meth:`through` of a plain number."""
+        dip, floor, scale = _terms(self.round_trip, self.coupling_bus, self.coupling_drop)
+        q = scale * math.sin(math.pi * detuning_m / self.fsr_m) ** 2
+        return (dip + q) / (floor + q)
+
     def dropped(self, detuning_m: Tensor) -> Tensor:
         """Power in the drop waveguide, in units of what came."""
         return dropped(self.phase(detuning_m), self.round_trip, self.coupling_bus, self.coupling_drop)
@@ -111,8 +117,8 @@ class Ring:
 
     def weight_range(self, low_m: float = 0.0, high_m: float | None = None) -> tuple[float, float]:
         """The least and the largest weight for detunings from ``low_m`` to ``high_m`` (half of the free spectral range), m."""
-        ends = torch.tensor([self.fsr_m / 2 if high_m is None else high_m, low_m], dtype=torch.float64)
-        least, most = self.weight(ends).tolist()
+        eta = self.efficiency
+        least, most = (eta - (1.0 + eta) * self.through_at(at) for at in (self.fsr_m / 2 if high_m is None else high_m, low_m))
         return least, most
 
     def detuning_for(self, weight: Tensor) -> Tensor:

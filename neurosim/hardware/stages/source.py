@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from neurosim.errors import ConfigError
-from neurosim.hardware.link import rin_variance
+from neurosim.hardware.link import ratio, rin_variance
 from neurosim.hardware.stage import STAGES, Context, Params, Spec, Stage, Unit
 from neurosim.random import Stream
 
@@ -78,9 +78,9 @@ def modulate(
     >>> modulate(torch.tensor([0.0, 0.5, 1.0]), transfer="sin2", arms="single", extinction_ratio_db=10.0)
     tensor([0.1000, 0.5500, 1.0000])
     """
-    dark = 0.0 if extinction_ratio_db is None else 10.0 ** (-extinction_ratio_db / 10.0)
-    bright = 10.0 ** (-insertion_loss_db / 10.0)
-    light: Tensor = x if transfer == "linear" else x.sign() * torch.sin(0.5 * math.pi * x).square()
+    dark = 0.0 if extinction_ratio_db is None else ratio(-extinction_ratio_db)
+    bright = ratio(-insertion_loss_db)
+    light = x if transfer == "linear" else x.sign() * torch.sin(0.5 * math.pi * x).square()
     return light * (bright * (1.0 - dark)) + (bright * dark if arms == "single" else 0.0)
 
 
