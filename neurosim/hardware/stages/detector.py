@@ -63,22 +63,22 @@ class NoiseTerms(NamedTuple):
     square: float
 
 
-def detect(y: Tensor, standard: Tensor | None, terms: NoiseTerms, *, largest: float | None = None, strength: float = 1.0) -> Tensor:
+def detect(x: Tensor, standard: Tensor | None, terms: NoiseTerms, *, largest: float | None = None, strength: float = 1.0) -> Tensor:
     r"""A signal as a detector reports it.
 
-    .. math:: \hat y = c + s\,\xi\sqrt{\sigma_0^2 + \sigma_1^2 |c| + \sigma_2^2 c^2}, \qquad c = \min(\max(y, -y_{max}), y_{max})
+    .. math:: y = c + s\,\xi\sqrt{\sigma_0^2 + \sigma_1^2 |c| + \sigma_2^2 c^2}, \qquad c = \min(\max(x, -x_{max}), x_{max})
 
     Shot noise grows with the root of the light, thermal noise not at all, that of the source like the light itself.
 
     Args:
-        y: Summed signals, any shape.
+        x: Summed signals, any shape.
         standard: ξ, standard normal numbers of that shape; ``None`` is noiseless.
         terms: The three variances; the first is > 0.
-        largest: y_max; ``None`` for no limit.
+        largest: x_max; ``None`` for no limit.
         strength: s.
 
     Returns:
-        Same shape and dtype as ``y``.
+        Same shape and dtype as ``x``.
 
     Source:
         :mod:`neurosim.hardware.link`.
@@ -87,7 +87,7 @@ def detect(y: Tensor, standard: Tensor | None, terms: NoiseTerms, *, largest: fl
     >>> detect(torch.tensor([0.0, 1.0, -4.0]), torch.ones(3), NoiseTerms(0.01, 0.03, 0.0), largest=2.0)
     tensor([ 0.1000,  1.2000, -1.7354])
     """
-    kept = y if largest is None else y.clamp(-largest, largest)
+    kept = x if largest is None else x.clamp(-largest, largest)
     if standard is None:
         return kept
     variance = terms.constant + terms.linear * kept.abs() + terms.square * kept.square()

@@ -99,17 +99,17 @@ class RingBank(Spec):
         return self.bank.scale(alone=not self.calibrate)
 
 
-def ring_matrix(weight: Tensor, spec: RingBank, *, offset_m: Tensor | None = None, kelvin: float = 300.0) -> Tensor:
+def ring_matrix(x: Tensor, spec: RingBank, *, offset_m: Tensor | None = None, kelvin: float = 300.0) -> Tensor:
     r"""The matrix that banks of rings implement for a wanted one.
 
     .. math:: \hat W = \frac1s\,w\big((I + K)\,\mathrm{round}(t) + \epsilon + \beta (T - T_0)\big), \qquad t = (I + K)^{-1}\,\delta(s W)
         \;\text{or}\; \delta(s W)
 
     Args:
-        weight: Wanted matrix in full scales, shape ``(..., in)``. Values beyond what the rings reach (at least [-1, 1]) are set to the end
+        x: W, wanted matrix in full scales, shape ``(..., in)``. Values beyond what the rings reach (at least [-1, 1]) are set to the end
             of the heaters' range.
         spec: The bank; s is :attr:`RingBank.full_scale`.
-        offset_m: ε, what each resonance is off, m, broadcasts to ``weight``.
+        offset_m: ε, what each resonance is off, m, broadcasts to ``x``.
         kelvin: T.
 
     Returns:
@@ -118,10 +118,10 @@ def ring_matrix(weight: Tensor, spec: RingBank, *, offset_m: Tensor | None = Non
     Source:
         :mod:`neurosim.hardware.ring_bank`.
     """
-    buses = _split(weight, spec.channels)
-    offsets = [None] * len(buses) if offset_m is None else _split(offset_m.to(weight.dtype).expand_as(weight), spec.channels)
+    buses = _split(x, spec.channels)
+    offsets = [None] * len(buses) if offset_m is None else _split(offset_m.to(x.dtype).expand_as(x), spec.channels)
     parts = [_one_bus(bus, spec, offset, kelvin) for bus, offset in zip(buses, offsets, strict=True)]
-    return torch.cat([part.flatten(weight.dim() - 1) for part in parts], -1) if parts else weight
+    return torch.cat([part.flatten(x.dim() - 1) for part in parts], -1) if parts else x
 
 
 def _split(x: Tensor, channels: int) -> list[Tensor]:
