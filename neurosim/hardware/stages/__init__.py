@@ -19,12 +19,12 @@ from neurosim.hardware.stages.noise import Noise as Noise
 from neurosim.hardware.stages.noise import add_noise as add_noise
 from neurosim.hardware.stages.quantize import Quantize as Quantize
 from neurosim.hardware.stages.quantize import quantize as quantize
+from neurosim.hardware.stages.ring_bank import RingBank as RingBank
+from neurosim.hardware.stages.ring_bank import ring_matrix as ring_matrix
 from neurosim.hardware.stages.scale import Scale as Scale
 from neurosim.hardware.stages.scale import scale_of as scale_of
 from neurosim.hardware.stages.slices import Slices as Slices
 from neurosim.hardware.stages.slices import sliced as sliced
-from neurosim.hardware.stages.tiles import Tiles as Tiles
-from neurosim.hardware.stages.ring_bank import RingBank as RingBank
-from neurosim.hardware.stages.ring_bank import ring_matrix as ring_matrix
 from neurosim.hardware.stages.source import Source as Source
 from neurosim.hardware.stages.source import modulate as modulate
+from neurosim.hardware.stages.tiles import Tiles as Tiles
