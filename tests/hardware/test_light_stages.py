@@ -9,10 +9,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
+import neurosim as ns
 from neurosim.errors import ConfigError
+from neurosim.hardware.chain import ChainSpec
 from neurosim.hardware.link import Link, rin_variance, shot_variance, thermal_variance
+from neurosim.hardware.profile import Profile
 from neurosim.hardware.stage import STAGES, Context
 from neurosim.hardware.stages import Detector, Source, detect, modulate
 from neurosim.random import stream
@@ -143,9 +146,55 @@ def test_without_a_shape_the_last_axis_has_the_channels() -> None:
     assert torch.equal(apply("source", x, channels_per_source=2, **NOISY), apply("source", x, (4,), channels_per_source=2, **NOISY))
 
 
-def test_a_signal_of_other_channels_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"source: the signal must have 4 channels, got the shape \(2, 5\)"):
+def test_inputs_of_several_groups_are_numbered_through() -> None:
+    x = torch.ones(2, 5, 3, 4, dtype=torch.float64)  # passes, products, groups, inputs
+    y = apply("source", x, (3, 4), channels_per_source=6, **NOISY)
+    assert torch.equal(y.flatten(2), apply("source", x.flatten(2), (12,), channels_per_source=6, **NOISY))
+    assert len(torch.unique(y)) == 2 * 5 * 2
+
+
+def test_a_signal_of_other_inputs_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"source: the signal must have inputs of the shape \(4,\), got the shape \(2, 5\)"):
         apply("source", torch.ones(2, 5), (4,), **NOISY)
+
+
+LIGHT: dict[str, Any] = {
+    "input": {"noise": {"kind": "source", **NOISY}},
+    "output": {"noise": {"kind": "detector", "power_w": 1e-4, **RECEIVER}},
+    "array": {
+        "mesh": {
+            "kind": "ring_bank",
+            "radius_m": 5e-6,
+            "wavelength_m": 1550e-9,
+            "group_index": 4.2,
+            "round_trip": 0.999,
+            "coupling_bus": 0.98,
+            "coupling_drop": 0.98,
+            "channels": 8,
+            "spacing_m": 1e-9,
+            "offset_sigma_m": 1e-12,
+        }
+    },
+    "weight": {"scale": {"kind": "scale"}},
+}
+
+
+@pytest.mark.parametrize("tiles", [None, 8])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(nn.Linear(20, 3), (4, 20)), (nn.Conv2d(4, 6, 3, groups=2), (2, 4, 5, 5)), (nn.ConvTranspose1d(2, 3, 2), (2, 2, 5))],
+)
+def test_layers_run_on_light_and_lose_nothing_without_its_noise(layer: nn.Module, shape: tuple[int, ...], tiles: int | None) -> None:
+    chain = {**LIGHT, "array": LIGHT["array"] | ({"tiles": {"kind": "tiles", "rows": tiles}} if tiles else {})}
+    on_chip = ns.to_analog(layer.double(), Profile("light", "for a test", "photonic", ChainSpec.model_validate(chain)), seed=3)
+    x = 2 * stream(4, "x").uniform(shape, like=torch.empty(0, dtype=torch.float64)) - 1
+    with ns.noise("off", on_chip):
+        torch.testing.assert_close(on_chip(x), layer(x), rtol=0, atol=1e-8)
+    noisy = on_chip(x)
+    assert 1e-4 < (noisy - layer(x)).abs().mean() < 0.5
+    assert not torch.equal(noisy, on_chip(x))
+    noisy.sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in on_chip.parameters() if parameter.grad is not None)
 
 
 def test_a_modulator_has_its_transfer_loss_and_dark_light() -> None:
@@ -174,10 +223,11 @@ def test_intensity_noise_needs_a_bandwidth() -> None:
 def test_sources_batch_over_chips_and_compile() -> None:
     spec = Source(**NOISY, channels_per_source=2)
     stage, x = STAGES["source"], torch.ones(3, 4)
-    wiring = stage.program(spec, {}, (4,), stream(0, "x"))
+    source = stream(0, "x")
+    wiring = stage.program(spec, {}, (4,), source)
 
     def one(chip: Tensor) -> Tensor:
-        return stage.apply(x, spec, {}, wiring, Context(stream(0, "x", chip=chip)))
+        return stage.apply(x, spec, {}, wiring, Context(source._replace(chip=chip)))
 
     chips = torch.arange(3)
     torch.testing.assert_close(torch.func.vmap(one)(chips), torch.stack([one(chip) for chip in chips]))

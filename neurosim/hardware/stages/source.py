@@ -50,9 +50,9 @@ class Source(Spec):
         """Standard deviation of a source's power, in units of it."""
         return math.sqrt(rin_variance(1.0, self.rin_db_per_hz, self.bandwidth_hz or 0.0))
 
-    def fed_by_one(self, channels: int) -> int:
-        """How many of so many channels one source feeds."""
-        return self.channels_per_source or max(channels, 1)
+    def fed_by_one(self, inputs: int) -> int:
+        """How many of so many inputs one source feeds."""
+        return self.channels_per_source or max(inputs, 1)
 
 
 def modulate(
@@ -87,19 +87,19 @@ def modulate(
 class Wiring(NamedTuple):
     """Which light goes where."""
 
-    source: Tensor  #: index of the source that feeds each channel, int64, shape of one sample with 1 for every spatial axis
+    source: Tensor  #: index of the source that feeds each input, int64, shape of one sample with 1 for every spatial axis
 
 
 def _program(spec: Source, params: Params, shape: Sequence[int], stream: Stream) -> Wiring:
-    return Wiring((torch.arange(shape[0]) // spec.fed_by_one(shape[0])).reshape(-1, *[1] * (len(shape) - 1)))
+    return Wiring((torch.arange(math.prod(shape)) // spec.fed_by_one(math.prod(shape))).reshape(tuple(shape)))
 
 
 def shared(x: Tensor, source: Tensor, sources: int, stream: Stream) -> Tensor:
-    """Standard normal numbers for a signal, one for each source at every sample and place, shared by its channels.
+    """Standard normal numbers for a signal, one for each source at every sample and place, shared by the inputs that it feeds.
 
     Args:
-        x: Signals, shape ``(..., channels, *places)``.
-        source: Index of each channel's source, int64, shape ``(channels, 1, …)`` with a 1 for every place.
+        x: Signals, shape ``(..., *inputs, *places)``.
+        source: Index of each input's source, int64, shape ``(*inputs, 1, …)`` with a 1 for every place.
         sources: How many there are.
         stream: Random numbers.
 
@@ -107,13 +107,15 @@ def shared(x: Tensor, source: Tensor, sources: int, stream: Stream) -> Tensor:
         Same shape and dtype as ``x``.
 
     Raises:
-        ConfigError: ``x`` has not as many channels as there are in ``source``.
+        ConfigError: ``x`` has not the inputs of ``source``.
     """
-    axis = x.dim() - source.dim()
-    if axis < 0 or x.shape[axis] != source.shape[0]:
-        raise ConfigError(f"source: the signal must have {source.shape[0]} channels, got the shape {tuple(x.shape)}")
-    drawn = stream.normal((*x.shape[:axis], sources, *x.shape[axis + 1 :]), like=x)
-    return drawn.index_select(axis, source.flatten())
+    before, axes = x.dim() - source.dim(), source.dim()
+    while axes > 1 and source.shape[axes - 1] == 1:
+        axes -= 1
+    if before < 0 or x.shape[before : before + axes] != source.shape[:axes]:
+        raise ConfigError(f"source: the signal must have inputs of the shape {tuple(source.shape)}, got the shape {tuple(x.shape)}")
+    drawn = stream.normal((*x.shape[:before], sources, *x.shape[before + axes :]), like=x)
+    return drawn.index_select(before, source.flatten()).reshape(x.shape)
 
 
 def _apply(x: Tensor, spec: Source, params: Params, device: Wiring | None, ctx: Context) -> Tensor:
@@ -128,9 +130,8 @@ def _apply(x: Tensor, spec: Source, params: Params, device: Wiring | None, ctx: 
     if ctx.stream is None or noise == 0:
         return y
     wiring = _program(spec, params, x.shape[-1:], ctx.stream) if device is None else device
-    channels = wiring.source.shape[0]
-    sources = -(-channels // spec.fed_by_one(channels))
-    return y * (1.0 + noise * shared(x, wiring.source, sources, ctx.stream))
+    inputs = wiring.source.numel()
+    return y * (1.0 + noise * shared(x, wiring.source, -(-inputs // spec.fed_by_one(inputs)), ctx.stream))
 
 
 def _describe(spec: Source) -> str:
