@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from neurosim.errors import ConfigError
 from neurosim.hardware.resolution import Resolution
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from neurosim.hardware.budget import LinkBudget
 
+_A_BIT = 20.0 * math.log10(2.0)  #: dB
 _PARTS = (("shot", "shot_a"), ("thermal", "thermal_a"), ("source", "rin_a"))
 
 
@@ -51,20 +52,19 @@ def link_budget(budgets: Sequence[LinkBudget]) -> tuple[Figure, Axes]:
     crossing = _crossing(budgets, powers)
     if crossing is not None:
         handles.append((ax.axvline(crossing, color=GREY, linestyle=":", linewidth=1.6), f"cross-over, {crossing:.1f} dBm"))
-    span = budgets[0].resolution.span
-    bits = ax.secondary_yaxis("right", functions=(lambda db: (db - _at_zero(span)) / _A_BIT, lambda n: n * _A_BIT + _at_zero(span)))
+    zero = Resolution.from_enob(0.0, budgets[0].resolution.span).snr_db
+
+    def to_bits(db: Any) -> Any:
+        return (db - zero) / _A_BIT
+
+    def to_db(bits: Any) -> Any:
+        return bits * _A_BIT + zero
+
+    bits = ax.secondary_yaxis("right", functions=(to_bits, to_db))
     bits.set_ylabel("effective bits", parse_math=False)
     label_axes(ax, "power of the source (dBm)", "signal-to-noise ratio (dB)")
     add_legend(fig, handles)
     return fig, ax
-
-
-_A_BIT = 20.0 * math.log10(2.0)  #: dB
-
-
-def _at_zero(span: float) -> float:
-    """The signal-to-noise ratio of zero effective bits, dB."""
-    return Resolution.from_enob(0.0, span).snr_db
 
 
 def _crossing(budgets: Sequence[LinkBudget], powers: Sequence[float]) -> float | None:

@@ -74,9 +74,8 @@ def test_each_noise_follows_the_signal_by_its_law() -> None:
 
 
 def test_dark_current_and_background_make_shot_noise_without_signal() -> None:
-    plain, dark, light = (
-        Detector(power_w=1e-4, **RECEIVER, **more).coefficients(300.0) for more in ({}, {"dark_current_a": 8e-5}, {"background_w": 1e-4})
-    )
+    cases: list[dict[str, Any]] = [{}, {"dark_current_a": 8e-5}, {"background_w": 1e-4}]
+    plain, dark, light = (Detector(power_w=1e-4, **RECEIVER, **more).coefficients(300.0) for more in cases)
     assert dark.constant - plain.constant == pytest.approx(plain.linear)
     assert light.constant == pytest.approx(dark.constant)
     assert (dark.linear, dark.square) == (plain.linear, plain.square)

@@ -204,7 +204,7 @@ def test_a_bank_is_described_in_a_line() -> None:
 def test_a_spec_survives_copies_and_a_compiler() -> None:
     spec = make(offset_sigma_m=5e-12, tuning_bits=8)
     assert copy.deepcopy(spec) == pickle.loads(pickle.dumps(spec)) == spec
-    w, offset = wanted(3, 10, dtype=torch.float32), 1e-12 * wanted(3, 10, dtype=torch.float32)
+    w, offset = wanted(3, 6, dtype=torch.float32), 1e-12 * wanted(3, 6, dtype=torch.float32)
     compiled = torch.compile(lambda v: ring_matrix(v, spec, offset_m=offset), fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(w), ring_matrix(w, spec, offset_m=offset), rtol=0, atol=1e-6)
     chips = torch.stack([offset, -offset])
