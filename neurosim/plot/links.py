@@ -46,7 +46,12 @@ def link_budget(budgets: Sequence[LinkBudget]) -> tuple[Figure, Axes]:
     for i, (name, part) in enumerate(_PARTS):
         if all(getattr(one, part) > 0 for one in budgets):
             alone = [20.0 * math.log10(one.swing_a / getattr(one, part)) for one in budgets]
-            style = {"linestyle": DASHES[i + 1], "marker": MARKERS[i], "markevery": max(len(budgets) // 6, 1), "markersize": 4.5}
+            style: dict[str, Any] = {
+                "linestyle": DASHES[i + 1],
+                "marker": MARKERS[i],
+                "markevery": max(len(budgets) // 6, 1),
+                "markersize": 4.5,
+            }
             (line,) = ax.plot(powers, alone, color=COLOURS[i], linewidth=1.5, **style)
             handles.append((line, f"{name} alone"))
     crossing = _crossing(budgets, powers)
