@@ -32,6 +32,8 @@ _CONTROL = "tests/convert/test_control.py::"
 _NEURON_STAGES = "tests/hardware/test_neuron_stages.py::"
 _DEVICE_STAGES = "tests/hardware/test_device_stages.py::"
 _CELLS = "tests/hardware/test_cells.py::"
+_RINGS = "tests/hardware/test_ring_bank.py::"
+_LIGHT = "tests/hardware/test_light_stages.py::"
 #: the test that pins down what a field of a stage does
 _ARRAY = "tests/nn/test_array.py::"
 COVERED: dict[str, str] = {
@@ -57,6 +59,15 @@ COVERED: dict[str, str] = {
     "drift.scale": _DEVICE_STAGES + "test_drift_falls_with_its_mean_exponent_without_noise_and_spreads_with_it",
     "drift.scope": _DEVICE_STAGES + "test_a_chip_is_its_seed_and_does_not_change_between_uses",
     "drift.grad": _DEVICE_STAGES + "test_a_straight_through_gradient_is_one_everywhere",
+    "detector.power_w": _LIGHT + "test_a_detector_has_the_noise_of_the_link_at_full_scale",
+    "detector.responsivity_a_per_w": _LIGHT + "test_a_detector_has_the_noise_of_the_link_at_full_scale",
+    "detector.bandwidth_hz": _LIGHT + "test_a_detector_has_the_noise_of_the_link_at_full_scale",
+    "detector.load_ohm": _LIGHT + "test_a_detector_has_the_noise_of_the_link_at_full_scale",
+    "detector.dark_current_a": _LIGHT + "test_dark_current_and_background_make_shot_noise_without_signal",
+    "detector.background_w": _LIGHT + "test_dark_current_and_background_make_shot_noise_without_signal",
+    "detector.rin_db_per_hz": _LIGHT + "test_each_noise_follows_the_signal_by_its_law",
+    "detector.saturation_a": _LIGHT + "test_a_diode_saturates_at_its_current",
+    "detector.grad": _LIGHT + "test_the_gradient_of_a_detector_is_that_of_the_noisy_value_or_one",
     "drop.probability": _NEURON_STAGES + "test_the_share_of_lost_pulses_is_the_probability",
     "fixed_point.bits": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
     "fixed_point.range": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
@@ -101,6 +112,33 @@ COVERED: dict[str, str] = {
     "pcm.read_scale": _DEVICE_STAGES + "test_each_multiplier_of_phase_change_memory_switches_its_part",
     "pcm.scope": _STAGES + "test_the_same_stream_gives_the_same_result_and_another_does_not",
     "pcm.grad": _DEVICE_STAGES + "test_a_straight_through_gradient_is_one_everywhere",
+    "ring_bank.radius_m": _RINGS + "test_every_number_of_the_ring_shapes_its_line",
+    "ring_bank.wavelength_m": _RINGS + "test_every_number_of_the_ring_shapes_its_line",
+    "ring_bank.group_index": _RINGS + "test_every_number_of_the_ring_shapes_its_line",
+    "ring_bank.round_trip": _RINGS + "test_every_number_of_the_ring_shapes_its_line",
+    "ring_bank.coupling_bus": _RINGS + "test_every_number_of_the_ring_shapes_its_line",
+    "ring_bank.coupling_drop": _RINGS + "test_every_number_of_the_ring_shapes_its_line",
+    "ring_bank.channels": _RINGS + "test_rings_set_as_if_alone_disturb_each_other_within_a_bus_only",
+    "ring_bank.spacing_m": _RINGS + "test_crosstalk_falls_with_the_square_of_the_spacing",
+    "ring_bank.detuning_min_m": _RINGS + "test_the_ends_of_the_range_can_be_given",
+    "ring_bank.detuning_max_m": _RINGS + "test_the_ends_of_the_range_can_be_given",
+    "ring_bank.calibrate": _RINGS + "test_calibrated_banks_implement_the_matrix_whatever_its_width",
+    "ring_bank.tuning_bits": _RINGS + "test_heaters_stand_on_their_steps",
+    "ring_bank.offset_sigma_m": _RINGS + "test_offsets_of_every_scope_have_their_standard_deviation",
+    "ring_bank.scope": _RINGS + "test_offsets_of_every_scope_have_their_standard_deviation",
+    "ring_bank.drift_m_per_kelvin": _RINGS + "test_temperature_moves_all_resonances_alike",
+    "ring_bank.reference_kelvin": _RINGS + "test_temperature_moves_all_resonances_alike",
+    "ring_bank.thermal_crosstalk": _RINGS + "test_heat_of_other_rings_moves_a_ring_unless_it_is_known",
+    "ring_bank.pitch_m": _RINGS + "test_heat_of_other_rings_moves_a_ring_unless_it_is_known",
+    "ring_bank.thermal_length_m": _RINGS + "test_heat_of_other_rings_moves_a_ring_unless_it_is_known",
+    "ring_bank.grad": _RINGS + "test_the_gradient_is_the_true_derivative_or_one",
+    "source.rin_db_per_hz": _LIGHT + "test_noise_that_inputs_share_grows_with_their_number_and_not_with_its_root",
+    "source.bandwidth_hz": _LIGHT + "test_noise_that_inputs_share_grows_with_their_number_and_not_with_its_root",
+    "source.channels_per_source": _LIGHT + "test_a_source_feeds_neighbouring_channels",
+    "source.extinction_ratio_db": _LIGHT + "test_a_modulator_has_its_transfer_loss_and_dark_light",
+    "source.insertion_loss_db": _LIGHT + "test_a_modulator_has_its_transfer_loss_and_dark_light",
+    "source.transfer": _LIGHT + "test_a_modulator_has_its_transfer_loss_and_dark_light",
+    "source.arms": _LIGHT + "test_a_modulator_has_its_transfer_loss_and_dark_light",
     "quantize.levels": _STAGES + "test_a_specification_gives_exactly_its_levels",
     "quantize.low": _STAGES + "test_a_specification_gives_exactly_its_levels",
     "quantize.high": _STAGES + "test_a_specification_gives_exactly_its_levels",

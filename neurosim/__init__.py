@@ -89,10 +89,15 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.errors import DataError as DataError
     from neurosim.errors import NeurosimError as NeurosimError
     from neurosim.errors import RunError as RunError
+    from neurosim.hardware.budget import LinkBudget as LinkBudget
+    from neurosim.hardware.budget import link_budget as link_budget
     from neurosim.hardware.chain import ChainSpec as ChainSpec
+    from neurosim.hardware.link import Link as Link
     from neurosim.hardware.profile import Profile as Profile
     from neurosim.hardware.profile import list_profiles as list_profiles
     from neurosim.hardware.profile import load_profile as load_profile
+    from neurosim.hardware.resolution import Resolution as Resolution
+    from neurosim.hardware.rings import Ring as Ring
     from neurosim.hardware.stage import STAGES as STAGES
     from neurosim.hardware.stage import Context as Context
     from neurosim.hardware.stage import Spec as Spec
@@ -178,8 +183,12 @@ _NAMES = {
     "neurosim.datasets": ("DATASETS", "Dataset", "Split", "load_dataset"),
     "neurosim.encoding": ("ENCODERS", "Encoder"),
     "neurosim.errors": ("CheckpointError", "ConfigError", "ConversionError", "DataError", "NeurosimError", "RunError"),
+    "neurosim.hardware.budget": ("LinkBudget", "link_budget"),
     "neurosim.hardware.chain": ("ChainSpec",),
+    "neurosim.hardware.link": ("Link",),
     "neurosim.hardware.profile": ("Profile", "list_profiles", "load_profile"),
+    "neurosim.hardware.resolution": ("Resolution",),
+    "neurosim.hardware.rings": ("Ring",),
     "neurosim.hardware.stage": ("Context", "STAGES", "Spec", "Stage", "Unit"),
     "neurosim.losses": ("LOSSES", "REGULARIZERS"),
     "neurosim.models": ("MODELS",),

@@ -221,6 +221,7 @@ _SUFFIXES = {
     "_db_per_hz": "dB/Hz",
     "_per_kelvin": "1/K",
     "_ev": "eV",
+    "_m_per_kelvin": "m/K",
 }
 
 

@@ -25,6 +25,17 @@ from neurosim.random import Stream, stream
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("implementation")]
 
 CONSTANT: dict[str, Any] = {"kind": "polynomial", "coefficients": [0.1]}
+RECEIVER = {"responsivity_a_per_w": 0.8, "bandwidth_hz": 1e10, "load_ohm": 50.0}
+RING = {
+    "radius_m": 5e-6,
+    "wavelength_m": 1550e-9,
+    "group_index": 4.2,
+    "round_trip": 0.999,
+    "coupling_bus": 0.98,
+    "coupling_drop": 0.98,
+    "channels": 4,
+    "spacing_m": 1.0e-9,
+}
 EXAMPLES: dict[str, list[dict[str, Any]]] = {
     "scale": [{}, {"per": "vector", "retries": 2}, {"mode": "learned", "value": 2.0}, {"mode": "average"}],
     "slices": [{"bits": 7, "slice_bits": 2}, {"separate_signs": True}],
@@ -61,6 +72,21 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"bits": 6, "range": 1.0, "rounding": "floor", "overflow": "wrap"},
     ],
     "mismatch": [{"spread": 0.2}, {"spread": 0.1, "distribution": "gaussian", "scope": "read"}, {"spread": 0.0}],
+    "detector": [
+        {"power_w": 1e-4, **RECEIVER},
+        {"power_w": 1e-4, **RECEIVER, "rin_db_per_hz": -140.0, "saturation_a": 8e-5, "grad": "ste"},
+    ],
+    "ring_bank": [
+        {**RING},
+        {**RING, "calibrate": False, "tuning_bits": 6, "thermal_crosstalk": 0.02, "drift_m_per_kelvin": 7e-11},
+        {**RING, "offset_sigma_m": 5e-12, "grad": "ste"},
+        {**RING, "offset_sigma_m": 5e-12, "scope": "batch"},
+    ],
+    "source": [
+        {"rin_db_per_hz": -130.0, "bandwidth_hz": 1e10, "channels_per_source": 2},
+        {"transfer": "sin2", "extinction_ratio_db": 10.0, "insertion_loss_db": 2.0},
+        {"rin_db_per_hz": -120.0, "bandwidth_hz": 1e9, "arms": "single"},
+    ],
     "clamp": [{}, {"low": -0.5, "high": 2.0}, {"learned": True}, {"grad": "ste"}],
     "lp_norm": [{}, {"p": 1.0, "over": "whole"}, {"max_one": True}, {"grad": "ste"}],
     "quantize": [

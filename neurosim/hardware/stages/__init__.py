@@ -4,6 +4,8 @@ from neurosim.hardware.stages.clamp import Clamp as Clamp
 from neurosim.hardware.stages.clamp import clamp as clamp
 from neurosim.hardware.stages.compensation import Compensation as Compensation
 from neurosim.hardware.stages.compensation import compensation as compensation
+from neurosim.hardware.stages.detector import Detector as Detector
+from neurosim.hardware.stages.detector import detect as detect
 from neurosim.hardware.stages.deviation import Deviation as Deviation
 from neurosim.hardware.stages.drift import Drift as Drift
 from neurosim.hardware.stages.drop import Drop as Drop
@@ -20,10 +22,14 @@ from neurosim.hardware.stages.noise import add_noise as add_noise
 from neurosim.hardware.stages.pcm import Pcm as Pcm
 from neurosim.hardware.stages.quantize import Quantize as Quantize
 from neurosim.hardware.stages.quantize import quantize as quantize
+from neurosim.hardware.stages.ring_bank import RingBank as RingBank
+from neurosim.hardware.stages.ring_bank import ring_matrix as ring_matrix
 from neurosim.hardware.stages.scale import Scale as Scale
 from neurosim.hardware.stages.scale import scale_of as scale_of
 from neurosim.hardware.stages.slices import Slices as Slices
 from neurosim.hardware.stages.slices import sliced as sliced
+from neurosim.hardware.stages.source import Source as Source
+from neurosim.hardware.stages.source import modulate as modulate
 from neurosim.hardware.stages.stuck import Stuck as Stuck
 from neurosim.hardware.stages.temperature import Temperature as Temperature
 from neurosim.hardware.stages.tiles import Tiles as Tiles
