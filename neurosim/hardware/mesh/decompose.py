@@ -72,7 +72,7 @@ def mesh_phases(unitary: Tensor, layout: Layout = "clements") -> MeshPhases:
         Clements et al. 2016, Box 1 and the equation T⁻¹ D = D′ T after it; Reck et al. 1994.
 
     >>> mesh_phases(torch.eye(2)).theta
-    tensor([[3.1416]], dtype=torch.float64)
+    tensor([3.1416], dtype=torch.float64)
     """
     if unitary.dim() < 2 or unitary.shape[-1] != unitary.shape[-2] or unitary.shape[-1] < 2:
         raise ConfigError(f"mesh_phases: the matrices must be (…, N, N) with N of 2 or more, got {tuple(unitary.shape)}")
