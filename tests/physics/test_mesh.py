@@ -49,7 +49,7 @@ def written_out(phases: MeshPhases, layout: Layout, splitters: Tensor | None = N
     exchange = torch.tensor([[0, 1], [1, 0]], dtype=torch.complex128)
     total = torch.eye(n, dtype=torch.complex128)
     for column in mesh_columns(layout, n):
-        for k in range(column.count):
+        for k in range(column.size):
             number, port = column.at + k, column.first + 2 * k
             alpha, beta = splitters[number] if splitters is not None else torch.zeros(2)
             couplers = [torch.matrix_exp(1j * (math.pi / 4 + error.item()) * exchange) for error in (alpha, beta)]
@@ -57,7 +57,8 @@ def written_out(phases: MeshPhases, layout: Layout, splitters: Tensor | None = N
             whole = torch.eye(n, dtype=torch.complex128)
             whole[port : port + 2, port : port + 2] = 10 ** (-loss_db / 20) * (couplers[1] @ inner @ couplers[0] @ outer)
             total = whole @ total
-    return torch.diag(torch.exp(1j * phases.output)) @ total
+    total = torch.diag(torch.exp(1j * phases.output)) @ total
+    return total
 
 
 @both
@@ -132,7 +133,7 @@ def test_a_mesh_has_its_depth_and_every_interferometer_once(layout: Layout, port
     depth = {"clements": ports if ports > 2 else 1, "reck": 2 * ports - 3}[layout]
     assert len(columns) == depth
     assert all(column.first >= 0 and column.ports.stop <= ports for column in columns)
-    assert [column.at for column in columns] == [sum(one.count for one in columns[:at]) for at in range(depth)]
+    assert [column.at for column in columns] == [sum(one.size for one in columns[:at]) for at in range(depth)]
     assert sorted(step.number for step in nulling_order(layout, ports)) == list(range(interferometers(ports)))
 
 

@@ -82,7 +82,7 @@ def mesh_matrix(phases: MeshPhases, layout: Layout = "clements", *, splitters: T
     light = torch.eye(ports, dtype=elements[0].dtype, device=elements[0].device)
     for column in mesh_columns(layout, ports):
         t00, t01, t10, t11 = (element[..., column.numbers, :] for element in elements)
-        above, below = light[..., column.ports, :].unflatten(-2, (column.count, 2)).unbind(-2)
+        above, below = torch.unflatten(light[..., column.ports, :], -2, (column.size, 2)).unbind(-2)
         mixed = torch.stack([t00 * above + t01 * below, t10 * above + t11 * below], -2).flatten(-3, -2)
         rest = (light[..., : column.first, :], light[..., column.ports.stop :, :])
         around = [side.expand(*mixed.shape[:-2], *side.shape[-2:]) for side in rest]

@@ -44,7 +44,7 @@ class MeshPhases(NamedTuple):
         """The opposite of :meth:`joined`."""
         ports = math.isqrt(joined.shape[-1])
         m = interferometers(ports)
-        return MeshPhases(*joined.split([m, m, ports], -1))
+        return MeshPhases(joined[..., :m], joined[..., m : 2 * m], joined[..., 2 * m :])
 
 
 def mesh_phases(unitary: Tensor, layout: Layout = "clements") -> MeshPhases:

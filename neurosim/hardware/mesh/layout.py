@@ -18,18 +18,18 @@ class Column(NamedTuple):
     """Interferometers that light passes at the same time, one below the other."""
 
     first: int  #: upper port of the uppermost one
-    count: int  #: how many; they join ports ``first`` and ``first + 1``, ``first + 2`` and ``first + 3``, …
+    size: int  #: how many; they join ports ``first`` and ``first + 1``, ``first + 2`` and ``first + 3``, …
     at: int  #: number of the uppermost one in the mesh: they are numbered column by column, from the top
 
     @property
     def ports(self) -> slice:
         """The ports that pass one of them."""
-        return slice(self.first, self.first + 2 * self.count)
+        return slice(self.first, self.first + 2 * self.size)
 
     @property
     def numbers(self) -> slice:
         """Their numbers."""
-        return slice(self.at, self.at + self.count)
+        return slice(self.at, self.at + self.size)
 
 
 class Nulling(NamedTuple):
@@ -61,9 +61,9 @@ def mesh_columns(layout: Layout, ports: int) -> list[Column]:
         interferometers", Optica 3 (2016) 1460–1465, Fig. 1; M. Reck, A. Zeilinger, H. J. Bernstein, P. Bertani, "Experimental realization
         of any discrete unitary operator", Phys. Rev. Lett. 73 (1994) 58–61.
 
-    >>> [(column.first, column.count) for column in mesh_columns("clements", 4)]
+    >>> [(column.first, column.size) for column in mesh_columns("clements", 4)]
     [(0, 2), (1, 1), (0, 2), (1, 1)]
-    >>> [(column.first, column.count) for column in mesh_columns("reck", 4)]
+    >>> [(column.first, column.size) for column in mesh_columns("reck", 4)]
     [(0, 1), (1, 1), (0, 2), (1, 1), (0, 1)]
     """
     one_of("mesh layout", layout, LAYOUTS)

@@ -71,7 +71,7 @@ def mesh_program(matrix: Tensor, ports: int, layout: Layout = "clements") -> Mes
         raise ConfigError("mesh_program: the elements of the matrix must be finite numbers, got inf or nan")
     rows, columns = exact.shape[-2:]
     padded = torch.nn.functional.pad(exact, (0, -columns % n, 0, -rows % n))
-    blocks = padded.unflatten(-1, (-1, n)).unflatten(-3, (-1, n)).movedim(-2, -3)  # (…, block rows, block columns, N, N)
+    blocks = torch.unflatten(torch.unflatten(padded, -1, (-1, n)), -3, (-1, n)).movedim(-2, -3)  # (…, block rows, block columns, N, N)
     left, singular, right = torch.linalg.svd(blocks)
     scale = singular[..., 0]
     passed = singular / torch.where(scale > 0, scale, 1.0).unsqueeze(-1)
@@ -96,7 +96,7 @@ def mesh_blocks(program: MeshProgram, layout: Layout = "clements", errors: MeshE
     n = program.attenuators.shape[-1]
     mesh = errors if errors.parts != "attenuators" else IDEAL
     gain, offset = (
-        error[..., : 2 * n * n].unflatten(-1, (2, n * n)) if isinstance(error, Tensor) else error for error in (mesh.gain, mesh.offset)
+        torch.unflatten(error[..., : 2 * n * n], -1, (2, n * n)) if isinstance(error, Tensor) else error for error in (mesh.gain, mesh.offset)
     )
     phases = driven_phases(program.unitaries, layout, levels=mesh.levels, gain=gain, crosstalk=mesh.crosstalk, offset=offset)
     meshes = mesh_matrix(phases, layout, splitters=mesh.splitters, loss_db=mesh.loss_db)
@@ -104,7 +104,8 @@ def mesh_blocks(program: MeshProgram, layout: Layout = "clements", errors: MeshE
     gain, offset = (error[..., 2 * n * n :] if isinstance(error, Tensor) else error for error in (row.gain, row.offset))
     drive = program.attenuators if row.levels is None else quantized_phase(program.attenuators, row.levels)
     passed = (drive * (1 + gain) + offset).cos() * (10.0 ** (-row.loss_db / 20.0) * program.scale.unsqueeze(-1))
-    return meshes[..., 0, :, :] * passed.unsqueeze(-2) @ meshes[..., 1, :, :]
+    blocks: Tensor = meshes[..., 0, :, :] * passed.unsqueeze(-2) @ meshes[..., 1, :, :]
+    return blocks
 
 
 def joined_blocks(blocks: Tensor, rows: int, columns: int) -> Tensor:
