@@ -12,8 +12,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+import neurosim as ns
 from neurosim.errors import ConfigError
+from neurosim.hardware.chain import ChainSpec
 from neurosim.hardware.mesh import MeshErrors, joined_blocks, mesh_blocks, mesh_program
+from neurosim.hardware.profile import Profile
 from neurosim.hardware.stage import STAGES, Context
 from neurosim.hardware.stages import MziMesh, mzi_mesh
 from neurosim.hardware.stages.mzi_mesh import FrozenMesh
@@ -197,10 +200,26 @@ def test_many_chips_in_one_call_are_the_chips_one_by_one(layout: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch's tracer does it itself
 def test_it_can_be_compiled_whole_and_its_chip_copied() -> None:
-    matrix = weights(5, 6)
-    spec = MziMesh(ports=4, phase_levels=64, phase_sigma_rad=0.02, splitter_sigma_rad=0.05)
+    matrix = weights(3, 2)
+    spec = MziMesh(ports=3, phase_levels=64, phase_sigma_rad=0.02, splitter_sigma_rad=0.05)
     device = chip(spec, matrix)
     for other in (copy.deepcopy(device), pickle.loads(pickle.dumps(device))):
         assert torch.equal(mzi_mesh(matrix, spec, other, NOISE), mzi_mesh(matrix, spec, device, NOISE))
     compiled = torch.compile(lambda x: mzi_mesh(x, spec, device, NOISE), fullgraph=True, backend="aot_eager")
     assert torch.allclose(compiled(matrix), mzi_mesh(matrix, spec, device, NOISE), atol=1e-12)
+
+
+def test_a_layer_of_a_model_holds_its_weights_in_a_mesh() -> None:
+    model = torch.nn.Linear(5, 3, dtype=torch.float64)
+    x = weights(7, 5)
+    mesh = {"kind": "mzi_mesh", "ports": 4, "phase_sigma_rad": 0.05, "offset_sigma_rad": 0.05}
+    profile = Profile("made", "for a test", "any", ChainSpec.model_validate({"array": {"mesh": mesh}}))
+    analog = ns.to_analog(model, profile, seed=1)
+    with ns.noise("off", analog):
+        assert torch.allclose(analog(x), model(x), atol=1e-12)
+    assert not torch.allclose(analog(x), analog(x))
+    analog(x).square().sum().backward()
+    with ns.noise("fixed", analog):
+        first = analog(x)
+        ns.program(analog, seed=2)
+        assert not torch.allclose(first, analog(x))

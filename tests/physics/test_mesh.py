@@ -40,7 +40,8 @@ def unitary(name: str, *shape: int) -> Tensor:
     """Random unitary matrices, evenly distributed: the phases of R's diagonal are taken out."""
     q, r = torch.linalg.qr(torch.complex(normal(name, *shape), normal(name + "i", *shape)))
     diagonal = r.diagonal(dim1=-2, dim2=-1)
-    return q * (diagonal / diagonal.abs()).unsqueeze(-2)
+    mixed: Tensor = q * (diagonal / diagonal.abs()).unsqueeze(-2)
+    return mixed
 
 
 def written_out(phases: MeshPhases, layout: Layout, splitters: Tensor | None = None, loss_db: float = 0.0) -> Tensor:
@@ -57,8 +58,7 @@ def written_out(phases: MeshPhases, layout: Layout, splitters: Tensor | None = N
             whole = torch.eye(n, dtype=torch.complex128)
             whole[port : port + 2, port : port + 2] = 10 ** (-loss_db / 20) * (couplers[1] @ inner @ couplers[0] @ outer)
             total = whole @ total
-    total = torch.diag(torch.exp(1j * phases.output)) @ total
-    return total
+    return torch.diag(torch.exp(1j * phases.output)) @ total
 
 
 @both

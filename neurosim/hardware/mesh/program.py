@@ -96,7 +96,8 @@ def mesh_blocks(program: MeshProgram, layout: Layout = "clements", errors: MeshE
     n = program.attenuators.shape[-1]
     mesh = errors if errors.parts != "attenuators" else IDEAL
     gain, offset = (
-        torch.unflatten(error[..., : 2 * n * n], -1, (2, n * n)) if isinstance(error, Tensor) else error for error in (mesh.gain, mesh.offset)
+        torch.unflatten(error[..., : 2 * n * n], -1, (2, n * n)) if isinstance(error, Tensor) else error
+        for error in (mesh.gain, mesh.offset)
     )
     phases = driven_phases(program.unitaries, layout, levels=mesh.levels, gain=gain, crosstalk=mesh.crosstalk, offset=offset)
     meshes = mesh_matrix(phases, layout, splitters=mesh.splitters, loss_db=mesh.loss_db)
