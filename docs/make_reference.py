@@ -73,6 +73,7 @@ COVERED: dict[str, str] = {
     "mzi_mesh.crosstalk": _MESH + "test_crosstalk_disturbs_and_is_there_without_randomness",
     "mzi_mesh.loss_db": _MESH + "test_loss_is_restored_in_the_mean_and_its_differences_stay",
     "mzi_mesh.restore_loss": _MESH + "test_loss_is_restored_in_the_mean_and_its_differences_stay",
+    "mzi_mesh.lock_phase": _MESH + "test_a_receiver_that_follows_the_common_phase_does_not_see_it",
     "mzi_mesh.parts": _MESH + "test_the_unitaries_alone_are_wrong_where_they_alone_have_errors",
     "noise.distribution": _STAGES + "test_additive_noise_has_the_shape_of_its_distribution",
     "noise.scale": _STAGES + "test_additive_noise_has_its_mean_and_standard_deviation",

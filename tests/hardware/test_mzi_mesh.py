@@ -15,7 +15,7 @@ from torch import Tensor
 import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import ChainSpec
-from neurosim.hardware.mesh import MeshErrors, joined_blocks, mesh_blocks, mesh_program
+from neurosim.hardware.mesh import MeshErrors, cut_blocks, joined_blocks, locked, mesh_blocks, mesh_program
 from neurosim.hardware.profile import Profile
 from neurosim.hardware.stage import STAGES, Context
 from neurosim.hardware.stages import MziMesh, mzi_mesh
@@ -138,6 +138,17 @@ def test_the_unitaries_alone_are_wrong_where_they_alone_have_errors(layout: Any)
     assert torch.allclose(torch.linalg.svdvals(mesh_blocks(program, layout, errors))[0, 0], wanted)  # complex, and still unitary
     assert not torch.allclose(singular[0], wanted)
     assert (held(matrix, parts="attenuators", layout=layout, splitter_sigma_rad=0.5) - matrix).abs().max() < 1e-12
+
+
+@both
+def test_a_receiver_that_follows_the_common_phase_does_not_see_it(layout: Any) -> None:
+    matrix = weights(8, 8)
+    apart = [(held(matrix, noise=None, layout=layout, ports=8, crosstalk=0.01, lock_phase=lock) - matrix).norm() for lock in (True, False)]
+    assert apart[0] < 0.8 * apart[1]
+    blocks = cut_blocks(matrix, 4)
+    turned = blocks * torch.exp(1j * weights(2, 2)).reshape(2, 2, 1, 1)
+    assert torch.allclose(joined_blocks(locked(turned, blocks), 8, 8), matrix + 0j)
+    assert locked(0j * turned, blocks).abs().max() == 0
 
 
 def test_crosstalk_disturbs_and_is_there_without_randomness() -> None:

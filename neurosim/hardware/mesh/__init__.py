@@ -17,7 +17,9 @@ from neurosim.hardware.mesh.layout import mesh_columns as mesh_columns
 from neurosim.hardware.mesh.program import MeshErrors as MeshErrors
 from neurosim.hardware.mesh.program import MeshProgram as MeshProgram
 from neurosim.hardware.mesh.program import Parts as Parts
+from neurosim.hardware.mesh.program import cut_blocks as cut_blocks
 from neurosim.hardware.mesh.program import joined_blocks as joined_blocks
+from neurosim.hardware.mesh.program import locked as locked
 from neurosim.hardware.mesh.program import mean_path as mean_path
 from neurosim.hardware.mesh.program import mesh_blocks as mesh_blocks
 from neurosim.hardware.mesh.program import mesh_program as mesh_program

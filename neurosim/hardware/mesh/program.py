@@ -69,10 +69,7 @@ def mesh_program(matrix: Tensor, ports: int, layout: Layout = "clements") -> Mes
     exact = matrix.detach().to(torch.complex128 if matrix.is_complex() else torch.float64)
     if not torch.compiler.is_compiling() and not bool(exact.isfinite().all()):
         raise ConfigError("mesh_program: the elements of the matrix must be finite numbers, got inf or nan")
-    rows, columns = exact.shape[-2:]
-    padded = torch.nn.functional.pad(exact, (0, -columns % n, 0, -rows % n))
-    blocks = torch.unflatten(torch.unflatten(padded, -1, (-1, n)), -3, (-1, n)).movedim(-2, -3)  # (…, block rows, block columns, N, N)
-    left, singular, right = torch.linalg.svd(blocks)
+    left, singular, right = torch.linalg.svd(cut_blocks(exact, n))
     scale = singular[..., 0]
     passed = singular / torch.where(scale > 0, scale, 1.0).unsqueeze(-1)
     unitaries = programmed(torch.stack([left, right], -3).to(torch.complex128), layout)
@@ -107,6 +104,24 @@ def mesh_blocks(program: MeshProgram, layout: Layout = "clements", errors: MeshE
     passed = (drive * (1 + gain) + offset).cos() * (10.0 ** (-row.loss_db / 20.0) * program.scale.unsqueeze(-1))
     blocks: Tensor = meshes[..., 0, :, :] * passed.unsqueeze(-2) @ meshes[..., 1, :, :]
     return blocks
+
+
+def cut_blocks(matrix: Tensor, ports: int) -> Tensor:
+    """A matrix ``(…, out, in)`` as square blocks ``(…, block rows, block columns, N, N)``, the last ones filled up with zeros."""
+    rows, columns = matrix.shape[-2:]
+    padded = torch.nn.functional.pad(matrix, (0, -columns % ports, 0, -rows % ports))
+    return torch.unflatten(torch.unflatten(padded, -1, (-1, ports)), -3, (-1, ports)).movedim(-2, -3)
+
+
+def locked(blocks: Tensor, wanted: Tensor) -> Tensor:
+    r"""Blocks as a receiver sees them that follows the common phase of each: times :math:`e^{-i\arg \mathrm{tr}(W^\dagger W')}`.
+
+    Args:
+        blocks: W′, complex ``(…, N, N)``.
+        wanted: W, likewise, real or complex.
+    """
+    overlap = (wanted.conj() * blocks).sum((-2, -1), keepdim=True)
+    return blocks * torch.polar(torch.ones_like(overlap.real), -overlap.angle())
 
 
 def joined_blocks(blocks: Tensor, rows: int, columns: int) -> Tensor:

@@ -17,8 +17,10 @@ from neurosim.hardware.mesh import (
     MeshPhases,
     MeshProgram,
     Parts,
+    cut_blocks,
     interferometers,
     joined_blocks,
+    locked,
     mean_path,
     mesh_blocks,
     mesh_program,
@@ -57,6 +59,8 @@ class MziMesh(Spec):
     """Power that light loses in every interferometer and attenuator."""
     restore_loss: bool = False
     """Whether a digital factor makes up for the loss of the mean path: 2 (ports − 1) interferometers and an attenuator."""
+    lock_phase: bool = True
+    """Whether the receiver follows the common phase of each block, to which every warm heater adds; else it keeps that of an ideal one."""
     parts: Parts = "all"
     """Where the errors are; the other part is ideal."""
 
@@ -109,7 +113,8 @@ def mzi_mesh(
                 f"got {tuple(device.offset.shape[:-1])}"
             )
         errors = _errors(spec, program, device, stream, strength)
-        blocks = mesh_blocks(program, spec.layout, errors).real
+        seen = mesh_blocks(program, spec.layout, errors)
+        blocks = (locked(seen, cut_blocks(clean.to(dtype), spec.ports)) if spec.lock_phase else seen).real
         if spec.restore_loss:
             blocks = blocks * 10.0 ** (spec.loss_db * mean_path(spec.ports, spec.parts) / 20.0)
         value = joined_blocks(blocks, *clean.shape[-2:]).to(matrix.dtype)
