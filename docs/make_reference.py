@@ -34,6 +34,7 @@ _DEVICE_STAGES = "tests/hardware/test_device_stages.py::"
 _CELLS = "tests/hardware/test_cells.py::"
 _RINGS = "tests/hardware/test_ring_bank.py::"
 _LIGHT = "tests/hardware/test_light_stages.py::"
+_MESH = "tests/hardware/test_mzi_mesh.py::"
 #: the test that pins down what a field of a stage does
 _ARRAY = "tests/nn/test_array.py::"
 COVERED: dict[str, str] = {
@@ -93,6 +94,19 @@ COVERED: dict[str, str] = {
     "mismatch.spread": _NEURON_STAGES + "test_lognormal_factors_have_median_one_and_the_spread_of_their_logarithm",
     "mismatch.distribution": _NEURON_STAGES + "test_gaussian_factors_have_mean_one_their_spread_and_a_least_value",
     "mismatch.scope": _NEURON_STAGES + "test_a_programmed_error_and_one_drawn_at_every_use_are_the_same",
+    "mzi_mesh.layout": _MESH + "test_the_two_layouts_fail_differently_on_the_same_draws",
+    "mzi_mesh.ports": _MESH + "test_an_ideal_circuit_holds_the_matrix_itself",
+    "mzi_mesh.phase_levels": _MESH + "test_more_levels_come_closer_in_proportion",
+    "mzi_mesh.phase_sigma_rad": _MESH + "test_an_error_grows_with_its_field_and_is_none_at_zero",
+    "mzi_mesh.scope": _MESH + "test_phase_noise_follows_its_stream",
+    "mzi_mesh.offset_sigma_rad": _MESH + "test_a_chip_keeps_its_errors_and_another_chip_has_others",
+    "mzi_mesh.gain_sigma": _MESH + "test_a_chip_keeps_its_errors_and_another_chip_has_others",
+    "mzi_mesh.splitter_sigma_rad": _MESH + "test_a_chip_keeps_its_errors_and_another_chip_has_others",
+    "mzi_mesh.crosstalk": _MESH + "test_crosstalk_disturbs_and_is_there_without_randomness",
+    "mzi_mesh.loss_db": _MESH + "test_loss_is_restored_in_the_mean_and_its_differences_stay",
+    "mzi_mesh.restore_loss": _MESH + "test_loss_is_restored_in_the_mean_and_its_differences_stay",
+    "mzi_mesh.lock_phase": _MESH + "test_a_receiver_that_follows_the_common_phase_does_not_see_it",
+    "mzi_mesh.parts": _MESH + "test_the_unitaries_alone_are_wrong_where_they_alone_have_errors",
     "noise.distribution": _STAGES + "test_additive_noise_has_the_shape_of_its_distribution",
     "noise.scale": _STAGES + "test_additive_noise_has_its_mean_and_standard_deviation",
     "noise.leakage": _STAGES + "test_measured_error_rates_equal_the_leakage_inside_and_its_clamped_average",

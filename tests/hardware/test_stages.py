@@ -86,6 +86,9 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"rin_db_per_hz": -130.0, "bandwidth_hz": 1e10, "channels_per_source": 2},
         {"transfer": "sin2", "extinction_ratio_db": 10.0, "insertion_loss_db": 2.0},
         {"rin_db_per_hz": -120.0, "bandwidth_hz": 1e9, "arms": "single"},
+    "mzi_mesh": [
+        {"ports": 4, "phase_sigma_rad": 0.1, "offset_sigma_rad": 0.05, "splitter_sigma_rad": 0.02, "loss_db": 0.1},
+        {"ports": 2, "layout": "reck", "phase_levels": 64, "crosstalk": 0.01},
     ],
     "clamp": [{}, {"low": -0.5, "high": 2.0}, {"learned": True}, {"grad": "ste"}],
     "lp_norm": [{}, {"p": 1.0, "over": "whole"}, {"max_one": True}, {"grad": "ste"}],
@@ -104,15 +107,17 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"distribution": "poisson", "scale": 10, "precision": 8, "scope": "device", "grad": "ste"},
     ],
 }
+MATRICES = {"mzi_mesh"}  #: hold a whole matrix: the first axis is none of samples
 CASES = [pytest.param(kind, fields, id=f"{kind}-{at}") for kind, cases in EXAMPLES.items() for at, fields in enumerate(cases)]
 STREAM = stream(3, "layer", "slot", draw=1)
 
 
 def run(kind: str, fields: dict[str, Any], x: Tensor, source: Stream | None = STREAM, **context: Any) -> Tensor:
-    """One stage on one signal, programmed for the signal's shape without its first axis."""
+    """One stage on one signal, programmed for the signal's shape without its first axis, or for the matrix that it is."""
     stage, spec = STAGES[kind], STAGES[kind].spec(**fields)
-    params = stage.init(spec, x.shape[1:])
-    device = stage.program(spec, params, x.shape[1:], STREAM)
+    shape = x.shape if kind in MATRICES else x.shape[1:]
+    params = stage.init(spec, shape)
+    device = stage.program(spec, params, shape, STREAM)
     return stage.apply(x, spec, {name: value.to(x.dtype) for name, value in params.items()}, device, Context(source, **context))
 
 

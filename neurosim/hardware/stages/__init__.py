@@ -17,6 +17,8 @@ from neurosim.hardware.stages.lp_norm import lp_norm as lp_norm
 from neurosim.hardware.stages.mapping import Mapping as Mapping
 from neurosim.hardware.stages.mismatch import Mismatch as Mismatch
 from neurosim.hardware.stages.mismatch import mismatched as mismatched
+from neurosim.hardware.stages.mzi_mesh import MziMesh as MziMesh
+from neurosim.hardware.stages.mzi_mesh import mzi_mesh as mzi_mesh
 from neurosim.hardware.stages.noise import Noise as Noise
 from neurosim.hardware.stages.noise import add_noise as add_noise
 from neurosim.hardware.stages.pcm import Pcm as Pcm
