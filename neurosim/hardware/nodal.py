@@ -16,7 +16,7 @@ _Nodes = NDArray[np.intp]
 def nodal_conductance(g: Tensor, wires: Crossbar) -> Tensor:
     r"""Effective conductances of one tile from the Laplacian of its network.
 
-    With known voltages (sources, grounds) and unknown ones (crossings), :math:`L_{uu} v_u = -L_{uk} v_k`, and what flows into the grounds is
+    With known voltages (sources, grounds) and unknown ones (crossings), :math:`L_{uu} v_u = -L_{uk} v_k`; what flows into the grounds is
     :math:`-(L_{gk} v_k + L_{gu} v_u)`.
 
     Args:
@@ -41,7 +41,9 @@ def nodal_conductance(g: Tensor, wires: Crossbar) -> Tensor:
     known = sources.size + grounds.size
     rows = np.broadcast_to(sources[:, None], cells.shape) if wires.r_row_ohm == 0 else known + np.arange(cells.size).reshape(cells.shape)
     first = known if wires.r_row_ohm == 0 else known + cells.size
-    columns = np.broadcast_to(grounds[:, None], (outs, ins)) if wires.r_column_ohm == 0 else first + np.arange(outs * ins).reshape(outs, ins)
+    columns = (
+        np.broadcast_to(grounds[:, None], (outs, ins)) if wires.r_column_ohm == 0 else first + np.arange(outs * ins).reshape(outs, ins)
+    )
     total = first if wires.r_column_ohm == 0 else first + outs * ins
 
     edges = [(rows.ravel(), np.broadcast_to(columns, cells.shape).ravel(), cells.ravel())]

@@ -40,7 +40,7 @@ __all__ = [
 Ends = Literal["first", "last", "both"]
 
 #: the largest load at which :func:`fast_conductance` is within 1 % of full scale, for any inputs
-LOAD_LIMIT: Final = 0.5
+LOAD_LIMIT: Final = 0.4
 
 
 class Crossbar(NamedTuple):
@@ -138,8 +138,9 @@ def parasitic_load(g: Tensor, wires: Crossbar) -> Tensor:
 def parasitics_valid(g: Tensor, wires: Crossbar) -> Tensor:
     r"""Whether :func:`fast_conductance` of a tile is within 1 % of full scale.
 
-    Full scale is the current of a column whose cells all have the largest conductance of the tile, at the largest input; the error is the
-    worst of all inputs: :math:`\max_i \sum_j |A_{ij} - A^\ast_{ij}| \le 0.01\,n \max G`.
+    Full scale is the current of a column whose n cells, those of all lines, have the largest conductance of the tile, at the largest input;
+    the error is the worst of all inputs: :math:`\max_i \sum_j |A_{ij} - A^\ast_{ij}| \le 0.01\,n \max G`. The limit is measured, not
+    proved: over many patterns, shapes and ends, and by gradient ascent on the error, none reached 1 %.
 
     Shapes:
         g ``(…, lines, out, in)``; result ``(…)``, bool.
@@ -197,9 +198,7 @@ def exact_conductance(g: Tensor, wires: Crossbar) -> Tensor:
     return result.unflatten(-1, (lines, ins)).transpose(-3, -2).to(g.dtype)
 
 
-def relaxed_currents(
-    g: Tensor, voltages: Tensor, wires: Crossbar, *, tolerance: float = 1e-9, max_sweeps: int = 10_000
-) -> Tensor:
+def relaxed_currents(g: Tensor, voltages: Tensor, wires: Crossbar, *, tolerance: float = 1e-9, max_sweeps: int = 10_000) -> Tensor:
     r"""Currents of the columns for given voltages of the rows, by relaxation of whole lines.
 
     Row wires are solved exactly with the column wires held, then column wires with the rows held, in turns (block Gauss–Seidel: the

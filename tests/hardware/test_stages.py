@@ -33,6 +33,11 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     ],
     "tiles": [{"rows": 128, "columns": 64}, {}],
     "compensation": [{}, {"per": "column"}],
+    "converter": [
+        {"levels": 17, "gain": 0.01, "offset": 0.5, "dnl": 0.1, "noise": 0.4},
+        {"levels": 16, "rounding": "floor", "side": "dac", "noise": 0.4, "shared": True, "dnl": 0.1},
+        {"levels": 9},
+    ],
     "drop": [{"probability": 0.3}, {"probability": 0.0}],
     "fixed_point": [
         {"bits": 4},
@@ -58,6 +63,10 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"distribution": "poisson", "scale": 10, "precision": 8, "scope": "device", "grad": "ste"},
     ],
 }
+EXAMPLES["wires"] = [
+    {"rows": 4, "columns": 3, "r_row_ohm": 0.01, "r_column_ohm": 0.02},
+    {"rows": 2, "columns": 8, "r_row_ohm": 0.01, "r_column_ohm": 0.02, "method": "exact"},
+]
 CASES = [pytest.param(kind, fields, id=f"{kind}-{at}") for kind, cases in EXAMPLES.items() for at, fields in enumerate(cases)]
 STREAM = stream(3, "layer", "slot", draw=1)
 

@@ -4,6 +4,7 @@ from neurosim.hardware.stages.clamp import Clamp as Clamp
 from neurosim.hardware.stages.clamp import clamp as clamp
 from neurosim.hardware.stages.compensation import Compensation as Compensation
 from neurosim.hardware.stages.compensation import compensation as compensation
+from neurosim.hardware.stages.converter import Converter as Converter
 from neurosim.hardware.stages.drop import Drop as Drop
 from neurosim.hardware.stages.drop import drop as drop
 from neurosim.hardware.stages.fixed_point import FixedPoint as FixedPoint
@@ -22,3 +23,6 @@ from neurosim.hardware.stages.scale import scale_of as scale_of
 from neurosim.hardware.stages.slices import Slices as Slices
 from neurosim.hardware.stages.slices import sliced as sliced
 from neurosim.hardware.stages.tiles import Tiles as Tiles
+from neurosim.hardware.stages.wires import Wires as Wires
+from neurosim.hardware.stages.wires import wire_loads as wire_loads
+from neurosim.hardware.stages.wires import wired as wired
