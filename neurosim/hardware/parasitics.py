@@ -195,7 +195,7 @@ def exact_conductance(g: Tensor, wires: Crossbar) -> Tensor:
         behind = admittance @ passed
     result = seen + added if both else seen
     result = result if wires.driven == "last" else result.flip(-2)
-    return result.unflatten(-1, (lines, ins)).transpose(-3, -2).to(g.dtype)
+    return result.reshape(*result.shape[:-1], lines, ins).transpose(-3, -2).to(g.dtype)
 
 
 def relaxed_currents(g: Tensor, voltages: Tensor, wires: Crossbar, *, tolerance: float = 1e-9, max_sweeps: int = 10_000) -> Tensor:
@@ -234,9 +234,9 @@ def relaxed_currents(g: Tensor, voltages: Tensor, wires: Crossbar, *, tolerance:
         source = voltages.double().unsqueeze(-2)
         rows = _Ladder(wires.r_row_ohm * cells, wires.driven, -2)
         columns = _Ladder(wires.r_column_ohm * cells.sum(-3), wires.sensed, -1)
-        above = source.expand(*torch.broadcast_shapes(source.shape, cells.shape))  # deviation from it is what the wires make
-        current, change = (cells * above).sum((-3, -1)), None
-        below = torch.zeros_like(above[..., 0, :, :])
+        ideal = cells * source
+        current, change = ideal.sum((-3, -1)), None
+        below = torch.zeros_like(ideal[..., 0, :, :])
         for _ in range(max_sweeps):
             # along a row the deviation d = V − U obeys (L/R + G) d = G (V − W)
             above = source - rows.solve(wires.r_row_ohm * cells * (source - below.unsqueeze(-3)))

@@ -122,7 +122,7 @@ def test_levels_of_a_dac_lie_where_its_table_says() -> None:
 
 def test_gain_and_offset_are_the_converters_own_and_scale_with_their_fields() -> None:
     x = torch.tensor([[0.5], [-0.25]], dtype=torch.float64).expand(2, 4)
-    fine = {"levels": 1 << 20, "clip": "none"}
+    fine: dict[str, Any] = {"levels": 1 << 20, "clip": "none"}
     step = 2 / ((1 << 20) - 1)
     device = stream(3, "layer", "output.adc", "device")
     gain, offset = (device.child(name).normal((4,), like=torch.empty(0)).double() for name in ("gain", "offset"))

@@ -88,7 +88,7 @@ def _apart(x: Tensor, spec: Wires) -> Tensor:
         return x.unsqueeze(-3)
     if x.dim() < 3 or x.shape[0] % 2:
         raise ConfigError(f"wires: interleaved needs planes in pairs, (planes, groups, out, in) with an even number, got {tuple(x.shape)}")
-    return x.unflatten(0, (-1, 2)).movedim(1, -3)
+    return x.reshape(x.shape[0] // 2, 2, *x.shape[1:]).movedim(1, -3)
 
 
 def _together(x: Tensor, spec: Wires) -> Tensor:
@@ -107,7 +107,7 @@ def _along(x: Tensor, dim: int, size: int, act: Callable[[Tensor], Tensor]) -> T
     done = []
     for part, length in ((x.narrow(dim, 0, whole), size), (x.narrow(dim, whole, n - whole), n - whole)):
         if length and part.shape[dim]:
-            pieces = part.unflatten(dim, (-1, length)).movedim(dim - 1, 0)
+            pieces = part.reshape(*x.shape[:dim], part.shape[dim] // length, length, *x.shape[dim:][1:]).movedim(dim - 1, 0)
             done.append(act(pieces).movedim(0, dim - 1).flatten(dim - 1, dim))
     return torch.cat(done, dim) if done else act(x)
 
