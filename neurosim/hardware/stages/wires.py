@@ -20,9 +20,9 @@ class Wires(Spec):
     """Replaces conductances by those that a tile with resistive wires acts with; a matrix larger than a tile is split."""
 
     kind: Literal["wires"] = "wires"
-    rows: Annotated[int, Field(ge=1), Unit("rows")]
-    """Inputs of a tile. What is left over at the edge of a matrix stands on a smaller tile."""
-    columns: Annotated[int, Field(ge=1), Unit("columns")]
+    rows: Annotated[int, Field(ge=1), Unit("inputs")]
+    """Inputs of a tile. A matrix with more takes several of one size, the last perhaps smaller; their wires end where they end."""
+    columns: Annotated[int, Field(ge=1), Unit("outputs")]
     """Outputs of a tile."""
     r_row_ohm: Annotated[float, Field(ge=0)]
     """Resistance of a row wire from one cell to the next, and from its driver to the first."""
@@ -101,14 +101,14 @@ def _tiles(x: Tensor, spec: Wires, act: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _along(x: Tensor, dim: int, size: int, act: Callable[[Tensor], Tensor]) -> Tensor:
-    """The function of all full pieces of one axis at once, and of what is left over."""
+    """The function of all pieces of one axis, as few as hold it, all of one length at once but for a shorter last one."""
     n = x.shape[dim]
-    whole = n - n % size
+    even = max(-(-n // max(-(-n // size), 1)), 1)
     done = []
-    for part, length in ((x.narrow(dim, 0, whole), size), (x.narrow(dim, whole, n - whole), n - whole)):
-        if length and part.shape[dim]:
-            pieces = part.reshape(*x.shape[:dim], part.shape[dim] // length, length, *x.shape[dim:][1:]).movedim(dim - 1, 0)
-            done.append(act(pieces).movedim(0, dim - 1).flatten(dim - 1, dim))
+    for start, pieces, length in ((0, n // even, even), (n - n % even, 1, n % even)):
+        if pieces and length:
+            part = x.narrow(dim, start, pieces * length).reshape(*x.shape[:dim], pieces, length, *x.shape[dim:][1:])
+            done.append(act(part.movedim(dim - 1, 0)).movedim(0, dim - 1).flatten(dim - 1, dim))
     return torch.cat(done, dim) if done else act(x)
 
 
