@@ -29,6 +29,8 @@ Schema = dict[str, Any]
 
 _STAGES = "tests/hardware/test_stages.py::"
 _CONTROL = "tests/convert/test_control.py::"
+_CONVERTER = "tests/hardware/test_converter.py::"
+_WIRES = "tests/hardware/test_wires.py::"
 _NEURON_STAGES = "tests/hardware/test_neuron_stages.py::"
 _DEVICE_STAGES = "tests/hardware/test_device_stages.py::"
 _CELLS = "tests/hardware/test_cells.py::"
@@ -69,6 +71,19 @@ COVERED: dict[str, str] = {
     "detector.rin_db_per_hz": _LIGHT + "test_each_noise_follows_the_signal_by_its_law",
     "detector.saturation_a": _LIGHT + "test_a_diode_saturates_at_its_current",
     "detector.grad": _LIGHT + "test_the_gradient_of_a_detector_is_that_of_the_noisy_value_or_one",
+    "converter.levels": _CONVERTER + "test_codes_of_an_adc_begin_where_its_table_says",
+    "converter.low": _CONVERTER + "test_without_errors_it_is_the_quantiser",
+    "converter.high": _CONVERTER + "test_without_errors_it_is_the_quantiser",
+    "converter.rounding": _CONVERTER + "test_codes_of_an_adc_begin_where_its_table_says",
+    "converter.clip": _CONVERTER + "test_a_floor_that_saturates_is_that_of_an_integer_word",
+    "converter.learned": _CONVERTER + "test_learned_ends_stay_learned",
+    "converter.grad": _CONVERTER + "test_gradients_follow_the_rule_of_the_rounding_and_the_factor_of_the_gain",
+    "converter.side": _CONVERTER + "test_levels_of_a_dac_lie_where_its_table_says",
+    "converter.gain": _CONVERTER + "test_gain_and_offset_are_the_converters_own_and_scale_with_their_fields",
+    "converter.offset": _CONVERTER + "test_gain_and_offset_are_the_converters_own_and_scale_with_their_fields",
+    "converter.dnl": _CONVERTER + "test_levels_are_a_walk_that_is_held_at_both_ends",
+    "converter.noise": _CONVERTER + "test_noise_of_a_comparator_is_new_at_every_read_and_measured_in_steps",
+    "converter.shared": _CONVERTER + "test_a_shared_converter_errs_alike_in_all_channels",
     "drop.probability": _NEURON_STAGES + "test_the_share_of_lost_pulses_is_the_probability",
     "fixed_point.bits": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
     "fixed_point.range": _NEURON_STAGES + "test_every_number_is_the_word_that_whole_numbers_give",
@@ -184,6 +199,14 @@ COVERED: dict[str, str] = {
     "temperature.reference_kelvin": _DEVICE_STAGES + "test_temperature_changes_conductances_by_its_coefficient_and_activation_energy",
     "temperature.spread": _DEVICE_STAGES + "test_devices_differ_in_their_temperature_coefficient_by_the_spread",
     "temperature.scope": _DEVICE_STAGES + "test_a_chip_is_its_seed_and_does_not_change_between_uses",
+    "wires.rows": _WIRES + "test_every_tile_is_solved_by_itself",
+    "wires.columns": _WIRES + "test_every_tile_is_solved_by_itself",
+    "wires.r_row_ohm": _WIRES + "test_each_resistance_is_that_of_its_wire",
+    "wires.r_column_ohm": _WIRES + "test_each_resistance_is_that_of_its_wire",
+    "wires.driven": _WIRES + "test_ends_are_those_of_the_network",
+    "wires.sensed": _WIRES + "test_ends_are_those_of_the_network",
+    "wires.method": _WIRES + "test_the_fast_method_is_near_the_exact_one_and_not_the_same",
+    "wires.interleaved": _WIRES + "test_interleaved_planes_stand_on_common_columns_in_pairs",
     "fan_in": "tests/convert/test_to_neuromorphic.py::test_a_layer_with_too_many_inputs_is_an_error_that_names_it",
     "kelvin": _CONTROL + "test_time_and_temperature_scope_holds_until_one_of_them_changes",
 }

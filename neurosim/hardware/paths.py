@@ -116,6 +116,9 @@ class ArrayPath(Path):
         needs = [name for name in ("programming", "faults", "drift", "read", "parasitics") if getattr(self, name) is not None]
         if self.mapping is None and needs:
             raise ValueError(f"{needs[0]} acts on conductances and needs a mapping, got none")
+        of_tiles, of_wires = ({name: getattr(stage, name, None) for name in ("rows", "columns")} for stage in (self.tiles, self.parasitics))
+        if self.tiles is not None and self.parasitics is not None and of_tiles != of_wires:
+            raise ValueError(f"wires run through one tile: tiles and parasitics must be of one size, got {of_tiles} and {of_wires}")
         if self.mapping is not None and self.mesh is not None:
             raise ValueError("a mesh holds the signed matrix itself and takes no mapping, got both")
         return self

@@ -64,6 +64,11 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     ],
     "stuck": [{"at_low": 0.1, "missing": 0.1}, {"at_high": 0.2, "high_siemens": 2.0, "grad": "ste"}],
     "temperature": [{"temperature_coefficient_per_kelvin": 0.01, "spread": 0.1}, {"activation_ev": 0.1}],
+    "converter": [
+        {"levels": 17, "gain": 0.01, "offset": 0.5, "dnl": 0.1, "noise": 0.4},
+        {"levels": 16, "rounding": "floor", "side": "dac", "noise": 0.4, "shared": True, "dnl": 0.1},
+        {"levels": 9},
+    ],
     "drop": [{"probability": 0.3}, {"probability": 0.0}],
     "fixed_point": [
         {"bits": 4},
@@ -86,6 +91,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
         {"rin_db_per_hz": -130.0, "bandwidth_hz": 1e10, "channels_per_source": 2},
         {"transfer": "sin2", "extinction_ratio_db": 10.0, "insertion_loss_db": 2.0},
         {"rin_db_per_hz": -120.0, "bandwidth_hz": 1e9, "arms": "single"},
+    ],
     "mzi_mesh": [
         {"ports": 4, "phase_sigma_rad": 0.1, "offset_sigma_rad": 0.05, "splitter_sigma_rad": 0.02, "loss_db": 0.1},
         {"ports": 2, "layout": "reck", "phase_levels": 64, "crosstalk": 0.01},
@@ -108,6 +114,10 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
     ],
 }
 MATRICES = {"mzi_mesh"}  #: hold a whole matrix: the first axis is none of samples
+EXAMPLES["wires"] = [
+    {"rows": 4, "columns": 3, "r_row_ohm": 0.01, "r_column_ohm": 0.02},
+    {"rows": 2, "columns": 8, "r_row_ohm": 0.01, "r_column_ohm": 0.02, "method": "exact"},
+]
 CASES = [pytest.param(kind, fields, id=f"{kind}-{at}") for kind, cases in EXAMPLES.items() for at, fields in enumerate(cases)]
 STREAM = stream(3, "layer", "slot", draw=1)
 

@@ -230,6 +230,16 @@ def test_passes_add_up_to_the_input(fields: dict[str, Any]) -> None:
         ({"array": {"mapping": {"kind": "clamp"}}}, "takes mapping, got clamp"),
         ({"array": {"mapping": CELLS | {"g_max_siemens": 1e-7}}}, "must be below"),
         ({"array": {"mapping": CELLS | {"slices": 2}}}, "give both or none"),
+        (
+            {
+                "array": {
+                    "mapping": CELLS,
+                    "tiles": {"kind": "tiles", "rows": 4},
+                    "parasitics": {"kind": "wires", "rows": 8, "columns": 8, "r_row_ohm": 1.0, "r_column_ohm": 1.0},
+                }
+            },
+            "of one size",
+        ),
         ({"bias": {}, "array": {"tiles": {"kind": "tiles", "rows": 4}}}, "leave bias out"),
         ({"input": {"scale": {"kind": "scale", "mode": "learned", "per": "vector"}}}, "only absmax"),
     ],

@@ -4,6 +4,7 @@ from neurosim.hardware.stages.clamp import Clamp as Clamp
 from neurosim.hardware.stages.clamp import clamp as clamp
 from neurosim.hardware.stages.compensation import Compensation as Compensation
 from neurosim.hardware.stages.compensation import compensation as compensation
+from neurosim.hardware.stages.converter import Converter as Converter
 from neurosim.hardware.stages.detector import Detector as Detector
 from neurosim.hardware.stages.detector import detect as detect
 from neurosim.hardware.stages.deviation import Deviation as Deviation
@@ -35,3 +36,6 @@ from neurosim.hardware.stages.source import modulate as modulate
 from neurosim.hardware.stages.stuck import Stuck as Stuck
 from neurosim.hardware.stages.temperature import Temperature as Temperature
 from neurosim.hardware.stages.tiles import Tiles as Tiles
+from neurosim.hardware.stages.wires import Wires as Wires
+from neurosim.hardware.stages.wires import wire_loads as wire_loads
+from neurosim.hardware.stages.wires import wired as wired

@@ -30,7 +30,8 @@ class Quantize(Spec):
     """Highest level, in units of full scale."""
     rounding: Rounding = "half_even"
     """``half_even`` and ``half_to_zero`` round to the nearest level and differ in ties; ``to_zero`` and ``away_from_zero`` round the
-    magnitude down and up; ``stochastic`` rounds up with the probability of the remainder, so that the mean is exact."""
+    magnitude down and up, ``floor`` and ``ceil`` the number itself; ``stochastic`` rounds up with the probability of the remainder, so
+    that the mean is exact."""
     clip: Clip = "before"
     """Limit to [low, high] before rounding, after it, or never (a separate clamp does it)."""
     learned: bool = False
