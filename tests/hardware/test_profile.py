@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import fields
-from neurosim.hardware.profile import list_profiles, load_profile
+from neurosim.hardware.profile import list_profiles, load_profile, slot_and_field
+from neurosim.hardware.stage import Spec
 
 GOOD = """\
 version: 1
@@ -48,8 +50,18 @@ def test_a_shipped_profile_loads_has_a_datasheet_and_gives_every_number_a_source
     assert profile.provenance
     values = {key: value for chain in profile.chains.values() for key, value in fields(chain).items()}
     numbers = {key for key, value in values.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-    given_or_default = {key for key in numbers if key in profile.provenance or key.endswith((".p", ".floor")) or key == "kelvin"}
-    assert numbers == given_or_default
+    without_effect = {key for key in numbers - {*profile.provenance} if key == "kelvin" or _is_neutral(key, profile.slots)}
+    assert numbers - {*profile.provenance} == without_effect
+
+
+#: fields whose defaults change nothing, or are read in modes that give them
+NEUTRAL = (".p", ".floor", ".scale.value", ".scale.momentum", ".scale.retries", ".mapping.slices", "_scale", ".low_siemens")
+
+
+def _is_neutral(key: str, stages: Mapping[str, Spec]) -> bool:
+    slot, name = slot_and_field(key, stages)
+    factor = name == "scale" and stages[slot].kind in ("deviation", "drift")
+    return (factor or key.endswith(NEUTRAL)) and getattr(stages[slot], name) == type(stages[slot]).model_fields[name].default
 
 
 @pytest.mark.parametrize("name", list_profiles())
