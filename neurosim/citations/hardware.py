@@ -143,8 +143,8 @@ WORKS: Final[dict[str, Citation]] = {
         "the bit slices of the profile isaac",
         "inproceedings",
         "shafiee2016isaac",
-        author="Shafiee, Ali and Nag, Anirban and Muralimanohar, Naveen and Balasubramonian, Rajeev and Strachan, John Paul and Hu, Miao and "
-        "Williams, R. Stanley and Srikumar, Vivek",
+        author="Shafiee, Ali and Nag, Anirban and Muralimanohar, Naveen and Balasubramonian, Rajeev and Strachan, John Paul and Hu, Miao "
+        "and Williams, R. Stanley and Srikumar, Vivek",
         title="{ISAAC}: A Convolutional Neural Network Accelerator with In-Situ Analog Arithmetic in Crossbars",
         booktitle="International Symposium on Computer Architecture (ISCA)",
         pages="14--26",

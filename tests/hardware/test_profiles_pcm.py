@@ -34,7 +34,7 @@ def test_the_cells_are_those_that_were_compared_with_their_sources(name: str) ->
 
 
 def test_converters_and_scale_are_those_of_the_peer() -> None:
-    """Recorded outputs of the peer with output steps as coarse as those of its inputs; then the finer ones of the profile by its formula."""
+    """Recorded outputs of the peer, whose output steps are as coarse as those of its inputs; then the finer ones by its formula."""
     with h5py.File(PEER) as file:
         group = file["forward_absmax_nm_7bit"]
         weight, bias, x, expected = (torch.from_numpy(group[key][()]) for key in ("weight", "bias", "x", "out"))
@@ -110,7 +110,8 @@ def test_drift_takes_the_mean_and_the_compensation_gives_it_back(name: str) -> N
         model = converted(layer, name, **{key.replace(".", "__"): value for key, value in SHARP.items()}, **changes)
         ns.drift_to(model, after)
         with ns.noise("off", model), torch.no_grad():
-            return model(eye).T.abs()
+            held: Tensor = model(eye).T.abs()
+        return held
 
     pcm: Any = load_profile(name).chain.array.programming
     before, after = response(0.0), response(month, array__compensation=None)
