@@ -96,7 +96,7 @@ def to_spiking(
     data = Samples("to_spiking", calibration, _device(model))
     traced = trace(model)
     if method == "direct":
-        single = IF(dt, v_start=cast(float, v_init), reset=reset) if neuron == "if" else cast(Neuron[Any], neuron)
+        single = IF(dt, v_start=cast(float, v_init), reset=reset) if neuron == "if" else neuron
         layers, output, reports = _direct(traced, single, max_pool)
     else:
         settings = _Settings(method, scaling, by_channel, max_pool, time_steps, reset, v_init, dt)

@@ -18,13 +18,13 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from neurosim.convert.spiking_scale import channels_first, forward
+from neurosim.convert.spiking_scale import forward
 from neurosim.convert.spiking_trace import INPUT, Layer, Traced
 from neurosim.neurons import IF
 from neurosim.nn.time import step_through
@@ -51,17 +51,17 @@ def calibrated_starts(
         time_steps: How long an input is shown.
     """
     chunks = list(_first(inputs))
+    count = sum(len(x) for x in chunks)
     sites = [layer.name for layer in layers if layer.kind == "activation"]
     starts: dict[str, Tensor] = {}
     bar = tqdm(total=2 * len(sites) * len(chunks), desc="calibrating membranes", leave=False, delay=2)
     with torch.no_grad(), bar:
-        targets = _mean_rates(digital, scales, sites, chunks)
+        targets = {name: total / count for name, total in _rates(digital, scales, sites, chunks).items()}
         network = _Network(layers, chunks, time_steps, bar)
         for at, name in enumerate(sites):
-            rates = [fired.mean(0) for fired in network.fire(name, 0.5)]
-            start = 0.5 + time_steps * (targets[name] - _mean(rates))
-            starts[name] = start.clamp(0, 1).to(rates[0].dtype).reshape(-1, *(1,) * (rates[0].dim() - 2))
-            network.spikes[name] = [fired.bool() for fired in network.fire(name, starts[name])]
+            fired = _total(_over_places(spikes.mean(0)) for spikes in network.fire(name, 0.5)) / count
+            starts[name] = (0.5 + time_steps * (targets[name] - fired)).clamp(0, 1).to(chunks[0].dtype)
+            network.spikes[name] = [spikes.bool() for spikes in network.fire(name, starts[name])]
             network.forget(sites[at + 1 :])
     return starts
 
@@ -103,7 +103,7 @@ class _Network:
             return x.expand(self.time_steps, *x.shape)
         if name in self.spikes:
             return self.spikes[name][at].to(x.dtype)
-        return cast(Tensor, step_through(self.layers[name].module, self._drive(name, at), None, None, name)[0])
+        return step_through(self.layers[name].module, self._drive(name, at), None, None, name)[0]
 
     def _neurons_before(self, name: str) -> set[str]:
         """The layers of neurons that drive a layer, without others between."""
@@ -115,22 +115,27 @@ def _first(inputs: Iterable[Tensor]) -> Iterator[Tensor]:
     """The first of the inputs, in small chunks."""
     left = SAMPLED
     for x in inputs:
-        yield from x[:left].split(CHUNK)
+        yield from torch.split(x[:left], CHUNK)
         left -= len(x[:left])
         if not left:
             return
 
 
-def _mean_rates(digital: Traced, scales: dict[str, Tensor], sites: list[str], chunks: list[Tensor]) -> dict[str, Tensor]:
-    """The mean over the inputs of the rates that would stand for the activations exactly, by channel."""
+def _rates(digital: Traced, scales: dict[str, Tensor], sites: list[str], chunks: list[Tensor]) -> dict[str, Tensor]:
+    """What rates would stand for the activations exactly, summed over the inputs."""
     found: dict[str, list[Tensor]] = {name: [] for name in sites}
     for x in chunks:
         activations = forward(digital, x)
         for name in sites:
-            found[name].append(activations[name])
-    return {name: _mean(activations) / scales[name] for name, activations in found.items()}
+            found[name].append(_over_places(activations[name]))
+    return {name: _total(parts) / scales[name].reshape(-1, *(1,) * (parts[0].dim() - 1)) for name, parts in found.items()}
 
 
-def _mean(parts: list[Tensor]) -> Tensor:
-    """Of everything in a channel, ``(channels,)``; parts are ``(batch, channels, *)``."""
-    return channels_first(torch.cat(parts)).mean(1, dtype=torch.float64)
+def _over_places(y: Tensor) -> Tensor:
+    """Summed over the inputs and averaged over the places of a channel, ``(channels, 1, …)``, of ``(batch, channels, *)``."""
+    total = y.sum(0, dtype=torch.float64)
+    return total.mean(tuple(range(1, total.dim())), keepdim=True) if total.dim() > 1 else total
+
+
+def _total(parts: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(parts)).sum(0)

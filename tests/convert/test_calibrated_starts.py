@@ -29,7 +29,7 @@ def inputs(count: int = 60) -> Tensor:
     return torch.rand(count, 6, generator=torch.Generator().manual_seed(4), dtype=torch.float64) * 2 - 0.5
 
 
-def starts(network: Any) -> list[Tensor]:
+def starts(network: Any) -> list[Any]:
     return [module.v_start for module in network.modules() if isinstance(module, ns.IF)]
 
 
