@@ -101,7 +101,7 @@ class _Network:
         x = self.chunks[at]
         if name == INPUT:
             return x.expand(self.time_steps, *x.shape)
-        if name in self.spikes:
+        if self.layers[name].kind == "activation":
             return self.spikes[name][at].to(x.dtype)
         return step_through(self.layers[name].module, self._drive(name, at), None, None, name)[0]
 

@@ -85,6 +85,30 @@ def test_other_images_than_those_of_the_calibration_err_less_too(kind: str) -> N
     assert error["calibrated"] < error[0.5], error
 
 
+class LongBranch(nn.Module):
+    """A branch that is summed again two layers of neurons later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.a, self.b, self.c, self.out = nn.Linear(6, 9), nn.Linear(9, 9), nn.Linear(9, 9), nn.Linear(9, 9), nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        y: Tensor = self.out((self.c(self.b(self.a(x).relu()).relu()) + x).relu())
+        return y
+
+
+def test_spikes_are_kept_for_as_long_as_a_later_layer_needs_them() -> None:
+    torch.manual_seed(6)
+    model, x = LongBranch().double(), inputs()
+    bias = {}
+    for start in ("calibrated", 0.5):
+        network = spiking(model, time_steps=8, calibration=x, v_init=start)
+        with torch.no_grad():
+            bias[start] = float((network(x) - model(x)).mean(0).norm())
+    assert bias["calibrated"] < 0.5 * bias[0.5], bias
+
+
 def test_starts_lie_between_flooring_and_a_spike_without_a_drive() -> None:
     """Scales that clip half of the activations leave errors that no start makes up for."""
     network = spiking(trained("cnn"), time_steps=32, calibration=images(), scaling=50.0)
