@@ -25,8 +25,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from neurosim.convert.spiking_scale import forward
-from neurosim.convert.spiking_trace import INPUT, Layer, Traced
+from neurosim.convert.spiking_trace import Layer, Traced
 from neurosim.neurons import IF
+from neurosim.nn.graph import INPUT
 from neurosim.nn.time import step_through
 
 Start = float | Literal["calibrated"]  #: in thresholds; or by channel, from the calibration data
