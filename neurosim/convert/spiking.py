@@ -5,26 +5,26 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from neurosim.checks import one_of, whole
 from neurosim.convert.calibration import Calibration, Samples
+from neurosim.convert.spiking_pool import MaxPool, average_pool, pool_first, spiking_max_pool
 from neurosim.convert.spiking_report import SpikingConversion, SpikingLayer, compare
 from neurosim.convert.spiking_scale import Scaling, learned_scale, observe, rescale, scale
+from neurosim.convert.spiking_start import Start, calibrated_starts
 from neurosim.convert.spiking_trace import RECTIFIERS, Layer, Traced, fold_batch_norms, trace
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons import IF, Neuron
 from neurosim.nn.graph import INPUT, SpikingGraph
 from neurosim.nn.qcfs import QCFS
-from neurosim.nn.spike_pool import SpikingMaxPool2d
 from neurosim.nn.spiking import SpikingNetwork
 from neurosim.nn.time import SpikingModule, SpikingSequential, takes_time
 
 Method = Literal["rate", "qcfs", "direct"]
-MaxPool = Literal["gate", "before", "spikes", "average"]
 
 
 def to_spiking(
@@ -37,7 +37,7 @@ def to_spiking(
     reset: Literal["soft", "hard"] = "soft",
     scaling: Scaling = "mse",
     by_channel: bool = True,
-    v_init: float = 0.5,
+    v_init: Start | None = None,
     max_pool: MaxPool = "gate",
     dt: float = 1e-3,
 ) -> SpikingNetwork:
@@ -64,6 +64,8 @@ def to_spiking(
             ``"max"``, the largest activation; or a percentile of the activations, such as 99.9.
         by_channel: One scale for every channel, or one a layer. Branches that are summed share theirs.
         v_init: Where membranes start, in thresholds. 1/2 makes the error of a constant drive zero on average: rounding, not flooring.
+            ``"calibrated"`` corrects it by channel, in 0 … 1, layer after layer, until mean rates are mean activations on the first
+            256 of the calibration inputs in ``time_steps`` steps. None is ``"calibrated"`` for ``rate`` with soft resets, else 1/2.
         max_pool: What becomes of maximum pooling: ``gate`` passes on the place with the most spikes so far; ``before`` pools currents
             before the neuron (exact where they are constant, as in the first layer); ``spikes`` takes the maximum at each step, which adds
             rates up; ``average`` averages. ``direct`` pools the spikes of each step unless it is told to average.
@@ -79,22 +81,26 @@ def to_spiking(
 
     Source:
         P. U. Diehl et al., IJCNN 2015 (weight normalisation); B. Rueckauer et al., Frontiers in Neuroscience 11:682 (2017); T. Bu et al.,
-        ICLR 2022 (QCFS, membranes that start at half their threshold).
+        ICLR 2022 (QCFS, membranes that start at half their threshold); Y. Li et al., ICML 2021, arXiv:2106.06984 (calibrated
+        membranes).
 
     >>> digital = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     >>> network = to_spiking(digital, time_steps=16, calibration=torch.rand(64, 4))
     >>> network(torch.rand(2, 4)).shape
     torch.Size([2, 3])
     """
-    _check(model, method, max_pool, reset, scaling, neuron)
+    _check(model, method, max_pool, reset, scaling, neuron, v_init)
+    if v_init is None:
+        v_init = "calibrated" if method == "rate" and reset == "soft" else 0.5
     time_steps = whole("to_spiking: time_steps", time_steps, 1)
     data = Samples("to_spiking", calibration, _device(model))
     traced = trace(model)
     if method == "direct":
-        layers, output, reports = _direct(traced, _integrate_and_fire(reset, v_init, dt) if neuron == "if" else neuron, max_pool)
+        single = IF(dt, v_start=cast(float, v_init), reset=reset) if neuron == "if" else neuron
+        layers, output, reports = _direct(traced, single, max_pool)
     else:
-        settings = _Settings(method, scaling, by_channel, max_pool, time_steps)
-        layers, output, reports = _rates(traced, data, settings, _integrate_and_fire(reset, v_init, dt))
+        settings = _Settings(method, scaling, by_channel, max_pool, time_steps, reset, v_init, dt)
+        layers, output, reports = _rates(traced, data, settings)
     network = SpikingNetwork(_assemble(layers, output), time_steps).train(model.training)
     for layer in layers:  # a part of the model may be in another mode than the whole
         if layer.path in dict(model.named_modules()):
@@ -144,6 +150,9 @@ class _Settings(NamedTuple):
     by_channel: bool
     max_pool: MaxPool
     time_steps: int
+    reset: Literal["soft", "hard"]
+    v_init: Start
+    dt: float
 
 
 Made = tuple[list[Layer], str, list[SpikingLayer]]
@@ -156,7 +165,7 @@ def _direct(traced: Traced, neuron: Neuron[Any], max_pool: MaxPool) -> Made:
         if layer.kind == "activation":
             module, text = copy.deepcopy(neuron), "train on: its threshold knows nothing of what the activation did"
         elif layer.kind == "max_pool" and max_pool == "average":
-            module = _average(layer.module)
+            module = average_pool(layer.module)
         elif layer.kind == "max_pool":
             text = "a place of the window fires when any of it does"
         layers.append(replace(layer, module=module))
@@ -164,7 +173,7 @@ def _direct(traced: Traced, neuron: Neuron[Any], max_pool: MaxPool) -> Made:
     return layers, traced.output, reports
 
 
-def _rates(traced: Traced, data: Samples, settings: _Settings, neuron: Neuron[Any]) -> Made:
+def _rates(traced: Traced, data: Samples, settings: _Settings) -> Made:
     refused = [layer for layer in traced.layers if layer.kind == "activation" and not isinstance(layer.module, RECTIFIERS)]
     if refused:
         names = ", ".join(f"{layer.path} ({type(layer.module).__name__})" for layer in refused)
@@ -180,30 +189,39 @@ def _rates(traced: Traced, data: Samples, settings: _Settings, neuron: Neuron[An
     reports = {name: SpikingLayer(path, types[path], *texts[path]) for name, path in order if path in texts}
     sites = [layer for layer in traced.layers if layer.kind == "activation"]
     known = {layer.name: learned_scale(layer.module) for layer in sites if settings.method == "qcfs" and isinstance(layer.module, QCFS)}
+    if not data and (len(known) < len(sites) or settings.v_init == "calibrated"):
+        why = "scales come from what activations are" if len(known) < len(sites) else "v_init='calibrated' compares rates with activations"
+        raise ConfigError(
+            f"to_spiking: method={settings.method!r} needs calibration data, for {why}, got None; give inputs like those of the training, "
+            "or use method='direct' and train on"
+        )
     if len(known) < len(sites):
-        if not data:
-            raise ConfigError(
-                f"to_spiking: method={settings.method!r} needs calibration data, for scales come from what activations are, got None; give "
-                "inputs like those of the training, or use method='direct' and train on"
-            )
         for name, histogram in observe(traced, data.inputs(), data.inputs()).items():
             known.setdefault(name, scale(histogram, settings.scaling, settings.time_steps, settings.by_channel))
+    digital = copy.deepcopy(traced)
     traced, scales = rescale(traced, known)
     layers = []
     for layer in traced.layers:
         module, text = layer.module, ""
         if layer.kind == "activation":
-            module = copy.deepcopy(neuron)
-            low, high = scales[layer.name].min().item(), scales[layer.name].max().item()
-            text = f"a spike a step is {low:.3g}" if low == high else f"a spike a step is {low:.3g} … {high:.3g} by channel"
+            module = IF(settings.dt, v_start=0.5 if settings.v_init == "calibrated" else settings.v_init, reset=settings.reset)
+            text = f"a spike a step is {_range(scales[layer.name])}"
         elif layer.kind == "max_pool":
-            module, text = _max_pool(layer.module, settings.max_pool)
+            module, text = spiking_max_pool(layer.module, settings.max_pool)
         elif layer.kind == "product":
             text = "weights scaled"
         layers.append(replace(layer, module=module))
         reports[layer.name] = SpikingLayer(layer.path, types[layer.path], type(module).__name__, text, layer.kind == "activation")
     if settings.max_pool == "before":
-        layers = _pool_first(layers)
+        scales |= {layer.name: scales[layer.sources[0]] for layer in layers if layer.kind == "max_pool" and layer.sources[0] in scales}
+        layers = pool_first(layers)
+    if settings.v_init == "calibrated":
+        starts = calibrated_starts(layers, digital, scales, data.inputs(), settings.time_steps)
+        for at, layer in enumerate(layers):
+            if layer.name in starts:
+                layers[at] = replace(layer, module=IF(settings.dt, v_start=starts[layer.name], reset=settings.reset))
+                said = reports[layer.name]
+                reports[layer.name] = replace(said, text=f"{said.text}; membranes start at {_range(starts[layer.name])}")
     return layers, traced.output, [reports[name] for name, _ in order]
 
 
@@ -230,45 +248,13 @@ def _without(traced: Traced) -> tuple[Traced, dict[str, str]]:
     return Traced(kept, last), why
 
 
-def _max_pool(pool: Any, how: MaxPool) -> tuple[nn.Module, str]:
-    if how == "gate":
-        return SpikingMaxPool2d(pool), "passes on the place with the most spikes so far"
-    if how == "average":
-        return _average(pool), "the mean is not the maximum: train on"
-    return pool, "pools the spikes of each step" if how == "spikes" else "pools currents, before the neuron"
-
-
-def _average(pool: Any) -> nn.Module:
-    if pool.dilation not in (1, (1, 1)):
-        raise ConversionError(f"to_spiking: max_pool='average' needs a pooling without dilation, got dilation={pool.dilation}")
-    return nn.AvgPool2d(pool.kernel_size, pool.stride, pool.padding, pool.ceil_mode)
-
-
-def _pool_first(layers: list[Layer]) -> list[Layer]:
-    """Poolings that follow a neuron moved before it; the two change places under their names."""
-    found = list(layers)
-    for at, layer in enumerate(found):
-        if layer.kind != "max_pool":
-            continue
-        (source, *more) = layer.sources
-        before = next((place for place, one in enumerate(found) if one.name == source and one.kind == "activation"), None)
-        if more or before is None or sum(source in one.sources for one in found) > 1:
-            raise ConversionError(
-                f"to_spiking: {layer.path}: max_pool='before' needs a pooling that directly follows an activation which nothing else uses; "
-                "max_pool='gate' works anywhere"
-            )
-        neuron = found[before]
-        found[before] = replace(neuron, module=layer.module, kind="max_pool")
-        found[at] = replace(layer, module=neuron.module, kind="activation")
-    return found
+def _range(values: Tensor) -> str:
+    low, high = values.min().item(), values.max().item()
+    return f"{low:.3g}" if low == high else f"{low:.3g} … {high:.3g} by channel"
 
 
 def _device(model: nn.Module) -> torch.device:
     return next((value.device for value in model.parameters()), torch.device("cpu"))
-
-
-def _integrate_and_fire(reset: Literal["soft", "hard"], v_init: float, dt: float) -> Neuron[Any]:
-    return IF(dt, v_start=v_init, reset=reset)
 
 
 def _assemble(layers: list[Layer], output: str) -> SpikingModule:
@@ -280,7 +266,7 @@ def _assemble(layers: list[Layer], output: str) -> SpikingModule:
     return SpikingGraph(modules, {layer.name: layer.sources for layer in layers}, output)
 
 
-def _check(model: object, method: str, max_pool: str, reset: str, scaling: object, neuron: object) -> None:
+def _check(model: object, method: str, max_pool: str, reset: str, scaling: object, neuron: object, v_init: object) -> None:
     if not isinstance(model, nn.Module):
         raise ConfigError(f"to_spiking: model must be a torch.nn.Module, got {type(model).__name__}")
     timed = next((f"{path or 'the model'} is {type(part).__name__}" for path, part in model.named_modules() if takes_time(part)), None)
@@ -296,3 +282,8 @@ def _check(model: object, method: str, max_pool: str, reset: str, scaling: objec
         raise ConfigError(f"to_spiking: neuron must be 'if' or a neuron, such as neurosim.LIF(tau_mem=2e-3, dt=1e-3), got {neuron!r:.60}")
     if neuron != "if" and method != "direct":
         raise ConfigError(f"to_spiking: method={method!r} needs integrate-and-fire neurons; neuron is for method='direct'")
+    if isinstance(v_init, str) and v_init != "calibrated":
+        raise ConfigError(f"to_spiking: v_init must be a number of thresholds or 'calibrated', got {v_init!r}")
+    if v_init == "calibrated" and (method == "direct" or reset == "hard"):
+        wrong = "method='direct'" if method == "direct" else "reset='hard'"
+        raise ConfigError(f"to_spiking: v_init='calibrated' needs rates that follow activations and soft resets, got {wrong}")

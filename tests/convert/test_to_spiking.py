@@ -129,7 +129,7 @@ def test_a_channel_that_is_never_active_has_a_scale_all_the_same() -> None:
 def test_one_hidden_layer_rounds_its_activations_to_the_rates_that_there_are(steps: int) -> None:
     """Integrate and fire from half a threshold under a constant drive: exactly quantise-clip-floor-shift with T levels."""
     model, x = two_layers().double(), inputs().double()
-    network = spiking(model, time_steps=steps, calibration=x, scaling=80.0)
+    network = spiking(model, time_steps=steps, calibration=x, scaling=80.0, v_init=0.5)
     hidden = model[0](x).relu()
     (activity,) = observe(trace(model), [x], [x]).values()
     limit = scale(activity, 80.0, steps, by_channel=True)
@@ -398,6 +398,14 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "a percentile": (lambda: _convert(scaling=0), r"scaling must be 'mse', 'max' or a percentile in \(0, 100\], got 0"),
     "not a number": (lambda: _convert(calibration=inputs() * math.nan), r"calibration must be finite, got NaN or infinite inputs"),
     "an empty batch": (lambda: _convert(calibration=[inputs()[:0]]), r"calibration must hold at least one sample, got none"),
+    "a start": (lambda: _convert(v_init="calibratd"), r"v_init must be a number of thresholds or 'calibrated', got 'calibratd'"),
+    "a start that is not finite": (lambda: _convert(v_init=math.inf), r"IF.v_start: must be finite, got inf"),
+    "starts under hard resets": (lambda: _convert(v_init="calibrated", reset="hard"), r"needs rates .* and soft resets, got reset='hard'"),
+    "starts for training": (lambda: _convert(v_init="calibrated", method="direct"), r"needs rates .* got method='direct'"),
+    "starts without data": (
+        lambda: _convert(to_qcfs(two_layers()), v_init="calibrated", method="qcfs", calibration=None),
+        r"method='qcfs' needs calibration data, for v_init='calibrated' compares rates with activations, got None",
+    ),
     "a neuron": (
         lambda: _convert(neuron=ns.LIF(2e-3, 1e-3)),
         r"method='rate' needs integrate-and-fire neurons; neuron is for method='direct'",
