@@ -117,7 +117,8 @@ def _attempt(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, ca
     spec, lies = _spec(chain), _layout(chain)
     codes = chain.encode(vectors, call)
     slices = spec.input.slices if isinstance(spec.input.slices, Slices) and chain.modes["input.slices"] != "ideal" else Slices()
-    x = chain.send(sliced(codes, slices), call)
+    digits = sliced(codes, slices)
+    x = chain.send(digits, call)
     missing = lies.tiles * lies.rows - lies.inputs
     x, held = (F.pad(one, (0, missing)).reshape(*one.shape[:-1], lies.tiles, lies.rows) for one in (x, held))
     y = chain.decode(torch.einsum("kngtr,pgotr->kntpgo", x, held), call)
@@ -131,7 +132,7 @@ def _attempt(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, ca
     if lies.extra:
         total = total[..., :-1] - total[..., -1:]
     elif zero:
-        total = total - zero * codes.sum(-1, keepdim=True)
+        total = total - zero * torch.tensordot(by_pass, digits.sum(-1, keepdim=True), 1)
     return total, full
 
 

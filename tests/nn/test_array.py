@@ -312,3 +312,11 @@ def test_keeping_weights_computes_them_once(monkeypatch: pytest.MonkeyPatch) -> 
             model(x)
             model(x)
     assert len(times) == 2
+
+
+def test_what_an_offset_takes_back_is_what_was_sent() -> None:
+    layer, x = nn.Linear(6, 2, bias=False), torch.full((1, 6), 0.4)
+    offset = CELLS | {"scheme": "offset", "g_min_siemens": 0.0}
+    sent = {"slices": {"kind": "slices", "bits": 2, "slice_bits": 1}}  # 0.4 goes out as 1/3
+    model = ns.to_analog(layer, profile({"input": sent, "array": {"mapping": offset}}), seed=0)
+    torch.testing.assert_close(model(x), layer(torch.full((1, 6), 1 / 3)), rtol=0, atol=1e-6)
