@@ -45,7 +45,7 @@ def error(analog: nn.Module, digital: nn.Module, x: Tensor) -> float:
     """Root mean square of the difference of outputs, in units of that of the outputs."""
     with torch.no_grad():
         y: Tensor = digital(x)
-        return ((analog(x) - y).norm() / y.norm()).item()
+        return float((analog(x) - y).norm() / y.norm())
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -256,13 +256,14 @@ def trained() -> tuple[nn.Module, Tensor, Tensor]:
     data = ns.load_dataset("digits")
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     filled(model)
-    for layer in (model[1], model[3]):
-        layer.weight.data /= 4  # type: ignore[union-attr, operator]  # layers of a Sequential
+    with torch.no_grad():
+        for weight in (one for one in model.parameters() if one.dim() > 1):
+            weight /= 4
     x, y = data.train.images / 255, data.train.labels
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch
+        nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch has no types here
         optimizer.step()
     return model.eval(), data.test.images / 255, data.test.labels
 
