@@ -258,7 +258,7 @@ def trained() -> tuple[nn.Module, Tensor, Tensor]:
     filled(model)
     with torch.no_grad():
         for weight in (one for one in model.parameters() if one.dim() > 1):
-            weight /= 4
+            weight.div_(4)
     x, y = data.train.images / 255, data.train.labels
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
     for _ in range(150):
