@@ -39,6 +39,7 @@ _LIGHT = "tests/hardware/test_light_stages.py::"
 _MESH = "tests/hardware/test_mzi_mesh.py::"
 #: the test that pins down what a field of a stage does
 _ARRAY = "tests/nn/test_array.py::"
+_SUMS = "tests/nn/test_array_sums.py::"
 COVERED: dict[str, str] = {
     "clamp.low": "tests/parity/test_analogvnn.py::test_clamp_equals_the_peer",
     "clamp.high": "tests/parity/test_analogvnn.py::test_clamp_equals_the_peer",
@@ -176,6 +177,7 @@ COVERED: dict[str, str] = {
     "quantize.grad": _STAGES + "test_gradient_rules_of_the_quantiser",
     "quantize.learned": _STAGES + "test_learned_ends_start_where_the_specification_says_and_receive_a_gradient",
     "scale.mode": _ARRAY + "test_an_average_scale_moves_in_training_only",
+    "scale.full": _SUMS + "test_the_largest_magnitude_becomes_what_full_says",
     "scale.value": _ARRAY + "test_an_average_scale_moves_in_training_only",
     "scale.per": _ARRAY + "test_converters_and_scales_are_those_of_aihwkit",
     "scale.limit": _ARRAY + "test_a_scale_has_its_limit_and_its_gradient",
@@ -185,6 +187,7 @@ COVERED: dict[str, str] = {
     "slices.slice_bits": _ARRAY + "test_passes_add_up_to_the_input",
     "slices.separate_signs": _ARRAY + "test_passes_add_up_to_the_input",
     "tiles.rows": _ARRAY + "test_each_tile_and_each_plane_is_converted_by_itself",
+    "tiles.filled": _SUMS + "test_each_array_converts_the_sum_of_its_own_inputs",
     "tiles.columns": _ARRAY + "test_a_layer_takes_as_many_arrays_as_it_needs",
     "stuck.at_low": _DEVICE_STAGES + "test_the_shares_of_stuck_devices_are_those_of_the_specification",
     "stuck.at_high": _DEVICE_STAGES + "test_the_shares_of_stuck_devices_are_those_of_the_specification",

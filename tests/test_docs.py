@@ -17,7 +17,12 @@ from tests.pages import ROOT, blocks, broken_links, run_page, text_of
 
 MADE = ["docs/config.md", "hardware/README.md"]
 WRITTEN = sorted({page.relative_to(ROOT).as_posix() for page in ROOT.glob("docs/**/*.md")} - {*MADE})
-RUN_ELSEWHERE = ("docs/exchange.md", "docs/neurons.md", "docs/tutorial.md")  #: by tests of their own, which look at what they print
+RUN_ELSEWHERE = (
+    "docs/exchange.md",
+    "docs/neurons.md",
+    "docs/new_device.md",
+    "docs/tutorial.md",
+)  #: by tests of their own, which look at what they print
 PAGES = [*MADE, *WRITTEN, "CHANGELOG.md", "CONTRIBUTING.md", "README.md"]
 
 
@@ -136,6 +141,33 @@ def test_the_tutorial_runs_as_written_from_an_empty_folder_to_a_report(tmp_path:
     assert [layer for layer in ("conv", "hidden", "head") if f"<td>{layer}</td>" not in page] == []
     for report in (page, (tmp_path / "from_python.html").read_text(encoding="utf-8")):
         assert re.search(r"<b>(PASS|FAIL|NOT PROVEN)</b>", report)
+
+
+@pytest.mark.slow
+def test_the_page_on_a_new_device_runs_as_written_from_an_empty_folder_to_a_report(tmp_path: Path) -> None:
+    run_page("docs/new_device.md", tmp_path)
+    (run,) = (tmp_path / "runs/bench").iterdir()
+    spread = math.sqrt(0.1 * 0.9 / 360)  # of the accuracy of guessing one of ten classes, over 360 test samples
+    assert json.loads((run / "metrics.json").read_text())["test_accuracy"] > 0.1 + 10 * spread
+    assert "lab_link" in (run / "sensitivity/report.html").read_text(encoding="utf-8")
+
+
+def test_the_mistakes_of_the_page_on_a_new_device_are_found_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab_link").mkdir()
+    for block in blocks("docs/new_device.md"):
+        if block.title:
+            Path(block.title).write_text(block.text, encoding="utf-8")
+    (messages,) = (block.text for block in blocks("docs/new_device.md") if block.language == "text")
+    with pytest.raises(ns.ConfigError) as caught:
+        ns.load_profile("lab_link/mistakes.yaml")
+    assert [problem.replace(f"{tmp_path}/", "") for problem in caught.value.problems] == messages.splitlines()
+    bench = ns.load_profile("lab_link/profile.yaml")
+    assert bench.chain.input == ns.load_profile("mrr_weight_bank").chain.input
+    assert {key for key, quantity in bench.provenance.items() if "bench" in quantity.source or "own measurement" in quantity.source} == {
+        "array.mesh.offset_sigma_m",
+        "output.noise.power_w",
+    }
 
 
 def test_the_numbers_of_chips_that_the_report_page_names_are_those_of_the_rule() -> None:

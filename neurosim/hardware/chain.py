@@ -3,15 +3,16 @@
 Order of the stages, each optional::
 
     input.scale → input.normalize → input.dac → input.slices → input.noise ─┐
-    weight.scale → weight.normalize → weight.quantize → weight.noise → array ─→ product → output.noise → output.normalize → output.adc
-    bias.normalize → bias.quantize → bias.noise ────────────────────────────┘
+    weight.scale → weight.normalize → weight.quantize → weight.noise → array ─→ product → output.noise ─┐
+    bias.normalize → bias.quantize → bias.noise ────────────────────────────┘                           │
+                           output.sum ←─ output.adc ←─ output.normalize ←───────────────────────────────┘
 
 The array says what holds the weights::
 
     array.mesh | array.mapping → array.programming → array.faults → array.drift → array.read → array.parasitics
 
 and how large it is (``array.tiles``). Products of several tiles, planes of conductances and passes of slices go through ``output`` one by
-one; their sum, the scales and ``array.compensation`` are digital.
+one; their sum, ``output.sum``, the scales and ``array.compensation`` are digital.
 
 A slot (``output.adc``) holds any registered stage. Without a ``bias`` path the bias is digital: added after the last stage.
 

@@ -79,6 +79,9 @@ def layout(spec: ChainSpec, matrix: Sequence[int], channels: int | None = None) 
     array = spec.array
     rows, columns = (array.tiles.rows, array.tiles.columns) if isinstance(array.tiles, Tiles) else (None, None)
     tiles = -(-inputs // rows) if rows is not None else 1
+    held = -(-inputs // tiles)
+    if rows is not None and tiles > 1 and isinstance(array.tiles, Tiles) and array.tiles.filled:
+        held = rows
     mapping = array.mapping if isinstance(array.mapping, Mapping) else None
     cells = mapping.planes if mapping is not None else 1
     planes = cells // 2 if mapping is not None and mapping.scheme == "differential" and mapping.subtract == "analog" else cells
@@ -90,7 +93,7 @@ def layout(spec: ChainSpec, matrix: Sequence[int], channels: int | None = None) 
     summed = channels not in (None, groups * outputs)
     whole = tiles == planes == passes == 1 and not (extra or by_vector or offset or summed)
     across = -(-(outputs + extra) // columns) if columns is not None else 1
-    return Layout(groups, outputs, inputs, tiles, -(-inputs // tiles), cells, planes, passes, extra, across, whole)
+    return Layout(groups, outputs, inputs, tiles, held, cells, planes, passes, extra, across, whole)
 
 
 def layout_of(spec: LayerSpec, shapes: Shapes) -> Layout | None:

@@ -119,6 +119,8 @@ class ArrayPath(Path):
         of_tiles, of_wires = ({name: getattr(stage, name, None) for name in ("rows", "columns")} for stage in (self.tiles, self.parasitics))
         if self.tiles is not None and self.parasitics is not None and of_tiles != of_wires:
             raise ValueError(f"wires run through one tile: tiles and parasitics must be of one size, got {of_tiles} and {of_wires}")
+        if self.parasitics is not None and getattr(self.tiles, "filled", False):
+            raise ValueError("wires run through tiles of equal size: filled must be false beside parasitics, got true")
         if self.mapping is not None and self.mesh is not None:
             raise ValueError("a mesh holds the signed matrix itself and takes no mapping, got both")
         return self
@@ -133,6 +135,8 @@ class OutputPath(Path):
     """Brings the outputs into the range of the converter."""
     adc: AnyStage | None = None
     """Analog-to-digital converter."""
+    sum: Annotated[AnyStage | None, _only("clamp", "quantize", "fixed_point")] = None
+    """What becomes of the digital sum over all arrays of one pass, such as the range of the word that holds it."""
 
 
 class NeuronPath(Path):

@@ -128,7 +128,7 @@ def _attempt(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, ca
         weights, zero = decoding(mapping)
         weights = weights if lies.planes == lies.cells else weights[0::2]
     by_pass, by_plane = (torch.tensor(numbers, dtype=y.dtype, device=y.device) for numbers in (factors(slices), weights))
-    total = (torch.einsum("kntpgo,k,p->ntgo", y, by_pass, by_plane) * gain).sum(1)
+    total = torch.einsum("knpgo,k,p->ngo", chain.total((y * gain.unsqueeze(1)).sum(2), call), by_pass, by_plane)
     if lies.extra:
         total = total[..., :-1] - total[..., -1:]
     elif zero:

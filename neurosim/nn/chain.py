@@ -108,9 +108,8 @@ class AnalogChain(nn.Module):
         self.kept = None if self.kept is None else {}
         self.ready: dict[str, _Ready] = {}
         self.steps: dict[str, list[_Step]] = {path: [] for path in self.spec.paths}
-        self.frozen: dict[str, list[tuple[str, str]]] = {
-            slot: [] for slot in self.slots
-        }  #: short and full names of each stage's frozen errors
+        #: short and full names of each stage's frozen errors
+        self.frozen: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
         for name in [name for name in self._buffers if "__" in name]:
             delattr(self, name)
         for slot, spec in self.slots.items():
@@ -175,6 +174,10 @@ class AnalogChain(nn.Module):
         """Digital outputs for the summed signals."""
         return self._run("output", y, call)
 
+    def total(self, y: Tensor, call: int) -> Tensor:
+        """What becomes of the digital sum over the arrays of a pass."""
+        return self._run("sums", y, call) if "sums" in self.steps else y
+
     def one(self, step: _Step, x: Tensor, call: int, seconds: float | None = None) -> Tensor:
         """A single stage; at another time than now if ``seconds`` is given."""
         stage = STAGES[step.spec.kind]
@@ -223,11 +226,8 @@ class AnalogChain(nn.Module):
         return [(one, [owners[id(source)] for source in streams]) for one, streams in passes]
 
     def _stage_by_stage(self, path: str, y: Tensor, call: int) -> Tensor:
-        with (
-            torch.autocast(y.device.type, enabled=False)
-            if y.device.type != "meta" and torch.is_autocast_enabled(y.device.type)
-            else nullcontext()
-        ):
+        autocast = y.device.type != "meta" and torch.is_autocast_enabled(y.device.type)
+        with torch.autocast(y.device.type, enabled=False) if autocast else nullcontext():
             pieces: list[Piece] = []
             for step in self.steps[path]:
                 if self.modes[step.slot] == "ideal":
@@ -265,9 +265,9 @@ class AnalogChain(nn.Module):
         return stage.device(**{short: getattr(self, full) for short, full in frozen}) if stage.device is not None and frozen else None
 
     def _runs_in(self, slot: str) -> str:
-        """Which run a stage is part of: that of its path; where inputs are sent in parts, what follows the converter is one of its own."""
+        """Which run a stage is part of: that of its path; where products are split, what follows a converter is one of its own."""
         split = self.layout is not None and not self.layout.whole
-        return "passes" if split and slot == "input.noise" else slot.split(".")[0]
+        return ({"input.noise": "passes", "output.sum": "sums"} if split else {}).get(slot, slot.split(".")[0])
 
     def _shape(self, slot: str) -> Sequence[int]:
         path, lies = slot.split(".")[0], self.layout

@@ -55,7 +55,7 @@ def test_a_shipped_profile_loads_has_a_datasheet_and_gives_every_number_a_source
 
 
 #: fields whose defaults change nothing, or are read in modes that give them
-NEUTRAL = (".p", ".floor", ".scale.value", ".scale.momentum", ".scale.retries", ".mapping.slices", "_scale", ".low_siemens")
+NEUTRAL = (".p", ".floor", ".scale.value", ".scale.full", ".scale.momentum", ".scale.retries", ".mapping.slices", "_scale", ".low_siemens")
 
 
 def _is_neutral(key: str, stages: Mapping[str, Spec]) -> bool:

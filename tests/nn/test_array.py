@@ -34,6 +34,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
         "array": {"mapping": CELLS | {"scheme": "offset", "correction": "column"}, "tiles": {"kind": "tiles", "rows": 7}},
     },
     "tiles": {"array": {"tiles": {"kind": "tiles", "rows": 5}}},
+    "filled tiles": {"array": {"tiles": {"kind": "tiles", "rows": 5, "filled": True}}},
     "one sign at a time": {"input": {"slices": {"kind": "slices", "separate_signs": True}}},
     "slices of weights": {"weight": FILLED, "array": {"mapping": CELLS | {"slices": 4, "weight_bits": 17}}},
     "slices of weights with an offset": {

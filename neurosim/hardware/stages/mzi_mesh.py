@@ -41,7 +41,7 @@ class MziMesh(Spec):
     """``clements``: a rectangle, all paths about equally long; ``reck``: a triangle, in which some ports pass few interferometers."""
     ports: Annotated[int, Field(ge=2, le=256), Unit("1")] = 64
     """Size of the blocks: a larger matrix is cut, a smaller one filled up with zeros."""
-    phase_levels: Annotated[int, Field(ge=2, le=1 << 24), Unit("levels")] | None = None
+    phase_levels: Annotated[int | None, Field(ge=2, le=1 << 24), Unit("levels")] = None
     """Settings of each phase shifter, 2π / levels apart; absent, any phase."""
     phase_sigma_rad: Annotated[float, Field(ge=0)] = 0.0
     """Standard deviation of the noise of every phase, redrawn as ``scope`` says."""

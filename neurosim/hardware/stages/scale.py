@@ -22,6 +22,8 @@ class Scale(Spec):
     """The largest magnitude now; a number; a number that training moves; a running average of the largest magnitude."""
     value: Annotated[float, Field(gt=0), Unit("fs")] = 1.0
     """The factor of ``constant``, and what ``learned`` and ``average`` start from, in the units of the digital signal."""
+    full: Annotated[float, Field(gt=0), Unit("fs")] = 1.0
+    """What ``absmax`` and ``average`` make of the largest magnitude: 1, or a number of steps where signals are counted in steps."""
     per: Per = "tensor"
     """One factor for the whole tensor, or one for each vector: of inputs, what enters the array at once; of weights, one output's."""
     limit: Annotated[float | None, Field(gt=0), Unit("fs")] = None
@@ -35,13 +37,15 @@ class Scale(Spec):
     def _one_number_is_for_all(self) -> Self:
         if self.per == "vector" and self.mode not in ("absmax",):
             raise ValueError(f"only absmax is taken per vector: mode must be 'absmax', got '{self.mode}'")
+        if self.full != 1 and self.mode not in ("absmax", "average"):
+            raise ValueError(f"full is what the largest magnitude becomes: mode must be 'absmax' or 'average', got '{self.mode}'")
         return self
 
 
 def scale_of(x: Tensor, spec: Scale, params: Params, ctx: Context) -> Tensor:
     r"""The factor of a signal.
 
-    .. math:: \alpha = \max_i |x_i|,\quad 1 \text{ if that is } 0
+    .. math:: \alpha = \frac{1}{f}\max_i |x_i|,\quad \frac{1}{f} \text{ if that is } 0
 
     Args:
         x: Vectors, ``(…, n)``.
@@ -67,11 +71,11 @@ def scale_of(x: Tensor, spec: Scale, params: Params, ctx: Context) -> Tensor:
     if spec.limit is not None:
         largest = largest.clamp(max=spec.limit)
     if spec.mode == "absmax":
-        return largest
+        return largest / spec.full
     if ctx.training:
         with torch.no_grad():
             params["value"].lerp_(largest.to(params["value"].dtype), spec.momentum)
-    return params["value"].detach().to(x.dtype)
+    return params["value"].detach().to(x.dtype) / spec.full
 
 
 def _largest(x: Tensor, per: Per) -> Tensor:
@@ -94,7 +98,8 @@ def _describe(spec: Scale) -> str:
         "average": f"by a running average of the largest magnitude, {spec.value:g} at first",
     }[spec.mode]
     limit = f", at most {spec.limit:g}" if spec.limit is not None and spec.mode in ("absmax", "average") else ""
-    return f"scaled {what}{limit}" + (f"; up to {spec.retries} retries at half the size" if spec.retries else "")
+    full = f" to {spec.full:g}" if spec.full != 1 else ""
+    return f"scaled {what}{limit}{full}" + (f"; up to {spec.retries} retries at half the size" if spec.retries else "")
 
 
 STAGES.add("scale", Stage(Scale, unchanged, _describe, init=_init, structural=True))
