@@ -6,6 +6,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2 # processes that the tests are shared by; each takes up to 1.5 GB
 
 .PHONY: demo test coverage clean
 
@@ -16,7 +17,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict neurosim tests training
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 coverage: $(VENV)/installed
 	$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
