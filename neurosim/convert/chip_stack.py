@@ -140,6 +140,8 @@ def _sharing(model: nn.Module) -> nn.Module:
     own = {id(value) for chain in chains for value in chain.parameters()}
     same: list[Any] = [value for value in model.parameters() if id(value) not in own]
     same += [module.conversion for module in model.modules() if hasattr(module, "conversion")]
+    # torch's own layers keep nothing from one evaluation to the next
+    same += [module for module in model.modules() if type(module).__module__.startswith("torch.nn.") and not module._modules]
     for chain in chains:
         same += [chain.spec, chain.shapes, chain.layout, *chain.slots.values()]
         same += [chain.steps, chain.frozen, chain.ready, *(value for name, value in chain.named_buffers() if "__" in name)]  # made anew
