@@ -48,7 +48,7 @@ class ChipStack(nn.Module):
         """Chips evaluate: this leaves them in evaluation mode."""
         return super().train(False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         """The outputs of every chip.
 
         Raises:

@@ -45,7 +45,7 @@ class ChipsLayer(nn.Module):
         chains = [one.chain for one in layers]
         if all(chain.bypassed for chain in chains):
             return layer(x, *how)  # type: ignore[no-any-return]  # torch does not type the call of a module
-        samples = x.unflatten(0, (len(layers), -1))
+        samples = x.reshape(len(layers), -1, *x.shape[1:])
         if how or not self._batched(x) or not _alike(chains):
             return torch.cat([one(own, *how) for one, own in zip(layers, samples, strict=True)])
         calls = [chain.begin() for chain in chains]  # all of them count
@@ -119,19 +119,19 @@ def products(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -
     if not isinstance(layer, _ConvNd):
         inner = x.flatten(1, -2)
         y = inner @ weight.transpose(1, 2) if bias is None else torch.baddbmm(bias.unsqueeze(1), inner, weight.transpose(1, 2))
-        return y.unflatten(1, x.shape[1:-1])
+        return y.reshape(*x.shape[:-1], y.shape[-1])
     axes, around = len(layer.kernel_size), list(layer._reversed_padding_repeated_twice)
     if any(around):
         folded = F.pad(x.flatten(0, 1), around, "constant" if layer.padding_mode == "zeros" else layer.padding_mode)
-        x = folded.unflatten(0, x.shape[:2])
+        x = folded.reshape(*x.shape[:2], *folded.shape[1:])
     convolve, how = _CONVOLUTIONS[axes], (layer.stride, 0, layer.dilation)
     if x.is_cpu:
         each = zip(x, weight, [None] * len(x) if bias is None else bias, strict=True)
         return torch.stack([convolve(own, kernel, offset, *how, layer.groups) for own, kernel, offset in each])
     chips, samples = x.shape[:2]
     side_by_side = x.transpose(0, 1).flatten(1, 2)
-    y = convolve(side_by_side, weight.flatten(0, 1), None if bias is None else bias.flatten(), *how, chips * layer.groups)
-    return y.unflatten(1, (chips, -1)).transpose(0, 1).reshape(chips, samples, -1, *y.shape[2:])
+    y: Tensor = convolve(side_by_side, weight.flatten(0, 1), None if bias is None else bias.flatten(), *how, chips * layer.groups)
+    return y.reshape(samples, chips, -1, *y.shape[2:]).transpose(0, 1)
 
 
 def _alike(chains: Sequence[AnalogChain]) -> bool:
