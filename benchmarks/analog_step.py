@@ -1,14 +1,19 @@
-"""A training step of the photonic network of AnalogVNN's sample program: ours with and without kernels, AnalogVNN's, and the digital one.
+"""Steps on simulated hardware: ours with and without kernels, AnalogVNN's, and the digital ones.
 
     python benchmarks/analog_step.py
 
-One process, interleaved steps, medians, as ratios to the digital step: forward, loss, backward and Adam, with noise on inputs, weights,
-biases and outputs. First the networks without noise are checked to give the same outputs bit for bit. AnalogVNN is in the ``test`` extra.
+One process, interleaved steps, medians, as ratios to the digital step. AnalogVNN is in the ``test`` extra.
+
+- *Sample network*: a training step (forward, loss, backward and Adam) of the photonic network of AnalogVNN's sample program, with noise on
+  inputs, weights, biases and outputs. First the networks without noise are checked to give the same outputs bit for bit.
+- *Full chain*: input converter of 8 bits, noise of weights, noise of outputs, output converter of 8 bits; a training step, and an
+  evaluation, where weights that are written once are kept (``ns.keep_weights``). AnalogVNN's network has the same stages in both.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import platform
@@ -22,12 +27,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from analogvnn_parity import SIZES, first_weights, peer_network, peer_step, set_peer_weights
+from analogvnn_parity import SIZES, first_weights, peer_chain, peer_network, peer_step, set_peer_weights
 from torch import Tensor, nn
 from tqdm import tqdm
 
 import neurosim as ns
 from neurosim.atomicfile import write_text
+from neurosim.hardware.chain import ChainSpec
+from neurosim.hardware.profile import Profile
 from neurosim.ops import native
 from neurosim.training import seeded
 
@@ -75,13 +82,11 @@ def steps(batch: int) -> dict[str, Step]:
     x, y = images(batch)
 
     def torch_step(model: nn.Module, mode: str) -> Step:
-        optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+        run = training_step(model, x, y)
 
         def step() -> None:
             with implementation(mode):
-                optimiser.zero_grad()
-                nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
-                optimiser.step()
+                run()
 
         return step
 
@@ -96,17 +101,81 @@ def steps(batch: int) -> dict[str, Step]:
     }
 
 
-def step_times(batch: int, rounds: int) -> dict[str, float]:
+NOISE: dict[str, Any] = {"kind": "noise", "distribution": "gaussian", "scale": 0.02}
+EIGHT_BITS: dict[str, Any] = {"kind": "quantize", "levels": 255, "low": -1.0, "high": 1.0}
+CHAIN: dict[str, Any] = {
+    "input": {"dac": EIGHT_BITS},
+    "weight": {"noise": NOISE | {"scope": "batch"}},
+    "output": {"noise": NOISE, "adc": EIGHT_BITS | {"low": -8.0, "high": 8.0}},
+}
+#: ratios to the digital step that aihwkit 1.2 showed for the MLP at batch 128, on another day and another machine
+AIHWKIT = {"train": {"its C++ tile": 8.6, "its torch tile": 4.0}, "evaluate": {"its C++ tile": 27.0, "its torch tile": 9.0}}
+
+
+def chain_steps(name: str, batch: int) -> dict[str, dict[str, Step]]:
+    """A training step and an evaluation of every variant with the full chain."""
+    x, y = images(batch)
+    with seeded(0):
+        digital = {"MLP": lambda: ns.models.mlp(SIZES), "CNN": lambda: ns.models.cnn([1, 28, 28], [16, 32], [64], 10)}[name]()
+    profile = Profile("full chain", "both converters, noise of weights and outputs", "any", ChainSpec.model_validate(CHAIN))
+    models = {"digital": digital, "neurosim": ns.to_analog(digital, profile, seed=0)}
+    once = ns.to_analog(digital, profile, seed=0, overrides={"*": {"weight.noise.scope": "device"}})
+    train, evaluate = {}, {}
+    for variant, model in models.items():
+        train[variant] = training_step(model, x, y)
+        evaluate[variant] = evaluation(copy.deepcopy(model), x)
+    evaluate["neurosim, weights written once"] = evaluation(once, x, keep=True)
+    if name == "MLP":
+        peer = peer_chain()
+        train["AnalogVNN"] = lambda: peer_step(peer, x, y)
+        evaluate["AnalogVNN"] = evaluation(peer_chain(), x)
+    return {"train": train, "evaluate": evaluate}
+
+
+def training_step(model: nn.Module, x: Tensor, y: Tensor) -> Step:
+    """Forward, loss, backward and Adam."""
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+        optimiser.step()
+
+    return step
+
+
+def evaluation(model: nn.Module, x: Tensor, keep: bool = False) -> Step:
+    """A forward without gradients; ``keep`` what the arrays hold for all of them."""
+    model.eval()
+    for module in model.modules():
+        if keep and isinstance(module, ns.nn.AnalogChain):
+            module.kept = {}  # what ns.keep_weights does for a block
+
+    def step() -> None:
+        with torch.no_grad():
+            model(x)
+
+    return step
+
+
+def step_times(variants: dict[str, Step], rounds: int, what: str) -> dict[str, float]:
     """Median seconds of each variant, interleaved."""
-    variants = steps(batch)
     times: dict[str, list[float]] = {name: [] for name in variants}
-    for at in tqdm(range(rounds + 5), desc=f"step time, batch {batch}", unit="round"):
+    for at in tqdm(range(rounds + 5), desc=what, unit="round"):
         for name, step in variants.items():
             start = time.perf_counter()
             step()
             if at >= 5:  # the first rounds warm up
                 times[name].append(time.perf_counter() - start)
     return {name: float(np.median(values)) for name, values in times.items()}
+
+
+def show(title: str, times: dict[str, float]) -> None:
+    """Print ratios to the digital step."""
+    print(f"\n{title}: digital {times['digital'] * 1e3:.2f} ms")
+    for name, seconds in times.items():
+        beside = f"   AnalogVNN takes {times['AnalogVNN'] / seconds:5.2f} × as long" if "AnalogVNN" in times else ""
+        print(f"  {name:32s} {seconds / times['digital']:6.2f} × digital{beside}")
 
 
 def main() -> None:
@@ -131,13 +200,17 @@ def main() -> None:
         f"torch {found['torch']}, {found['threads']} threads, {found['machine']}, kernels {found['kernels']}; command: {found['command']}"
     )
     check_equal(128)
-    found["step_seconds"] = {batch: step_times(batch, args.rounds) for batch in args.batches}
+    found["step_seconds"] = {batch: step_times(steps(batch), args.rounds, f"sample network, batch {batch}") for batch in args.batches}
     for batch, times in found["step_seconds"].items():
-        print(f"\ntraining step, batch {batch}: digital {times['digital'] * 1e3:.2f} ms")
-        for name, seconds in times.items():
-            print(
-                f"  {name:22s} {seconds / times['digital']:6.2f} × digital   AnalogVNN takes {times['AnalogVNN'] / seconds:5.2f} × as long"
-            )
+        show(f"sample network, training step, batch {batch}", times)
+    found["chain_seconds"] = {}
+    for name in ("MLP", "CNN"):
+        for what, variants in chain_steps(name, 128).items():
+            title = f"full chain, {name}, {what}, batch 128"
+            times = found["chain_seconds"][title] = step_times(variants, args.rounds, title)
+            show(title, times)
+            for tile, ratio in AIHWKIT[what].items() if name == "MLP" else ():
+                print(f"  {'aihwkit, ' + tile:32s} {ratio:6.2f} × digital, as seen elsewhere: not measured here")
     if args.out:
         write_text(args.out, json.dumps(found, indent=1))
 

@@ -64,9 +64,25 @@ def peer_network(precision: int, leakage: float) -> Any:
         layer = Linear(in_features=inputs, out_features=outputs)
         ReLU.initialise_(layer.weight)
         parts += [Clamp(), converter(), noise(), layer, noise(), Clamp(), converter(), ReLU()]
+    return _compiled(parts, nn.Sequential(Clamp(), converter(), noise()))
+
+
+def peer_chain() -> Any:
+    """A network of the same sizes with converters of 8 bits, and noise of 0.02 on weights and outputs."""
+
+    def noise() -> Any:
+        return GaussianNoise(std=0.02, precision=127)
+
+    parts: list[nn.Module] = [nn.Flatten(start_dim=1)]
+    for at, (inputs, outputs) in enumerate(itertools.pairwise(SIZES), 1):
+        layer = Linear(in_features=inputs, out_features=outputs)
+        parts += [ReducePrecision(precision=127), layer, noise(), ReducePrecision(precision=16), *([ReLU()] if at < 3 else [])]
+    return _compiled(parts, nn.Sequential(noise()))
+
+
+def _compiled(parts: list[nn.Module], transform: nn.Module) -> Any:
     model = FullSequential()
     model.add_sequence(*parts)
-    transform = nn.Sequential(Clamp(), converter(), noise())
     transform.eval()
     for part in parts:
         if isinstance(part, Linear):

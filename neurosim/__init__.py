@@ -52,9 +52,11 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.citations import cite as cite
     from neurosim.config import RunConfig as RunConfig
     from neurosim.config import load_config as load_config
+    from neurosim.convert import ChipStack as ChipStack
     from neurosim.convert import Conversion as Conversion
     from neurosim.convert import analog_layers as analog_layers
     from neurosim.convert import checkpoint_context as checkpoint_context
+    from neurosim.convert import chips as chips
     from neurosim.convert import drift_to as drift_to
     from neurosim.convert import get_draws as get_draws
     from neurosim.convert import keep_weights as keep_weights
@@ -135,6 +137,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.training import load as load
     from neurosim.training import train as train
     from neurosim.training.evaluate import evaluate as evaluate
+    from neurosim.training.evaluate import evaluate_chips as evaluate_chips
 
 _MODULES = (
     "analysis",
@@ -170,9 +173,11 @@ _NAMES = {
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
     "neurosim.convert": (
+        "ChipStack",
         "Conversion",
         "analog_layers",
         "checkpoint_context",
+        "chips",
         "drift_to",
         "get_draws",
         "keep_weights",
@@ -218,7 +223,7 @@ _NAMES = {
     "neurosim.surrogate": ("SURROGATES", "Surrogate"),
     "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
     "neurosim.training": ("Interrupted", "METRICS", "Run", "load", "train"),
-    "neurosim.training.evaluate": ("evaluate",),
+    "neurosim.training.evaluate": ("evaluate", "evaluate_chips"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

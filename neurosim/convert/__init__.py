@@ -2,6 +2,8 @@
 
 from neurosim.convert.analog import to_analog as to_analog
 from neurosim.convert.analog import to_digital as to_digital
+from neurosim.convert.chip_stack import ChipStack as ChipStack
+from neurosim.convert.chip_stack import chips as chips
 from neurosim.convert.control import checkpoint_context as checkpoint_context
 from neurosim.convert.control import drift_to as drift_to
 from neurosim.convert.control import get_draws as get_draws

@@ -44,31 +44,47 @@ class OnArray(Protocol):
 
 def product(layer: OnArray, x: Tensor, call: int, *how: Any) -> Tensor:
     """The layer's output without its bias; ``how`` is what else it was called with."""
-    chain, spec, lies = layer.chain, _spec(layer.chain), _layout(layer.chain)
+    chain, lies = layer.chain, _layout(layer.chain)
     autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
-        signal, clean = (one.float() if one.dtype.itemsize < 4 else one for one in (x, layer.weight))
-        omega, held, gain = once(chain, "array", lambda: _programmed(layer, clean, call), layer.weight)
+        signal = x.float() if x.dtype.itemsize < 4 else x
         if lies.whole:
-            alpha = _scale(chain, "input.scale", spec.input.scale, signal)
-            y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), layer.native(held[0]), None, *how), call)
-            digital = omega.expand(lies.groups, lies.outputs, 1) * gain.expand(1, lies.groups, lies.outputs).movedim(0, -1)
-            y = y * (alpha * digital.reshape(chain.shapes["output"]))
+            alpha = input_scale(chain, signal)
+            weight, digital = whole(layer, call)
+            y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), weight, None, *how), call) * (alpha * digital)
             return y.to(x.dtype)
+        omega, held, gain = _programmed(layer, call)
         vectors = layer.vectors(signal)
-        alpha = _scale(chain, "input.scale", spec.input.scale, vectors)
+        alpha = input_scale(chain, vectors)
         y = _sent(chain, vectors / alpha, held, gain, call) * (alpha * omega.squeeze(-1))
         return layer.fold(y, signal, *how).to(x.dtype)
 
 
-def _programmed(layer: OnArray, weight: Tensor, call: int) -> tuple[Tensor, Tensor, Tensor]:
+def whole(layer: OnArray, call: int) -> tuple[Tensor, Tensor]:
+    """The weight that the arrays hold, in the layer's own shape, and the digital factor of each output; where nothing is split."""
+    lies = _layout(layer.chain)
+    omega, held, gain = _programmed(layer, call)
+    digital = omega.expand(lies.groups, lies.outputs, 1) * gain.expand(1, lies.groups, lies.outputs).movedim(0, -1)
+    return layer.native(held[0]), digital.reshape(layer.chain.shapes["output"])
+
+
+def input_scale(chain: AnalogChain, x: Tensor) -> Tensor:
+    """What inputs are divided by: one number, or one for each of the vectors ``(…, n)``."""
+    return _scale(chain, "input.scale", _spec(chain).input.scale, x)
+
+
+def _programmed(layer: OnArray, call: int) -> tuple[Tensor, Tensor, Tensor]:
     """The digital scale of each output, what the arrays hold, and the compensation of their drift."""
     chain = layer.chain
-    matrix = layer.matrix(weight)
-    omega = _scale(chain, "weight.scale", _spec(chain).weight.scale, matrix)
-    w = chain.weights((matrix / omega).flatten(0, 1), None, call)[0].reshape(matrix.shape)
-    held = planes(chain, w, call)
-    return omega, held, _compensation(chain, w, held, call)
+
+    def programmed() -> tuple[Tensor, Tensor, Tensor]:
+        matrix = layer.matrix(layer.weight.float() if layer.weight.dtype.itemsize < 4 else layer.weight)
+        omega = _scale(chain, "weight.scale", _spec(chain).weight.scale, matrix)
+        w = chain.weights((matrix / omega).flatten(0, 1), None, call)[0].reshape(matrix.shape)
+        held = planes(chain, w, call)
+        return omega, held, _compensation(chain, w, held, call)
+
+    return once(chain, "array", programmed, layer.weight)
 
 
 def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = None) -> Tensor:

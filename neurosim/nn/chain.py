@@ -154,25 +154,24 @@ class AnalogChain(nn.Module):
 
     def encode(self, x: Tensor, call: int) -> Tensor:
         """Signals for digital inputs."""
-        return self._run("input", x, call)
+        return self.run("input", x, call)
 
     def send(self, x: Tensor, call: int) -> Tensor:
         """Signals of the passes of digital inputs, where the layout has some: what reaches the array."""
-        return self._run("passes", x, call)
+        return self.run("passes", x, call)
 
     def weights(self, weight: Tensor, bias: Tensor | None, call: int) -> tuple[Tensor, Tensor | None]:
         """What the array holds for the clean weight and bias; no bias if it is digital."""
 
         def run() -> tuple[Tensor, Tensor | None]:
-            if bias is None or self.digital_bias:
-                return self._run("weight", weight, call), None
-            return self._run("weight", weight, call), self._run("bias", bias, call)
+            held = self.run("weight", weight, call)
+            return held, None if bias is None or self.digital_bias else self.run("bias", bias, call)
 
         return once(self, "weights", run, weight, bias)
 
     def decode(self, y: Tensor, call: int) -> Tensor:
         """Digital outputs for the summed signals."""
-        return self._run("output", y, call)
+        return self.run("output", y, call)
 
     def total(self, y: Tensor, call: int) -> Tensor:
         """What becomes of the digital sum over the arrays of a pass."""
@@ -187,17 +186,18 @@ class AnalogChain(nn.Module):
         """Parameters and context of a structural stage, which the layer reads."""
         return self._params(slot), Context(None, self.seconds, self.spec.kelvin, self.modes[slot], self.strength, self.training)
 
-    def _run(self, path: str, x: Tensor, call: int) -> Tensor:
+    def run(self, path: str, x: Tensor, call: int) -> Tensor:
+        """A signal behind the stages of a path."""
         y = x.float() if x.dtype in _HALVES else x
-        passes = None if torch.compiler.is_compiling() else self._passes(path, call)
+        passes = None if torch.compiler.is_compiling() else self.packed(path, call)
         if passes is None:
             y = self._stage_by_stage(path, y, call)
         else:
             for one, steps in passes:
-                y = one(y, [self._stream(step, named, call, self.seconds) for step, named in steps])
+                y = one(y, [self.source(step, named, call, self.seconds) for step, named in steps])
         return y if y.dtype == x.dtype else y.to(x.dtype)
 
-    def _passes(self, path: str, call: int) -> _Passes | None:
+    def packed(self, path: str, call: int) -> _Passes | None:
         """The stages of a path, packed; packed anew when something that they depend on has changed."""
         ready, effects = self.ready.get(path), (self.strength, self.seconds)
         if ready is None or ready.effects != effects or ready.modes != self.modes:
@@ -243,10 +243,10 @@ class AnalogChain(nn.Module):
 
     def _context(self, step: _Step, call: int, seconds: float | None = None) -> Context:
         mode, when = self.modes[step.slot], self.seconds if seconds is None else seconds
-        source = self._stream(step, step.stream, call, when) if step.stream is not None and mode != "off" else None
+        source = self.source(step, step.stream, call, when) if step.stream is not None and mode != "off" else None
         return Context(source, when, self.spec.kelvin, mode, self.strength, self.training)
 
-    def _stream(self, step: _Step, named: Stream, call: int, seconds: float) -> Stream:
+    def source(self, step: _Step, named: Stream, call: int, seconds: float) -> Stream:
         """Where a step takes its random numbers from at a time."""
         draw: int | Tensor = self.held if self.modes[step.slot] == "fixed" else self.draw
         if step.scope == "device":

@@ -38,7 +38,7 @@ def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None
         make: Makes it.
         clean: The parameters that it is made of; a change of one in place is noticed, but for one through ``.data``.
     """
-    if chain.kept is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or not _steady(chain):
+    if chain.kept is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or not steady(chain):
         return make()
     tensors = [(id(one), one._version, one.data_ptr()) for one in clean if one is not None]
     state = tensors, chain.seed, chain.seconds, chain.strength, dict(chain.modes)
@@ -50,7 +50,7 @@ def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None
     return kept
 
 
-def _steady(chain: Keeping) -> bool:
+def steady(chain: Keeping) -> bool:
     """Whether every forward finds the same in the array, as long as nobody changes it."""
     steps = (step for path in ("weight", "bias", "array") for step in chain.steps.get(path, ()))
     return all(step.stream is None or step.scope in ("device", "hold") or chain.modes[step.slot] in ("off", "ideal") for step in steps)

@@ -105,7 +105,7 @@ def _direct(
     function: Any = type(name, (_SingleLevelFunction,), {"forward": staticmethod(forward), "backward": staticmethod(backward)})
 
     def call(*args: Any) -> Any:
-        if torch.compiler.is_compiling() or (differentiable := _ordinary(args)) is None:
+        if torch.compiler.is_compiling() or (differentiable := ordinary(args)) is None:
             return op(*args)
         if differentiable and torch.is_grad_enabled():
             return function.apply(*args)
@@ -114,7 +114,7 @@ def _direct(
     return call
 
 
-def _ordinary(args: tuple[Any, ...]) -> bool | None:
+def ordinary(args: tuple[Any, ...]) -> bool | None:
     """Whether a gradient is wanted of an argument, if nothing but the implementation has to see the call; else None.
 
     That is so where nobody traces, transforms or watches it, and tensors are plain memory.

@@ -19,7 +19,7 @@ from torch import Tensor
 from neurosim.errors import ConfigError, nearest
 from neurosim.ops import quantize_plan as codes
 from neurosim.ops.philox import DRAWS, STORAGE, encode
-from neurosim.ops.quantize_op import quantize
+from neurosim.ops.quantize_op import quantize, quantize_rows
 from neurosim.ops.quantize_steps import Clip as Clip
 from neurosim.ops.quantize_steps import Distribution as Distribution
 from neurosim.ops.quantize_steps import Error as Error
@@ -102,6 +102,19 @@ class Prepared(NamedTuple):
         if len(streams) != self.draws:
             raise ConfigError(f"convert: {self.draws} streams are needed, got {len(streams)}")
         return _run(x, _NO_TENSORS, self.plan, self.numbers, streams)
+
+    def rows(self, x: Tensor, streams: Sequence[Sequence[Stream]]) -> Tensor:
+        """The pass over every ``x[i]``, with the streams ``streams[i]``; without gradient."""
+        if not self.draws:
+            return self(x, ())
+        if len(streams) != len(x) or any(len(own) != self.draws for own in streams):
+            raise ConfigError(f"convert: {self.draws} streams are needed for each of {len(x)} rows, got {[len(own) for own in streams]}")
+        packed: list[tuple[list[Tensor], list[int]]] = []
+        for own in streams:
+            counters: list[Tensor] = []
+            words = [word for key, *place in own for word in encode(key, place, counters, x.device)]
+            packed.append((counters, [*self.plan, *words]))
+        return quantize_rows(x.detach(), packed, self.numbers)
 
 
 def prepare(

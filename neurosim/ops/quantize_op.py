@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neurosim.ops import cuda, native, quantize_cuda
 from neurosim.ops import quantize_reference as reference
-from neurosim.ops.library import define, in_turn
+from neurosim.ops.library import define, in_turn, ordinary
 from neurosim.ops.philox import STORAGE
 from neurosim.ops.quantize_plan import GENERAL, KEEP, MASKED
 
@@ -203,3 +203,20 @@ quantize = define(
     backward=_backward,
     vmap=_batched,
 )
+
+
+def quantize_rows(x: Tensor, rows: Sequence[tuple[list[Tensor], list[int]]], numbers: list[float]) -> Tensor:
+    """What ``quantize`` without operands gives for every ``x[i]`` with counters and plan of its own, without gradient."""
+    first = x[0]
+    if not first.numel() or not x.is_cpu or not native.wanted() or ordinary((x,)) is not False:
+        return torch.stack([quantize(row, *(None,) * 8, counters, plan, numbers)[0] for row, (counters, plan) in zip(x, rows, strict=True)])
+    x = x if first.is_contiguous() else x.contiguous()
+    y = torch.empty(x.shape, dtype=x.dtype)
+    size = first.numel(), STORAGE[x.dtype], torch.get_num_threads()
+    here, there = x.data_ptr(), y.data_ptr()
+    step, width = x.stride(0) * x.element_size(), first.numel() * x.element_size()  # rows of an expanded tensor are one and the same
+    for at, (counters, plan) in enumerate(rows):
+        places = [counter.data_ptr() for counter in counters]
+        kernel = _without_operands(len(places), len(plan))
+        kernel(here + at * step, *places, *size, *plan, *numbers, there + at * width, 0)
+    return y
