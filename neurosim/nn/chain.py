@@ -175,7 +175,7 @@ class AnalogChain(nn.Module):
 
     def total(self, y: Tensor, call: int) -> Tensor:
         """What becomes of the digital sum over the arrays of a pass."""
-        return self._run("sums", y, call) if "sums" in self.steps else y
+        return self.run("sums", y, call) if "sums" in self.steps else y
 
     def one(self, step: _Step, x: Tensor, call: int, seconds: float | None = None) -> Tensor:
         """A single stage; at another time than now if ``seconds`` is given."""

@@ -130,8 +130,8 @@ def products(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -
         return torch.stack([convolve(own, kernel, offset, *how, layer.groups) for own, kernel, offset in each])
     chips, samples = x.shape[:2]
     side_by_side = x.transpose(0, 1).flatten(1, 2)
-    y: Tensor = convolve(side_by_side, weight.flatten(0, 1), None if bias is None else bias.flatten(), *how, chips * layer.groups)
-    return y.reshape(samples, chips, -1, *y.shape[2:]).transpose(0, 1)
+    grouped: Tensor = convolve(side_by_side, weight.flatten(0, 1), None if bias is None else bias.flatten(), *how, chips * layer.groups)
+    return grouped.reshape(samples, chips, -1, *grouped.shape[2:]).transpose(0, 1)
 
 
 def _alike(chains: Sequence[AnalogChain]) -> bool:
