@@ -24,7 +24,6 @@ class OnArray(Protocol):
     """What a layer must answer to have its product on arrays; a matrix is ``(groups, outputs, inputs)``."""
 
     chain: AnalogChain
-    weight: Tensor
 
     def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """The digital product."""
@@ -42,13 +41,13 @@ class OnArray(Protocol):
         """The layer's output from the results of all products, ``(products, groups, outputs)``, for its input ``x``."""
 
 
-def product(layer: OnArray, x: Tensor, call: int, *how: Any) -> Tensor:
-    """The layer's output without its bias; ``how`` is what else it was called with."""
+def product(layer: OnArray, x: Tensor, weight: Tensor, call: int, *how: Any) -> Tensor:
+    """The layer's output for that weight, without its bias; ``how`` is what else it was called with."""
     chain, spec, lies = layer.chain, _spec(layer.chain), _layout(layer.chain)
     autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
-        signal, clean = (one.float() if one.dtype.itemsize < 4 else one for one in (x, layer.weight))
-        omega, held, gain = once(chain, "array", lambda: _programmed(layer, clean, call), layer.weight)
+        signal, clean = (one.float() if one.dtype.itemsize < 4 else one for one in (x, weight))
+        omega, held, gain = once(chain, "array", lambda: _programmed(layer, clean, call), weight)
         if lies.whole:
             alpha = _scale(chain, "input.scale", spec.input.scale, signal)
             y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), layer.native(held[0]), None, *how), call)
