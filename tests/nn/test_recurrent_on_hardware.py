@@ -303,9 +303,7 @@ def test_compiled_layers_compute_the_same() -> None:
             assert torch.equal(one, other)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
-)  # of the compiler
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")  # of the compiler
 def test_torch_does_not_compile_sequences_and_they_run_all_the_same() -> None:
     torch._dynamo.reset()
     analog = ns.to_analog(nn.GRU(3, 2), "photonic_avnn", seed=0)
