@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from neurosim.convert.control import advance
+from neurosim.convert.folding import fold
+from neurosim.convert.parts import Part, owners_in, parts_in
 from neurosim.convert.plan import layer_specs, norms_of, plan
 from neurosim.convert.report import Conversion
 from neurosim.convert.select import Selection, as_list, check_globs
@@ -19,7 +21,9 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.profile import Profile, load_profile
 from neurosim.neurons import Neuron
 from neurosim.nn.analog import HardwareLayer
-from neurosim.nn.classes import chain_of, hardware_class
+from neurosim.nn.chain import AnalogChain
+from neurosim.nn.classes import become, chain_of
+from neurosim.nn.composed import AnalogProduct, ComposedLayer, put, take_off
 from neurosim.nn.neuron import HardwareNeuron
 
 
@@ -31,6 +35,7 @@ def to_analog(
     layers: Selection = None,
     skip: Selection = None,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    fold_norm: bool = False,
     inplace: bool = False,
 ) -> nn.Module:
     """Put a digital model on simulated hardware.
@@ -40,14 +45,16 @@ def to_analog(
     other methods stay within the last draw: weights keep the errors they have. ``result.conversion`` says what was converted and why.
 
     Args:
-        model: Any module. ``nn.Linear``, convolutions and transposed convolutions, and subclasses of them that compute the same product
-            are converted, and neurons if the profile has some; a layer used in several places is converted once, under its first path.
-            Layers already converted move to the new profile.
+        model: Any module. ``nn.Linear``, convolutions and transposed convolutions, recurrent layers and cells, attention, embeddings, and
+            subclasses of them that compute the same product are converted, and neurons if the profile has some; a layer used in several
+            places is converted once, under its first path. Layers already converted move to the new profile.
         profile: The name of a device profile, a path to one, or a loaded one.
         seed: Which chip, in [0, 2⁶³): two conversions with one seed are one chip.
-        layers: Which layers: globs over their paths, or types; ``None`` is all.
+        layers: Which layers: globs over their paths, or types; ``None`` is all. The products of a recurrent layer or of attention have
+            paths of their own, such as ``lstm.hh_l0`` and ``attn.q_proj``; the layer's path names all of them.
         skip: Which of these stay digital, likewise.
         overrides: Changes of the chain by glob over layer paths: ``{"head": {"output.adc.levels": 257}}``; later ones win.
+        fold_norm: First make norms part of weights, where :func:`neurosim.fold` can; its report is at ``result.folding``.
         inplace: Convert ``model`` itself instead of a deep copy.
 
     Returns:
@@ -56,7 +63,8 @@ def to_analog(
     Raises:
         ConfigError: The profile, a glob or an override does not hold.
         ConversionError: Nothing can be converted, a layer has more inputs than the hardware can sum, the profile's neurons find none in
-            the model, excitatory-inhibitory layers have weights below 0, or the model cannot be copied. The model is then unchanged.
+            the model, excitatory-inhibitory layers have weights below 0, or others where cells hold none, or the model cannot be copied.
+            The model is then unchanged.
 
     >>> analog = to_analog(nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2)), "photonic_avnn", seed=17)
     >>> print(analog.conversion)
@@ -65,7 +73,7 @@ def to_analog(
       0      Linear  8→4   converted
       2      Linear  4→2   converted
     """
-    return put_on_hardware("to_analog", model, profile, seed, layers, skip, overrides, inplace)
+    return put_on_hardware("to_analog", model, profile, seed, layers, skip, overrides, inplace, fold_norm=fold_norm)
 
 
 def put_on_hardware(
@@ -77,6 +85,8 @@ def put_on_hardware(
     skip: Selection,
     overrides: Mapping[str, Mapping[str, Any]] | None,
     inplace: bool,
+    *,
+    fold_norm: bool = False,
 ) -> nn.Module:
     """:func:`to_analog`, called by a name of its own in messages."""
     if not isinstance(model, nn.Module):
@@ -88,9 +98,10 @@ def put_on_hardware(
     device = load_profile(profile)
     if device.neuron is not None and not any(isinstance(module, Neuron) for module in model.modules()):
         raise ConversionError(f"{where}: {device.name} is hardware for spiking networks: the model must have neurons, it has none")
-    reports = plan(model, device, layers, skip)
+    source = fold(_copy(model, where), inplace=True) if fold_norm else model
+    reports = plan(source, device, layers, skip)
     chosen = [report.path for report in reports if report.status == "converted"]
-    known = {report.path: None for report in reports}
+    known = dict.fromkeys([*(report.path for report in reports), *owners_in(source).values()])
     for what, selection in (("layers", layers), ("skip", skip), ("overrides", list(overrides or {}))):
         check_globs(f"{where}: {what}", as_list(selection), known, "layer with weights")
     if not chosen:
@@ -99,24 +110,24 @@ def put_on_hardware(
             or "  it has no layer with weights"
         )
         raise ConversionError(f"{where}: at least one layer must be convertible, got none:\n{why}")
-    specs = layer_specs(where, model, device, chosen, overrides or {})
-    target = model if inplace else _copy(model, where)
-    modules = dict(target.named_modules())
+    specs = layer_specs(where, source, device, chosen, overrides or {})
+    target = _target(where, model, source, fold_norm, inplace)
+    modules, parts, norms = dict(target.named_modules()), parts_in(target), norms_of(target)
     place = next((value.device for value in target.parameters()), torch.device("cpu"))
-    norms = norms_of(target)
-    owners = {path: norms.get(path, (path, modules[path])) for path in specs}
-    chains = {path: chain_of(modules[path], spec, seed, *owners[path], place) for path, spec in specs.items()}
+    chains: dict[str, AnalogChain] = {}
+    for path, spec in specs.items():
+        part, (name, fires) = parts.get(path), norms.get(path, (path, modules.get(path, target)))
+        shapes, where_to = ({}, place) if part is None else (part.shapes, part.weight.device)
+        chains[path] = chain_of(shapes, spec, seed, name, fires, where_to)
     for path, chain in chains.items():  # nothing below can fail: a model is never half converted
-        module = modules[path]
-        if not isinstance(module, HardwareLayer):
-            module.__class__ = hardware_class(type(module)) or HardwareLayer
-        module.chain = chain
+        _install(parts.get(path), modules.get(path), chain)
     for module in modules.values():
         _drop_hook(module)
         if device.neuron is None and isinstance(module, HardwareNeuron):
             _take_off(module)
-        if isinstance(module, nn.TransformerEncoderLayer):
-            module.activation_relu_or_gelu = 0  # its fused inference path would read the clean weights and pass the hardware by
+        if isinstance(module, nn.MultiheadAttention) and isinstance(module.out_proj, HardwareLayer):
+            become(module)  # the digital one reads the weights of its last layer and passes the hardware by
+        _without_fused_path(module)
     target.register_forward_pre_hook(advance)
     about = (device.summary, device.not_modelled, tuple(device.slots), device.sha256, _spiking_report(target))
     target.conversion = Conversion(device.name, seed, tuple(reports), *about)  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
@@ -139,9 +150,12 @@ def to_digital(model: nn.Module, *, inplace: bool = False) -> nn.Module:
         ConversionError: The model cannot be copied.
     """
     target = model if inplace else _copy(model, "to_digital")
-    for module in target.modules():
+    for module in list(target.modules()):
         _drop_hook(module)
-        if isinstance(module, HardwareLayer):
+        _with_fused_path(module)
+        if isinstance(module, ComposedLayer):
+            take_off(module)
+        elif isinstance(module, HardwareLayer) and not isinstance(module, AnalogProduct):
             _take_off(module)
     before = _spiking_report(target)
     if hasattr(target, "conversion"):
@@ -157,6 +171,40 @@ def _spiking_report(model: nn.Module) -> SpikingConversion | None:
     if isinstance(report, Conversion):
         report = report.before
     return report if isinstance(report, SpikingConversion) else None
+
+
+def _target(where: str, model: nn.Module, source: nn.Module, fold_norm: bool, inplace: bool) -> nn.Module:
+    """What is converted: the model itself, or the copy that was planned for, or a copy."""
+    if not fold_norm:
+        return model if inplace else _copy(model, where)
+    return fold(model, inplace=True) if inplace else source
+
+
+def _install(part: Part | None, module: nn.Module | None, chain: AnalogChain) -> None:
+    """Give a product or a neuron its chain."""
+    if part is not None and part.name is not None:
+        become(part.owner)
+        put(part.owner, part.name, chain)
+    elif module is not None:
+        become(module)
+        module.chain = chain.train(module.training)
+
+
+#: of torch's layers with an inference path that reads the clean weights and passes the hardware by: what switches it off
+_FUSED: Final = ((nn.TransformerEncoderLayer, "activation_relu_or_gelu", 0), (nn.TransformerEncoder, "use_nested_tensor", False))
+
+
+def _without_fused_path(module: nn.Module) -> None:
+    for kind, name, off in _FUSED:
+        if isinstance(module, kind):
+            module.__dict__.setdefault(f"_digital_{name}", getattr(module, name))
+            setattr(module, name, off)
+
+
+def _with_fused_path(module: nn.Module) -> None:
+    for kind, name, _ in _FUSED:
+        if isinstance(module, kind) and f"_digital_{name}" in module.__dict__:
+            setattr(module, name, module.__dict__.pop(f"_digital_{name}"))
 
 
 def _take_off(module: HardwareLayer) -> None:

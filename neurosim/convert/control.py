@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from neurosim.checks import number
 from neurosim.convert.fan_in import crowded_neurons
+from neurosim.convert.parts import check_sign, parts_in
 from neurosim.convert.select import analog_layers, as_list, check_globs, noise_counters, select_layers
 from neurosim.errors import CheckpointError, ConfigError, ConversionError, nearest
 from neurosim.hardware.chain import LayerSpec, fields, matching, places
@@ -128,12 +129,16 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
 
     Raises:
         ConfigError: A key fits no layer or a value is out of its domain; then nothing has changed.
-        ConversionError: A layer has more inputs than the hardware could sum, or several that lead to one neuron have; likewise.
+        ConversionError: A layer has more inputs than the hardware could sum, or several that lead to one neuron have, or weights below 0
+            where cells would hold none; likewise.
     """
     chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
     specs = overridden({path: chain.spec for path, chain in chains.items()}, changes, "override")
+    products = parts_in(unwrapped(model))
     for path, chain in chains.items():
         check_fan_in(specs[path], chain.shapes, path)
+        if path in products:
+            check_sign(specs[path], products[path].weight, path)
     changed = {id(chain): specs[path] for path, chain in chains.items()}
     inner = unwrapped(model)
     parts = {path: layer.chain for path, layer in inner.named_modules() if isinstance(layer, HardwareLayer)}

@@ -10,6 +10,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from neurosim.convert.control import overridden
 from neurosim.convert.fan_in import crowded_neurons
+from neurosim.convert.parts import Part, check_sign, owners_in, parts_in, parts_of
 from neurosim.convert.report import LayerReport, Status
 from neurosim.convert.select import Selection, matches
 from neurosim.errors import ConfigError, ConversionError
@@ -18,9 +19,10 @@ from neurosim.hardware.layout import check_fan_in
 from neurosim.hardware.profile import Profile
 from neurosim.hardware.word_neuron import WORD_RESETS
 from neurosim.neurons import Neuron
-from neurosim.nn.analog import AnalogLayer, HardwareLayer, shapes_of
+from neurosim.nn.analog import AnalogLayer, HardwareLayer
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.classes import HARDWARE, hardware_class
+from neurosim.nn.composed import AnalogProduct, ComposedLayer
 from neurosim.nn.mpbn import MPBN
 from neurosim.nn.neuron import NO_NORM_IN_WORDS
 from neurosim.nn.neuron_chain import full_scale
@@ -32,10 +34,14 @@ _OWN = "its own forward uses its parameters; wrap the product in nn.Linear or nn
 _NO_NEURONS = "this hardware has no neurons: they run in the digital part"
 #: layers that multiply by their weights and have no rule yet, with the reason that the report gives
 _REFUSED: dict[type[nn.Module], str] = {
-    nn.MultiheadAttention: "attention reads its projections' weights directly; no rule for it yet",
-    nn.RNNBase: "recurrent layers compute their gates in one fused call; no rule for them yet",
-    nn.RNNCellBase: "recurrent cells read two weights in one call; no rule for them yet",
     nn.Bilinear: "bilinear products have no rule yet",
+}
+_READ = "the attention that it is part of reads its weights directly, and stays digital"
+#: settings of embeddings that a product with a one-hot vector has not
+_OF_EMBEDDINGS = {
+    "max_norm": "a change of the weights at every look-up",
+    "scale_grad_by_freq": "a gradient that no product has",
+    "sparse": "a gradient that no product has",
 }
 _PRODUCT = ("forward", "_conv_forward")  #: what decides that a subclass still computes the product of its base
 _STEP = ("run", "trace", "_steps", "_circuit", "_leak", "_firing")  #: likewise for neurons
@@ -44,16 +50,15 @@ _STEP = ("run", "trace", "_steps", "_circuit", "_leak", "_firing")  #: likewise 
 def plan(model: nn.Module, device: Profile, layers: Selection, skip: Selection) -> list[LayerReport]:
     """One report for every module that owns parameters, and for every neuron if the hardware has some, in the model's order.
 
-    Of a neuron that holds another, as ``Recurrent`` does, the inner one is reported, and the connections.
+    Of a neuron that holds another, as ``Recurrent`` does, the inner one is reported, and the connections. A layer of several products that
+    is converted has a report for each of them.
     """
     reports: list[LayerReport] = []
     owners: dict[int, str] = {}
-    inside_attention: set[int] = {
-        id(part) for module in model.modules() if isinstance(module, nn.MultiheadAttention) for part in module.modules()
-    }
-    norms = norms_of(model)
+    attentions = {id(part): module for module in model.modules() if isinstance(module, nn.MultiheadAttention) for part in module.modules()}
+    norms, wholes = norms_of(model), owners_in(model)
     for path, module in model.named_modules():
-        if isinstance(module, AnalogChain) or "parametrizations" in path.split("."):
+        if isinstance(module, AnalogChain | AnalogProduct) or "parametrizations" in path.split("."):
             continue
         own = dict(module.named_parameters(recurse=False))
         own |= {name: value for name, value in module.named_parameters() if name.startswith("parametrizations.")}
@@ -61,38 +66,43 @@ def plan(model: nn.Module, device: Profile, layers: Selection, skip: Selection) 
         if not own and not isinstance(module, nn.Linear | nn.modules.conv._ConvNd) and not (neuron and device.neuron is not None):
             continue
         status, reason = _judge_neuron(module, device, norms.get(path, (path, None))[1]) if neuron else _judge(module, device)
-        if id(module) in inside_attention:
-            status, reason = "refused", _REFUSED[nn.MultiheadAttention]
-        if status == "converted" and matches(path, module, skip):
-            status, reason = "digital", "skipped as asked"
-        elif status == "converted" and layers is not None and not matches(path, module, layers):
-            status, reason = "digital", "not among the layers asked for"
+        around = attentions.get(id(module), module)
+        if around is not module and _judge(around, device)[0] != "converted":
+            status, reason = "refused", _READ
         others = sorted({owners[id(value)] for value in own.values() if id(value) in owners})
         owners |= {id(value): path for value in own.values() if id(value) not in owners}
         also = [other for other, found in model.named_modules(remove_duplicate=False) if found is module and other != path]
-        notes = [
-            note
-            for note in (
-                reason,
-                f"also used as {', '.join(also)}" if also else "",
-                f"weight shared with {', '.join(others)}" if others else "",
+        notes = [f"also used as {', '.join(also)}"] * bool(also) + [f"weight shared with {', '.join(others)}"] * bool(others)
+        lazy = any(isinstance(value, UninitializedParameter) for value in own.values())
+        known: dict[str, Part | None] = {} if lazy else {**parts_of(path, module)}
+        composed = any(part is not None and part.name is not None for part in known.values())
+        count = sum(value.numel() for value in own.values() if not isinstance(value, UninitializedParameter))
+        for name, part in known.items() if known and (status == "converted" or not composed) else [(path, None)]:
+            left = _asked(name, wholes.get(name, name), (module, around), layers, skip) if status == "converted" else ""
+            weights = count if part is None or not composed else sum(one.numel() for one in (part.weight, part.bias) if one is not None)
+            reports.append(
+                LayerReport(
+                    name,
+                    getattr(type(module), "digital_class", type(module)).__name__,
+                    "digital" if left else status,
+                    "; ".join(note for note in (left or reason, *notes) if note),
+                    part.shapes["input"][0] if part is not None else 0,
+                    part.shapes["output"][0] if part is not None else 0,
+                    weights,
+                )
             )
-            if note
-        ]
-        known = not neuron and hardware_class(type(module)) is not None
-        sizes = shapes_of(module) if known and not any(isinstance(value, UninitializedParameter) for value in own.values()) else None
-        reports.append(
-            LayerReport(
-                path,
-                getattr(type(module), "digital_class", type(module)).__name__,
-                status,
-                "; ".join(notes),
-                sizes["input"][0] if sizes else 0,
-                sizes["output"][0] if sizes else 0,
-                sum(value.numel() for value in own.values() if not isinstance(value, UninitializedParameter)),
-            )
-        )
     return reports
+
+
+def _asked(name: str, whole: str, modules: tuple[nn.Module, nn.Module], layers: Selection, skip: Selection) -> str:
+    """Why a product that could be converted was not asked to be; empty if it was. A part of a layer is also named by that layer."""
+
+    def named(selection: Selection) -> bool:
+        return matches(name, modules[0], selection) or matches(whole, modules[1], selection)
+
+    if named(skip):
+        return "skipped as asked"
+    return "" if layers is None or named(layers) else "not among the layers asked for"
 
 
 def _judge(module: nn.Module, device: Profile) -> tuple[Status, str]:
@@ -106,16 +116,20 @@ def _judge(module: nn.Module, device: Profile) -> tuple[Status, str]:
         if type(module).__module__.startswith("torch.nn"):
             return "digital", _DIGITAL
         return "digital", getattr(type(module), "stays_digital", "") or _OWN
-    if isinstance(module, AnalogLayer):
+    if isinstance(module, AnalogLayer | ComposedLayer):
         return "converted", "was on hardware already; moved to this profile"
     changed = _changed(module, _PRODUCT)
     if changed:
         return "refused", f"{type(module).__name__} defines {changed[0]} itself, so its product is not known to be that of {changed[1]}"
     if any(isinstance(value, UninitializedParameter) for value in module.parameters(recurse=False)):
         return "refused", "its weights have no shape yet: run one batch through the model first"
-    weight = module.weight
-    if getattr(weight, "is_complex", bool)() or not getattr(weight, "is_floating_point", bool)():
-        return "refused", f"weights must be real floating-point numbers, got {getattr(weight, 'dtype', type(weight).__name__)}"
+    for part in parts_of("", module).values():
+        if part.weight.is_complex() or not part.weight.is_floating_point():
+            return "refused", f"weights must be real floating-point numbers, got {part.weight.dtype}"
+    if isinstance(module, nn.Embedding):
+        special = next((name for name in _OF_EMBEDDINGS if getattr(module, name) not in (None, False)), None)
+        if special is not None:
+            return "refused", f"{special}={getattr(module, special)!r} is {_OF_EMBEDDINGS[special]}; leave it out to convert the table"
     return "converted", ""
 
 
@@ -170,25 +184,32 @@ def layer_specs(
 
     Raises:
         ConfigError: An override does not hold or fits none of its layers; all problems at once.
-        ConversionError: Layers, or neurons that several layers lead to, have more inputs than the hardware can sum; all of them.
+        ConversionError: Layers, or neurons that several layers lead to, have more inputs than the hardware can sum, or weights below 0
+            where cells hold none; all of them.
     """
     modules = dict(model.named_modules())
     neuron = device.neuron
     specs: dict[str, LayerSpec] = {
-        path: neuron if neuron is not None and isinstance(modules[path], Neuron) else device.chain for path in paths
+        path: neuron if neuron is not None and isinstance(modules.get(path), Neuron) else device.chain for path in paths
     }
+    parts, wholes = parts_in(model), owners_in(model)
     problems: list[str] = []
     for glob, changes in overrides.items():
         try:
-            named = {path: spec for path, spec in specs.items() if matches(path, nn.Identity(), glob)}
+            named = {
+                path: spec
+                for path, spec in specs.items()
+                if any(matches(one, nn.Identity(), glob) for one in (path, wholes.get(path, path)))
+            }
             specs |= overridden(named, changes, f"{where}: overrides[{glob!r}]") if named else {}
         except ConfigError as error:
             problems += [problem for problem in error.problems if problem not in problems]
     if problems:
         raise ConfigError("\n".join(problems), problems)
-    for path, spec in specs.items():
+    for path, part in ((path, parts[path]) for path in specs if path in parts):
         try:
-            check_fan_in(spec, {} if isinstance(modules[path], Neuron) else shapes_of(modules[path]), path)
+            check_fan_in(specs[path], part.shapes, path)
+            check_sign(specs[path], part.weight, path)
         except ConversionError as error:
             problems.append(f"{where}: {error}")
     problems += [f"{where}: {problem}" for problem in crowded_neurons(model, specs)]

@@ -12,6 +12,7 @@ from neurosim.errors import ConfigError, nearest
 from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.clock import Clock
+from neurosim.nn.composed import ComposedLayer
 from neurosim.nn.wrappers import named_unwrapped
 
 Selection = str | type[nn.Module] | Sequence[str | type[nn.Module]] | None  #: globs over module paths, or types
@@ -71,7 +72,7 @@ def check_globs(where: str, globs: Iterable[str | type[nn.Module]], names: Itera
 
 
 def select_layers(model: nn.Module, layers: str | Sequence[str] | None, where: str) -> dict[str, HardwareLayer]:
-    """The analog layers that globs name; ``None`` names all.
+    """The analog layers that globs name; ``None`` names all. A layer of several products names them all.
 
     Raises:
         ConfigError: The model has none, or a glob names none.
@@ -81,5 +82,12 @@ def select_layers(model: nn.Module, layers: str | Sequence[str] | None, where: s
         raise ConfigError(
             f"{where}: the model has no layer on simulated hardware; convert it first: neurosim.to_analog(model, 'photonic_avnn', seed=0)"
         )
-    check_globs(where, as_list(layers), known, "analog layer")
-    return {path: layer for path, layer in known.items() if layers is None or matches(path, layer, layers)}
+    owners = {
+        f"{path}.{name}".lstrip("."): path
+        for path, module in named_unwrapped(model)
+        if isinstance(module, ComposedLayer)
+        for name, _ in module.named_children()
+    }
+    names = {path: (path, owners.get(path, path)) for path in known}
+    check_globs(where, as_list(layers), dict.fromkeys(name for both in names.values() for name in both), "analog layer")
+    return {path: layer for path, layer in known.items() if layers is None or any(matches(one, layer, layers) for one in names[path])}

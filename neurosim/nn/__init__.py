@@ -6,6 +6,14 @@ from neurosim.nn.analog import AnalogConv3d as AnalogConv3d
 from neurosim.nn.analog import AnalogLayer as AnalogLayer
 from neurosim.nn.analog import AnalogLinear as AnalogLinear
 from neurosim.nn.analog import HardwareLayer as HardwareLayer
+from neurosim.nn.analog_attention import AnalogMultiheadAttention as AnalogMultiheadAttention
+from neurosim.nn.analog_embedding import AnalogEmbedding as AnalogEmbedding
+from neurosim.nn.analog_recurrent import AnalogGRU as AnalogGRU
+from neurosim.nn.analog_recurrent import AnalogGRUCell as AnalogGRUCell
+from neurosim.nn.analog_recurrent import AnalogLSTM as AnalogLSTM
+from neurosim.nn.analog_recurrent import AnalogLSTMCell as AnalogLSTMCell
+from neurosim.nn.analog_recurrent import AnalogRNN as AnalogRNN
+from neurosim.nn.analog_recurrent import AnalogRNNCell as AnalogRNNCell
 from neurosim.nn.analog_transposed import AnalogConvTranspose1d as AnalogConvTranspose1d
 from neurosim.nn.analog_transposed import AnalogConvTranspose2d as AnalogConvTranspose2d
 from neurosim.nn.analog_transposed import AnalogConvTranspose3d as AnalogConvTranspose3d
@@ -14,6 +22,8 @@ from neurosim.nn.assembly import AssemblyState as AssemblyState
 from neurosim.nn.assembly import Certificate as Certificate
 from neurosim.nn.chain import AnalogChain as AnalogChain
 from neurosim.nn.clock import Clock as Clock
+from neurosim.nn.composed import AnalogProduct as AnalogProduct
+from neurosim.nn.composed import ComposedLayer as ComposedLayer
 from neurosim.nn.delta import DeltaActivation as DeltaActivation
 from neurosim.nn.delta import WatchedDeltas as WatchedDeltas
 from neurosim.nn.delta import delta_cost as delta_cost

@@ -25,11 +25,8 @@ class HardwareLayer(nn.Module):
     digital_class: ClassVar[type[nn.Module]]  #: what ``to_digital`` turns the layer back into
 
 
-class AnalogLayer(HardwareLayer):
-    """Base of all layers with a chain around their product."""
-
-    weight: Tensor
-    bias: Any  #: a tensor or None, as the digital layer declares it
+class ProductLayer(HardwareLayer):
+    """Base of all layers with a chain around one product."""
 
     def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """The product itself; ``how`` is what else the layer was called with."""
@@ -51,23 +48,58 @@ class AnalogLayer(HardwareLayer):
         """The output, from the results of all products ``(products, groups, outputs)``."""
         raise NotImplementedError(f"{type(self).__name__} must define fold")
 
-    def forward(self, x: Tensor, *how: Any) -> Tensor:
-        """Inputs and outputs as in the digital layer."""
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        """The product of an input with clean weights, on the hardware."""
         chain = self.chain
         if chain.bypassed:
-            return self.mvm(x, self.weight, self.bias, *how)
+            return self.mvm(x, weight, bias, *how)
         call = chain.begin()
         if chain.layout is not None:
-            y = product(self, x, call, *how)
+            y = product(self, x, weight, call, *how)
         else:
-            weight, bias = chain.weights(self.weight, self.bias, call)
-            y = chain.decode(self.mvm(chain.encode(x, call), weight, bias, *how), call)
-        if self.bias is not None and chain.digital_bias:
-            y = y + self.bias.to(y.dtype).reshape(chain.shapes["output"])
+            held, offset = chain.weights(weight, bias, call)
+            y = chain.decode(self.mvm(chain.encode(x, call), held, offset, *how), call)
+        if bias is not None and chain.digital_bias:
+            y = y + bias.to(y.dtype).reshape(chain.shapes["output"])
         return y
 
 
-class AnalogLinear(AnalogLayer, nn.Linear):
+class AnalogLayer(ProductLayer):
+    """Base of all layers that are one product with their weight."""
+
+    weight: Tensor
+    bias: Any  #: a tensor or None, as the digital layer declares it
+
+    def forward(self, x: Tensor, *how: Any) -> Tensor:
+        """Inputs and outputs as in the digital layer."""
+        return self.compute(x, self.weight, self.bias, *how)
+
+
+class MatrixProduct(ProductLayer):
+    """The product of vectors with a matrix ``(outputs, inputs)``, as ``nn.Linear`` has it."""
+
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        """``x Wᵀ + b``."""
+        return F.linear(x, weight, bias)
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """``(1, outputs, inputs)``."""
+        return weight.unsqueeze(0)
+
+    def native(self, matrix: Tensor) -> Tensor:
+        """``(outputs, inputs)``."""
+        return matrix.squeeze(0)
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """``(samples, 1, inputs)``."""
+        return x.reshape(-1, 1, x.shape[-1])
+
+    def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
+        """``(*, outputs)``."""
+        return y.reshape(*x.shape[:-1], y.shape[-1])
+
+
+class AnalogLinear(MatrixProduct, AnalogLayer, nn.Linear):
     """``nn.Linear`` on simulated hardware.
 
     Args:
@@ -103,26 +135,6 @@ class AnalogLinear(AnalogLayer, nn.Linear):
     ) -> None:
         nn.Linear.__init__(self, in_features, out_features, bias, device, dtype)
         self.chain = make_chain(self, load_profile(profile).chain, seed, path)
-
-    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
-        """``x Wᵀ + b``."""
-        return F.linear(x, weight, bias)
-
-    def matrix(self, weight: Tensor) -> Tensor:
-        """``(1, out_features, in_features)``."""
-        return weight.unsqueeze(0)
-
-    def native(self, matrix: Tensor) -> Tensor:
-        """``(out_features, in_features)``."""
-        return matrix.squeeze(0)
-
-    def vectors(self, x: Tensor) -> Tensor:
-        """``(samples, 1, in_features)``."""
-        return x.reshape(-1, 1, x.shape[-1])
-
-    def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
-        """``(*, out_features)``."""
-        return y.reshape(*x.shape[:-1], y.shape[-1])
 
 
 class _AnalogConv(AnalogLayer, _ConvNd):
@@ -189,7 +201,14 @@ def shapes_of(layer: nn.Module) -> Shapes:
             "bias": (layer.out_channels,),
             "array": (groups, inner, layer.in_channels // groups) if transposed else (groups, layer.out_channels // groups, inner),
         }
-    outputs, inputs = weight.shape
+    if isinstance(layer, nn.Embedding):
+        inputs, outputs = weight.shape
+        return shapes_of_matrix(outputs, inputs) | {"weight": (inputs, outputs)}
+    return shapes_of_matrix(*weight.shape)
+
+
+def shapes_of_matrix(outputs: int, inputs: int) -> Shapes:
+    """Shapes that the chain of one matrix is programmed with."""
     return {"input": (inputs,), "output": (outputs,), "weight": (outputs, inputs), "bias": (outputs,), "array": (1, outputs, inputs)}
 
 

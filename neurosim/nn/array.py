@@ -24,7 +24,6 @@ class OnArray(Protocol):
     """What a layer must answer to have its product on arrays; a matrix is ``(groups, outputs, inputs)``."""
 
     chain: AnalogChain
-    weight: Tensor
 
     def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """The digital product."""
@@ -42,28 +41,28 @@ class OnArray(Protocol):
         """The layer's output from the results of all products, ``(products, groups, outputs)``, for its input ``x``."""
 
 
-def product(layer: OnArray, x: Tensor, call: int, *how: Any) -> Tensor:
-    """The layer's output without its bias; ``how`` is what else it was called with."""
+def product(layer: OnArray, x: Tensor, weight: Tensor, call: int, *how: Any) -> Tensor:
+    """The layer's output for that weight, without its bias; ``how`` is what else it was called with."""
     chain, lies = layer.chain, _layout(layer.chain)
     autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
         signal = x.float() if x.dtype.itemsize < 4 else x
         if lies.whole:
             alpha = input_scale(chain, signal)
-            weight, digital = whole(layer, call)
-            y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), weight, None, *how), call) * (alpha * digital)
+            held, digital = whole(layer, weight, call)
+            y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), held, None, *how), call) * (alpha * digital)
             return y.to(x.dtype)
-        omega, held, gain = _programmed(layer, call)
+        omega, held, gain = _programmed(layer, weight, call)
         vectors = layer.vectors(signal)
         alpha = input_scale(chain, vectors)
         y = _sent(chain, vectors / alpha, held, gain, call) * (alpha * omega.squeeze(-1))
         return layer.fold(y, signal, *how).to(x.dtype)
 
 
-def whole(layer: OnArray, call: int) -> tuple[Tensor, Tensor]:
+def whole(layer: OnArray, weight: Tensor, call: int) -> tuple[Tensor, Tensor]:
     """The weight that the arrays hold, in the layer's own shape, and the digital factor of each output; where nothing is split."""
     lies = _layout(layer.chain)
-    omega, held, gain = _programmed(layer, call)
+    omega, held, gain = _programmed(layer, weight, call)
     digital = omega.expand(lies.groups, lies.outputs, 1) * gain.expand(1, lies.groups, lies.outputs).movedim(0, -1)
     return layer.native(held[0]), digital.reshape(layer.chain.shapes["output"])
 
@@ -73,18 +72,18 @@ def input_scale(chain: AnalogChain, x: Tensor) -> Tensor:
     return _scale(chain, "input.scale", _spec(chain).input.scale, x)
 
 
-def _programmed(layer: OnArray, call: int) -> tuple[Tensor, Tensor, Tensor]:
+def _programmed(layer: OnArray, weight: Tensor, call: int) -> tuple[Tensor, Tensor, Tensor]:
     """The digital scale of each output, what the arrays hold, and the compensation of their drift."""
     chain = layer.chain
 
     def programmed() -> tuple[Tensor, Tensor, Tensor]:
-        matrix = layer.matrix(layer.weight.float() if layer.weight.dtype.itemsize < 4 else layer.weight)
+        matrix = layer.matrix(weight.float() if weight.dtype.itemsize < 4 else weight)
         omega = _scale(chain, "weight.scale", _spec(chain).weight.scale, matrix)
         w = chain.weights((matrix / omega).flatten(0, 1), None, call)[0].reshape(matrix.shape)
         held = planes(chain, w, call)
         return omega, held, _compensation(chain, w, held, call)
 
-    return once(chain, "array", programmed, layer.weight)
+    return once(chain, "array", programmed, weight)
 
 
 def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = None) -> Tensor:

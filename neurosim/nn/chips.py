@@ -76,7 +76,7 @@ class ChipsLayer(nn.Module):
         if self.kept is not None and self.kept[0] == state:
             return self.kept[1]
         if layer.chain.layout is not None:
-            each = [whole(one, call) for one in layers]
+            each = [whole(one, one.weight, call) for one in layers]
             held: _Held = torch.stack([weight for weight, _ in each]), None, torch.stack([digital for _, digital in each])
         else:
             weight = through(chains, "weight", layer.weight.expand(len(chains), *layer.weight.shape), call)

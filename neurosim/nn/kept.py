@@ -1,8 +1,9 @@
-"""Weights that are programmed once for many forwards."""
+"""Weights that are programmed once for many forwards, or for many uses within one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -10,6 +11,10 @@ from torch import Tensor
 
 T = TypeVar("T")
 Kept = dict[str, tuple[Any, Any]]  #: by name, for which weights and state a result is, and the result
+
+
+class OneForward(dict[str, tuple[Any, Any]]):
+    """What is kept within one forward: with its gradient, and also if every forward draws it anew."""
 
 
 class Keeping(Protocol):
@@ -38,9 +43,10 @@ def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None
         make: Makes it.
         clean: The parameters that it is made of; a change of one in place is noticed, but for one through ``.data``.
     """
-    if chain.kept is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or not steady(chain):
+    within = isinstance(chain.kept, OneForward)
+    if chain.kept is None or (torch.is_grad_enabled() and not within) or torch.compiler.is_compiling() or not steady(chain, within):
         return make()
-    tensors = [(id(one), one._version, one.data_ptr()) for one in clean if one is not None]
+    tensors = [(id(_owner(one)), one._version, one.data_ptr()) for one in clean if one is not None]
     state = tensors, chain.seed, chain.seconds, chain.strength, dict(chain.modes)
     before, value = chain.kept.get(name, (None, None))
     if before != state:
@@ -50,7 +56,27 @@ def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None
     return kept
 
 
-def steady(chain: Keeping) -> bool:
-    """Whether every forward finds the same in the array, as long as nobody changes it."""
+@contextmanager
+def one_forward(chains: Iterable[Keeping]) -> Iterator[None]:
+    """Within the ``with`` block, a part of one forward, what arrays hold is computed once for all uses, unless each draws it anew."""
+    before = [(chain, chain.kept) for chain in chains]
+    for chain, kept in before:
+        if kept is None or torch.is_grad_enabled() or not steady(chain):
+            chain.kept = OneForward()
+    try:
+        yield
+    finally:
+        for chain, kept in before:
+            chain.kept = kept
+
+
+def _owner(tensor: Tensor) -> Tensor:
+    """The parameter that a part is a view of: the view is made anew for every use."""
+    return tensor if tensor._base is None else tensor._base
+
+
+def steady(chain: Keeping, within: bool = False) -> bool:
+    """Whether every forward, or every use ``within`` one, finds the same in the array, as long as nobody changes it."""
+    scopes = ("device", "hold", "batch") if within else ("device", "hold")
     steps = (step for path in ("weight", "bias", "array") for step in chain.steps.get(path, ()))
-    return all(step.stream is None or step.scope in ("device", "hold") or chain.modes[step.slot] in ("off", "ideal") for step in steps)
+    return all(step.stream is None or step.scope in scopes or chain.modes[step.slot] in ("off", "ideal") for step in steps)

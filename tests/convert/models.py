@@ -73,6 +73,59 @@ class ResNet(nn.Module):
         return self.fc(torch.flatten(self.avgpool(x), 1))  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
 
 
+class Block(nn.Module):
+    """The block of a vision transformer."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm1(x)
+        x = x + self.attn(y, y, y, need_weights=False)[0]
+        return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+
+
+class VisionTransformer(nn.Module):
+    """A vision transformer with timm's names and structure, small enough for a test."""
+
+    def __init__(self, width: int = 8, patch: int = 4, depth: int = 2) -> None:
+        super().__init__()
+        self.patch_embed = nn.Conv2d(1, width, patch, patch)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, width))
+        self.pos_embed = nn.Parameter(torch.randn(1, 5, width))
+        self.blocks = nn.Sequential(*(Block(width, 2) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patch_embed(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), patches], 1) + self.pos_embed
+        return self.head(self.norm(self.blocks(x))[:, 0])  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+
+
+class Steps(nn.Module):
+    """A cell of every kind, one after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain, self.gated, self.long, self.layer = nn.RNNCell(6, 6), nn.GRUCell(6, 6), nn.LSTMCell(6, 6), nn.LSTM(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain: Tensor | None = None
+        gated: Tensor | None = None
+        long: tuple[Tensor, Tensor] | None = None
+        outputs = []
+        for now in x.unbind(0):
+            plain = self.plain(now, plain)
+            gated = self.gated(plain, gated)
+            long = self.long(gated, long)
+            outputs.append(long[0])
+        return self.layer(torch.stack(outputs))[0]  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+
+
 class PlainSubclass(nn.Linear):
     """A user's layer with a method of its own and torch's product."""
 
