@@ -118,7 +118,7 @@ def put_on_hardware(
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # its fused inference path would read the clean weights and pass the hardware by
     target.register_forward_pre_hook(advance)
-    about = (device.summary, device.not_modelled, tuple(device.slots), device.sha256, _spiking_report(target))
+    about = (device.summary, device.not_modelled, tuple(device.slots), device.sha256, _spiking_report(target), device.costs)
     target.conversion = Conversion(device.name, seed, tuple(reports), *about)  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
     return target
 
