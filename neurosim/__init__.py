@@ -38,8 +38,10 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim import random as random
     from neurosim import surrogate as surrogate
     from neurosim.analysis import Activity as Activity
+    from neurosim.analysis import Cost as Cost
     from neurosim.analysis import Recording as Recording
     from neurosim.analysis import activity as activity
+    from neurosim.analysis import cost as cost
     from neurosim.analysis import load_recording as load_recording
     from neurosim.analysis import record as record
     from neurosim.citations import cite as cite
@@ -146,7 +148,7 @@ _MODULES = (
     "surrogate",
 )
 _NAMES = {
-    "neurosim.analysis": ("Activity", "Recording", "activity", "load_recording", "record"),
+    "neurosim.analysis": ("Activity", "Cost", "Recording", "activity", "cost", "load_recording", "record"),
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
     "neurosim.convert": (

@@ -1,8 +1,11 @@
 """Looking into a model while it runs: recordings of its layers, and what they say of its neurons."""
 
+from neurosim.analysis.cost_report import Cost as Cost
+from neurosim.analysis.cost_report import LayerCost as LayerCost
 from neurosim.analysis.firing import Activity as Activity
 from neurosim.analysis.firing import LayerActivity as LayerActivity
 from neurosim.analysis.firing import activity as activity
+from neurosim.analysis.inference_cost import cost as cost
 from neurosim.analysis.layer import LayerRecording as LayerRecording
 from neurosim.analysis.recorder import record as record
 from neurosim.analysis.recording import Recording as Recording

@@ -26,7 +26,7 @@ def walden_energy(fom_j: float, enob: float) -> float:
     >>> walden_energy(10e-15, 8)
     2.56e-12
     """
-    return fom_j * 2.0**enob
+    return fom_j * math.exp2(enob)
 
 
 def schreier_energy(fom_db: float, enob: float) -> float:
@@ -52,7 +52,7 @@ def schreier_energy(fom_db: float, enob: float) -> float:
     4.0
     """
     sndr = _DB_PER_BIT * enob + _DB_OF_A_SINE
-    return 0.5 * 10.0 ** ((sndr - fom_db) / 10)
+    return 0.5 * math.pow(10, (sndr - fom_db) / 10)
 
 
 def read_energy(volt: float, siemens: float, seconds: float) -> float:
@@ -69,7 +69,7 @@ def read_energy(volt: float, siemens: float, seconds: float) -> float:
     >>> round(read_energy(0.2, 25e-6, 100e-9), 20)
     1e-13
     """
-    return volt**2 * siemens * seconds
+    return volt * volt * siemens * seconds
 
 
 def wall_plug_power(optical_w: float, efficiency: float) -> float:

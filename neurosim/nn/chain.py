@@ -17,6 +17,7 @@ from neurosim.hardware.fuse import Piece, prepared, run
 from neurosim.hardware.layout import Shapes, check_fan_in, layout_of
 from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage
 from neurosim.nn.kept import Kept, once
+from neurosim.nn.measured import effective, maps_of, put_maps
 from neurosim.nn.modes import recomputing
 from neurosim.ops.quantize import Prepared
 from neurosim.random import Stream, stream
@@ -75,14 +76,15 @@ class AnalogChain(nn.Module):
         self.replays = False  #: whether ``calls`` and ``draw`` stand where they stood in the forward that is being recomputed
         self.modes: dict[str, Mode] = {}
         self.kept: Kept | None = None  #: what the array holds, while it is kept
+        self.maps: tuple[str, ...] = ()  #: which maps of it were measured
         self.register_buffer("draw", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("held", torch.zeros((), dtype=torch.int64), persistent=False)
         self.configure(spec, seed)
 
     def configure(self, spec: LayerSpec, seed: int) -> None:
-        """Take another specification: parameters that still fit and noise modes are kept, frozen errors are drawn anew."""
+        """Take another specification: parameters that still fit, noise modes and measured maps stay, frozen errors are drawn anew."""
         check_fan_in(spec, self.shapes, self.path)
-        kept = dict(self.named_parameters(recurse=False))
+        kept, maps = dict(self.named_parameters(recurse=False)), maps_of(self)
         for name in kept:
             delattr(self, name)
         self.spec = spec
@@ -101,16 +103,16 @@ class AnalogChain(nn.Module):
                 old = kept.get(full)
                 self.register_parameter(full, old if old is not None and old.shape == value.shape else nn.Parameter(value.to(like.device)))
         self.program(seed)
+        put_maps(self, maps)
 
     def program(self, seed: int) -> None:
         """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
-        self.seed = seed
+        self.seed, self.maps = seed, ()
         self.kept = None if self.kept is None else {}
         self.ready: dict[str, _Ready] = {}
         self.steps: dict[str, list[_Step]] = {path: [] for path in self.spec.paths}
-        self.frozen: dict[str, list[tuple[str, str]]] = {
-            slot: [] for slot in self.slots
-        }  #: short and full names of each stage's frozen errors
+        #: short and full names of each stage's frozen errors
+        self.frozen: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
         for name in [name for name in self._buffers if "__" in name]:
             delattr(self, name)
         for slot, spec in self.slots.items():
@@ -165,9 +167,8 @@ class AnalogChain(nn.Module):
         """What the array holds for the clean weight and bias; no bias if it is digital."""
 
         def run() -> tuple[Tensor, Tensor | None]:
-            if bias is None or self.digital_bias:
-                return self._run("weight", weight, call), None
-            return self._run("weight", weight, call), self._run("bias", bias, call)
+            held = effective(self, self._run("weight", weight, call))
+            return held, None if bias is None or self.digital_bias else self._run("bias", bias, call)
 
         return once(self, "weights", run, weight, bias)
 
@@ -223,11 +224,8 @@ class AnalogChain(nn.Module):
         return [(one, [owners[id(source)] for source in streams]) for one, streams in passes]
 
     def _stage_by_stage(self, path: str, y: Tensor, call: int) -> Tensor:
-        with (
-            torch.autocast(y.device.type, enabled=False)
-            if y.device.type != "meta" and torch.is_autocast_enabled(y.device.type)
-            else nullcontext()
-        ):
+        cast = y.device.type != "meta" and torch.is_autocast_enabled(y.device.type)
+        with torch.autocast(y.device.type, enabled=False) if cast else nullcontext():
             pieces: list[Piece] = []
             for step in self.steps[path]:
                 if self.modes[step.slot] == "ideal":

@@ -19,6 +19,7 @@ class Keeping(Protocol):
     seed: int
     seconds: float
     strength: float
+    maps: tuple[str, ...]
 
     @property
     def modes(self) -> Mapping[str, Any]:
@@ -52,5 +53,7 @@ def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None
 
 def _steady(chain: Keeping) -> bool:
     """Whether every forward finds the same in the array, as long as nobody changes it."""
+    if "noise" in chain.maps:
+        return False
     steps = (step for path in ("weight", "bias", "array") for step in chain.steps.get(path, ()))
     return all(step.stream is None or step.scope in ("device", "hold") or chain.modes[step.slot] in ("off", "ideal") for step in steps)
