@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from neurosim.analysis.cost_report import PARTS, Cost, LayerCost
 from neurosim.analysis.observe import watching
 from neurosim.convert import Conversion, analog_layers, noise
+from neurosim.convert.select import noise_counters
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.chain import ChainSpec
 from neurosim.hardware.costs import ConverterCost, Costs
@@ -132,13 +133,15 @@ def _count(model: nn.Module, example: Any, layers: Any) -> _Counter:
 @contextmanager
 def _standing(model: nn.Module) -> Iterator[None]:
     """The noise counters stand afterwards where they stood."""
-    chains = [(module, module.draw.clone(), module.calls) for module in model.modules() if isinstance(module, AnalogChain)]
+    draws = [(counter, counter.draw.clone()) for counter in noise_counters(model).values()]
+    calls = [(layer.chain, layer.chain.calls) for layer in analog_layers(model).values()]
     try:
         yield
     finally:
-        for chain, draw, calls in chains:
-            chain.draw.copy_(draw)
-            chain.calls = calls
+        for counter, draw in draws:
+            counter.draw.copy_(draw)
+        for chain, uses in calls:
+            chain.calls = uses
 
 
 def _constants(model: nn.Module, profile: str | Profile | None) -> tuple[str, Costs]:

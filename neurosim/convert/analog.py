@@ -14,6 +14,7 @@ from neurosim.convert.plan import layer_specs, norms_of, plan
 from neurosim.convert.report import Conversion
 from neurosim.convert.select import Selection, as_list, check_globs
 from neurosim.convert.spiking_report import SpikingConversion
+from neurosim.convert.validity import warn_beyond
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.profile import Profile, load_profile
@@ -118,6 +119,7 @@ def put_on_hardware(
         if isinstance(module, nn.TransformerEncoderLayer):
             module.activation_relu_or_gelu = 0  # its fused inference path would read the clean weights and pass the hardware by
     target.register_forward_pre_hook(advance)
+    warn_beyond(chains.values(), stacklevel=4)
     about = (device.summary, device.not_modelled, tuple(device.slots), device.sha256, _spiking_report(target), device.costs)
     target.conversion = Conversion(device.name, seed, tuple(reports), *about)  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
     return target

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from neurosim.checks import number
 from neurosim.convert.fan_in import crowded_neurons
 from neurosim.convert.select import analog_layers, as_list, check_globs, noise_counters, select_layers
+from neurosim.convert.validity import check_fits, warn_beyond
 from neurosim.errors import CheckpointError, ConfigError, ConversionError, nearest
 from neurosim.hardware.chain import LayerSpec, fields, matching, places
 from neurosim.hardware.chain import override as override_chain
-from neurosim.hardware.layout import check_fan_in
 from neurosim.hardware.stage import Mode
 from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.chain import AnalogChain
@@ -91,9 +91,11 @@ def program(model: nn.Module, seed: int, layers: str | Sequence[str] | None = No
         ConfigError: The seed or the time is out of its domain, or a glob names nothing.
     """
     when = number("program: seconds", seconds, ge=0)
-    for layer in select_layers(model, layers, "program: layers").values():
+    found = select_layers(model, layers, "program: layers")
+    for layer in found.values():
         layer.chain.program(seed)
         layer.chain.seconds = when
+    warn_beyond(layer.chain for layer in found.values())
     for counter in noise_counters(model).values() if layers is None else ():
         if isinstance(counter, Clock):
             counter.program(seed)
@@ -114,8 +116,10 @@ def drift_to(model: nn.Module, seconds: float, layers: str | Sequence[str] | Non
         ConfigError: A negative or infinite time, or a glob that names nothing.
     """
     when = number("drift_to: seconds", seconds, ge=0)
-    for layer in select_layers(model, layers, "drift_to: layers").values():
+    found = select_layers(model, layers, "drift_to: layers")
+    for layer in found.values():
         layer.chain.seconds = when
+    warn_beyond(layer.chain for layer in found.values())
 
 
 def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequence[str] | None = None) -> None:
@@ -128,12 +132,12 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
 
     Raises:
         ConfigError: A key fits no layer or a value is out of its domain; then nothing has changed.
-        ConversionError: A layer has more inputs than the hardware could sum, or several that lead to one neuron have; likewise.
+        ConversionError: A layer, or several that lead to one neuron, have too many inputs, or a layer measured maps that do not fit.
     """
     chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
     specs = overridden({path: chain.spec for path, chain in chains.items()}, changes, "override")
     for path, chain in chains.items():
-        check_fan_in(specs[path], chain.shapes, path)
+        check_fits(specs[path], chain, path)
     changed = {id(chain): specs[path] for path, chain in chains.items()}
     inner = unwrapped(model)
     parts = {path: layer.chain for path, layer in inner.named_modules() if isinstance(layer, HardwareLayer)}
@@ -141,6 +145,7 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
         raise ConversionError("\n".join(crowded))
     for path, chain in chains.items():
         chain.configure(specs[path], chain.seed)
+    warn_beyond(chains.values())
 
 
 def overridden(specs: Mapping[str, LayerSpec], changes: Mapping[str, Any], where: str, what: str = "these layers") -> dict[str, LayerSpec]:

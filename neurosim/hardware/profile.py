@@ -208,7 +208,8 @@ def _expected(stage: Spec, name: str) -> tuple[str, ...]:
     return result if units == RESULT.names else units
 
 
-_OF_THE_CHAIN = {"kelvin": "K", "fan_in": "inputs"}  #: units of the numbers that belong to no stage
+#: units of the numbers that belong to no stage
+_OF_THE_CHAIN = {"kelvin": "K", "fan_in": "inputs", "valid.seconds": "s", "valid.kelvin": "K", "valid.siemens": "S"}
 #: unit by the suffix of a parameter's name, for stages that do not annotate it
 _SUFFIXES = {
     "_s": "s",
