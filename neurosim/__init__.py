@@ -66,6 +66,8 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import to_neuromorphic as to_neuromorphic
     from neurosim.convert.accelerate import Acceleration as Acceleration
     from neurosim.convert.accelerate import accelerate as accelerate
+    from neurosim.convert.chip_file import save_chip as save_chip
+    from neurosim.convert.chip_reader import load_chip as load_chip
     from neurosim.convert.equivalence import Exchange as Exchange
     from neurosim.convert.folding import fold as fold
     from neurosim.convert.folding_report import Folding as Folding
@@ -171,6 +173,8 @@ _NAMES = {
         "to_neuromorphic",
     ),
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
+    "neurosim.convert.chip_file": ("save_chip",),
+    "neurosim.convert.chip_reader": ("load_chip",),
     "neurosim.convert.equivalence": ("Exchange",),
     "neurosim.convert.folding": ("fold",),
     "neurosim.convert.folding_report": ("Folding",),
