@@ -30,7 +30,7 @@ def profile(chain: dict[str, Any], sha256: str = "ab") -> Profile:
     return Profile("made", "for a test", "any", ChainSpec.model_validate(chain), sha256=sha256)
 
 
-def network() -> nn.Module:
+def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4))
 
