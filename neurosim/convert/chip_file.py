@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from neurosim import __version__
 from neurosim.atomicfile import replacing
+from neurosim.convert.chip_maps import problems_of, unit_of
 from neurosim.convert.report import Conversion
 from neurosim.convert.select import analog_layers, check_globs
 from neurosim.errors import ConversionError
@@ -71,8 +72,6 @@ def save_chip(model: nn.Module, path: str | os.PathLike[str], *, measured: Mappi
     3
     """
     import h5py
-
-    from neurosim.convert.chip_reader import problems_of
 
     layers = analog_layers(model)
     if not layers:
@@ -155,11 +154,6 @@ def _write_layer(group: h5py.Group, name: str, layer: HardwareLayer, maps: Mappi
         _write(group, f"errors/{place}", error)
     for place, found in maps.items():
         _write(group, f"measured/{place}", found).attrs["unit"] = unit_of(place, maps)
-
-
-def unit_of(name: str, maps: Mapping[str, Any]) -> str:
-    """The unit of a map; noise is in that of the map beside it."""
-    return "1" if name == "weight" or (name == "noise" and "weight" in maps) else "S"
 
 
 def _write(group: h5py.Group, place: str, value: Tensor) -> Any:

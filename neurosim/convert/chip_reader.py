@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurosim.convert.chip_file import FORMAT, SCHEMA_VERSION, checksum, errors_of, profile_of, unit_of
+from neurosim.convert.chip_file import FORMAT, SCHEMA_VERSION, checksum, errors_of, profile_of
+from neurosim.convert.chip_maps import problems_of, unit_of
 from neurosim.convert.select import analog_layers
 from neurosim.convert.validity import warn_beyond
 from neurosim.errors import CheckpointError, ConversionError, nearest
-from neurosim.hardware.chain import ChainSpec
 from neurosim.hdf5 import Reader
 from neurosim.nn.analog import HardwareLayer
-from neurosim.nn.measured import MAPS, put_maps
+from neurosim.nn.measured import put_maps
 
 
 class _Chip(NamedTuple):
@@ -70,29 +70,6 @@ def load_chip(model: nn.Module, path: str | os.PathLike[str]) -> None:
     for name, chip in chips.items():
         _become(layers[name], chip)
     warn_beyond(layer.chain for layer in layers.values())
-
-
-def problems_of(layer: HardwareLayer, maps: Mapping[str, Tensor]) -> list[str]:
-    """Why maps do not fit a layer."""
-    chain = layer.chain
-    if not maps:
-        return []
-    if not isinstance(chain.spec, ChainSpec) or not chain.slots:
-        return ["a map needs a layer with products and at least one stage, which noise modes switch"]
-    cells = chain.layout.conductances if chain.layout is not None and chain.spec.array.mapping is not None else None
-    shapes = {"weight": tuple(chain.shapes["weight"]), "conductance": cells}
-    shapes["noise"] = shapes["weight"] if "weight" in maps else cells
-    found = [f"no map is named {name!r}{nearest(name, MAPS)}" for name in maps if name not in MAPS]
-    if "weight" in maps and "conductance" in maps:
-        found.append("give a map of weight or of conductance, got both")
-    for name, value in ((name, value) for name, value in maps.items() if name in MAPS):
-        if shapes[name] is None:
-            found.append(f"measured/{name}: its chain must have a mapping to conductances, it has none")
-        elif tuple(value.shape) != shapes[name]:
-            found.append(f"measured/{name}: must have the shape {shapes[name]}, got {tuple(value.shape)}")
-        elif not bool(torch.isfinite(value).all()) or (name != "weight" and bool((value < 0).any())):
-            found.append(f"measured/{name}: must be finite{'' if name == 'weight' else ' and >= 0'}")
-    return found
 
 
 def _check_header(reader: Reader) -> None:
