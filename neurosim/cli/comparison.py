@@ -25,11 +25,9 @@ class Comparison:
     @property
     def stages(self) -> list[tuple[str, str, str, bool]]:
         """Slot, what either profile has there, and whether it is the same in every field."""
-        texts = [_described(one) for one in (self.a, self.b)]
-        return [
-            (slot, *(text.get(slot, "") for text in texts), self.a.slots.get(slot) == self.b.slots.get(slot))
-            for slot in _joined(*(one.slots for one in (self.a, self.b)))
-        ]
+        a, b = _described(self.a), _described(self.b)
+        ours, theirs = self.a.slots, self.b.slots
+        return [(slot, a.get(slot, ""), b.get(slot, ""), ours.get(slot) == theirs.get(slot)) for slot in _joined(ours, theirs)]
 
     @property
     def numbers(self) -> list[tuple[str, Quantity | None, Quantity | None, bool]]:

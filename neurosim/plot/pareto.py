@@ -48,9 +48,9 @@ def pareto(
     (front,) = ax.plot([x for x, _ in best], [y for _, y in best], color=GREY, linewidth=1.4, drawstyle="steps-post", zorder=1)
     handles: list[tuple[Artist, str]] = []
     for i, curve in enumerate(curves):
-        shape = {"color": COLOURS[i % len(COLOURS)], "fmt": MARKERS[i % len(MARKERS)]}
-        ends = whiskers(curve.y, curve.low, curve.high)
-        points = ax.errorbar([float(x) for x in curve.x], list(curve.y), yerr=ends, markersize=6, elinewidth=1.4, capsize=3, **shape)
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
+        places, ends = [float(x) for x in curve.x], whiskers(curve.y, curve.low, curve.high)
+        points = ax.errorbar(places, list(curve.y), yerr=ends, color=colour, fmt=marker, markersize=6, elinewidth=1.4, capsize=3)
         handles.append((points.lines[0], curve.label))
     if len(best) > 1:
         handles.append((front, "unbeaten"))

@@ -65,7 +65,7 @@ def test_energy_time_and_area_are_those_by_hand() -> None:
     model = ns.to_analog(network(), profile(), seed=0)
     found = ns.cost(model, X)
     linear = found.layers[1]
-    w = network()[3].weight.detach()
+    w = network().get_parameter("3.weight").detach()
     siemens = float(encode(w / w.abs().amax(1, keepdim=True), Mapping(**CELLS)).mean())
     whole = 26 * 1e-8  # 25 windows, then one vector
     assert found.latency_s == pytest.approx(whole)
