@@ -38,12 +38,14 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim import random as random
     from neurosim import surrogate as surrogate
     from neurosim.analysis import Activity as Activity
+    from neurosim.analysis import Cost as Cost
     from neurosim.analysis import Recording as Recording
     from neurosim.analysis import activity as activity
     from neurosim.analysis import batch_statistics as batch_statistics
     from neurosim.analysis import calibrate as calibrate
     from neurosim.analysis import clip_weights as clip_weights
     from neurosim.analysis import correct_bias as correct_bias
+    from neurosim.analysis import cost as cost
     from neurosim.analysis import effective_weight as effective_weight
     from neurosim.analysis import equalize as equalize
     from neurosim.analysis import load_recording as load_recording
@@ -73,6 +75,8 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.convert import to_neuromorphic as to_neuromorphic
     from neurosim.convert.accelerate import Acceleration as Acceleration
     from neurosim.convert.accelerate import accelerate as accelerate
+    from neurosim.convert.chip_file import save_chip as save_chip
+    from neurosim.convert.chip_reader import load_chip as load_chip
     from neurosim.convert.equivalence import Exchange as Exchange
     from neurosim.convert.folding import fold as fold
     from neurosim.convert.folding_report import Folding as Folding
@@ -158,12 +162,14 @@ _MODULES = (
 _NAMES = {
     "neurosim.analysis": (
         "Activity",
+        "Cost",
         "Recording",
         "activity",
         "batch_statistics",
         "calibrate",
         "clip_weights",
         "correct_bias",
+        "cost",
         "effective_weight",
         "equalize",
         "load_recording",
@@ -194,6 +200,8 @@ _NAMES = {
         "to_neuromorphic",
     ),
     "neurosim.convert.accelerate": ("Acceleration", "accelerate"),
+    "neurosim.convert.chip_file": ("save_chip",),
+    "neurosim.convert.chip_reader": ("load_chip",),
     "neurosim.convert.equivalence": ("Exchange",),
     "neurosim.convert.folding": ("fold",),
     "neurosim.convert.folding_report": ("Folding",),

@@ -12,12 +12,15 @@ from neurosim.analysis.calibration_report import RangeReport as RangeReport
 from neurosim.analysis.clipping import clip_after_steps as clip_after_steps
 from neurosim.analysis.clipping import clip_limit as clip_limit
 from neurosim.analysis.clipping import clip_weights as clip_weights
+from neurosim.analysis.cost_report import Cost as Cost
+from neurosim.analysis.cost_report import LayerCost as LayerCost
 from neurosim.analysis.equalization import Equalization as Equalization
 from neurosim.analysis.equalization import equalize as equalize
 from neurosim.analysis.equalization import equalizing_factors as equalizing_factors
 from neurosim.analysis.firing import Activity as Activity
 from neurosim.analysis.firing import LayerActivity as LayerActivity
 from neurosim.analysis.firing import activity as activity
+from neurosim.analysis.inference_cost import cost as cost
 from neurosim.analysis.layer import LayerRecording as LayerRecording
 from neurosim.analysis.norm_tweaking import statistics_distance as statistics_distance
 from neurosim.analysis.norm_tweaking import tweak_norms as tweak_norms

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from neurosim.analysis.observe import watching
 from neurosim.checks import number, whole
 from neurosim.convert.calibration import Calibration, Samples
-from neurosim.convert.control import get_draws, set_draws
+from neurosim.convert.draws import get_draws, set_draws
 from neurosim.convert.select import analog_layers
 from neurosim.errors import ConfigError, RunError
 from neurosim.nn.modes import evaluation_mode

@@ -1,4 +1,4 @@
-"""``neurosim hardware list | show | check``."""
+"""``neurosim hardware list | show | compare | check``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import neurosim as ns
 from neurosim.cli.common import Parsers, add_json, add_plugin, command, group, load_plugins
+from neurosim.cli.comparison import Comparison
 from neurosim.cli.output import result, result_json, table
 
 
@@ -19,6 +20,18 @@ def add(commands: Parsers) -> None:
         inner, "show", show, "what a profile simulates, and where every number comes from", ["neurosim hardware show photonic_avnn"]
     )
     parser.add_argument("name", metavar="NAME", help="a shipped profile, or a path")
+    add_plugin(parser)
+    add_json(parser)
+
+    parser = command(
+        inner,
+        "compare",
+        compare,
+        "two profiles side by side, their differences marked",
+        ["neurosim hardware compare photonic_avnn my_device/profile.yaml"],
+    )
+    for name in ("A", "B"):
+        parser.add_argument(name.lower(), metavar=name, help="a shipped profile, or a path")
     add_plugin(parser)
     add_json(parser)
 
@@ -67,6 +80,17 @@ def show(args: argparse.Namespace) -> int:
         result("\nnot modelled\n" + "\n".join(f"  {effect}" for effect in profile.not_modelled))
     if profile.citations:
         result(f"\ncite with: neurosim cite {' '.join(profile.citations)}")
+    return 0
+
+
+def compare(args: argparse.Namespace) -> int:
+    """Print two profiles side by side."""
+    load_plugins(args.plugin)
+    found = Comparison(_load(args.a), _load(args.b))
+    if args.json:
+        result_json(found.to_dict())
+    else:
+        result(str(found))
     return 0
 
 

@@ -9,13 +9,14 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from neurosim.convert.control import advance
+from neurosim.convert.draws import advance
 from neurosim.convert.folding import fold
 from neurosim.convert.parts import Part, owners_in, parts_in
 from neurosim.convert.plan import layer_specs, norms_of, plan
 from neurosim.convert.report import Conversion
 from neurosim.convert.select import Selection, as_list, check_globs
 from neurosim.convert.spiking_report import SpikingConversion
+from neurosim.convert.validity import warn_beyond
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.profile import Profile, load_profile
@@ -129,7 +130,8 @@ def put_on_hardware(
             become(module)  # the digital one reads the weights of its last layer and passes the hardware by
         _without_fused_path(module)
     target.register_forward_pre_hook(advance)
-    about = (device.summary, device.not_modelled, tuple(device.slots), device.sha256, _spiking_report(target))
+    warn_beyond(chains.values(), stacklevel=4)
+    about = (device.summary, device.not_modelled, tuple(device.slots), device.sha256, _spiking_report(target), device.costs)
     target.conversion = Conversion(device.name, seed, tuple(reports), *about)  # type: ignore[assignment]  # nn.Module types attributes as Tensor | Module
     return target
 

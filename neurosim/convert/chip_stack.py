@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.checks import whole
-from neurosim.convert.control import get_draws, noise, program, set_draws
+from neurosim.convert.control import noise, program
+from neurosim.convert.draws import get_draws, set_draws
 from neurosim.convert.select import analog_layers, noise_counters
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.analog import AnalogLayer

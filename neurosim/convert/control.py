@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, get_args
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from neurosim.checks import number
 from neurosim.convert.fan_in import crowded_neurons
 from neurosim.convert.parts import check_sign, parts_in
 from neurosim.convert.select import analog_layers, as_list, check_globs, noise_counters, select_layers
-from neurosim.errors import CheckpointError, ConfigError, ConversionError, nearest
+from neurosim.convert.validity import check_fits, warn_beyond
+from neurosim.errors import ConfigError, ConversionError, nearest
 from neurosim.hardware.chain import LayerSpec, fields, matching, places
 from neurosim.hardware.chain import override as override_chain
-from neurosim.hardware.layout import check_fan_in
 from neurosim.hardware.stage import Mode
 from neurosim.nn.analog import HardwareLayer
-from neurosim.nn.chain import AnalogChain
 from neurosim.nn.clock import Clock
-from neurosim.nn.modes import recomputing
 from neurosim.nn.wrappers import unwrapped
-
-
-class _Stand(NamedTuple):
-    """Where a noise counter stood."""
-
-    counter: AnalogChain | Clock
-    calls: int
-    draw: Tensor
 
 
 @contextmanager
@@ -92,9 +81,11 @@ def program(model: nn.Module, seed: int, layers: str | Sequence[str] | None = No
         ConfigError: The seed or the time is out of its domain, or a glob names nothing.
     """
     when = number("program: seconds", seconds, ge=0)
-    for layer in select_layers(model, layers, "program: layers").values():
+    found = select_layers(model, layers, "program: layers")
+    for layer in found.values():
         layer.chain.program(seed)
         layer.chain.seconds = when
+    warn_beyond(layer.chain for layer in found.values())
     for counter in noise_counters(model).values() if layers is None else ():
         if isinstance(counter, Clock):
             counter.program(seed)
@@ -115,8 +106,10 @@ def drift_to(model: nn.Module, seconds: float, layers: str | Sequence[str] | Non
         ConfigError: A negative or infinite time, or a glob that names nothing.
     """
     when = number("drift_to: seconds", seconds, ge=0)
-    for layer in select_layers(model, layers, "drift_to: layers").values():
+    found = select_layers(model, layers, "drift_to: layers")
+    for layer in found.values():
         layer.chain.seconds = when
+    warn_beyond(layer.chain for layer in found.values())
 
 
 def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequence[str] | None = None) -> None:
@@ -129,14 +122,14 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
 
     Raises:
         ConfigError: A key fits no layer or a value is out of its domain; then nothing has changed.
-        ConversionError: A layer has more inputs than the hardware could sum, or several that lead to one neuron have, or weights below 0
-            where cells would hold none; likewise.
+        ConversionError: A layer, or several that lead to one neuron, have too many inputs, or a layer measured maps that do not fit, or
+            weights below 0 where cells would hold none; likewise.
     """
     chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
     specs = overridden({path: chain.spec for path, chain in chains.items()}, changes, "override")
     products = parts_in(unwrapped(model))
     for path, chain in chains.items():
-        check_fan_in(specs[path], chain.shapes, path)
+        check_fits(specs[path], chain, path)
         if path in products:
             check_sign(specs[path], products[path].weight, path)
     changed = {id(chain): specs[path] for path, chain in chains.items()}
@@ -146,6 +139,7 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
         raise ConversionError("\n".join(crowded))
     for path, chain in chains.items():
         chain.configure(specs[path], chain.seed)
+    warn_beyond(chains.values())
 
 
 def overridden(specs: Mapping[str, LayerSpec], changes: Mapping[str, Any], where: str, what: str = "these layers") -> dict[str, LayerSpec]:
@@ -178,46 +172,6 @@ def overridden(specs: Mapping[str, LayerSpec], changes: Mapping[str, Any], where
     return found
 
 
-def get_draws(model: nn.Module) -> dict[str, int]:
-    """The noise counter of every analog layer and clock of a network, by path: what a checkpoint saves beside ``state_dict``."""
-    return {path: int(counter.draw) for path, counter in noise_counters(model).items()}
-
-
-def set_draws(model: nn.Module, draws: Mapping[str, int]) -> None:
-    """Put back what :func:`get_draws` gave.
-
-    Raises:
-        CheckpointError: The layers are not the same.
-    """
-    counters = noise_counters(model)
-    if set(counters) != set(draws):
-        raise CheckpointError(f"noise counters: must be for the layers {sorted(counters)}, got {sorted(draws)}")
-    for path, counter in counters.items():
-        counter.draw.fill_(draws[path])
-
-
-def set_draw(model: nn.Module, draw: int) -> None:
-    """Set every noise counter; the next forward uses ``draw + 1``; after ``redraw(model, "manual")``, ``draw``."""
-    if not 0 <= draw < 1 << 32:
-        raise ConfigError(f"set_draw: must be from 0 to 2^32 - 1, got {draw}")
-    for counter in noise_counters(model).values():
-        counter.draw.fill_(draw)
-        if isinstance(counter, AnalogChain):
-            counter.calls = 0
-
-
-def redraw(model: nn.Module, policy: Literal["forward", "manual"]) -> None:
-    """Whether each forward of the model draws new noise (``forward``), or only a call of :func:`set_draw` does (``manual``).
-
-    Raises:
-        ConfigError: Another policy.
-    """
-    if policy not in ("forward", "manual"):
-        raise ConfigError(f"redraw: no policy is named {policy!r}{nearest(str(policy), ('forward', 'manual'))}")
-    for counter in noise_counters(model).values():
-        counter.advances = policy == "forward"
-
-
 def set_noise_strength(model: nn.Module, strength: float) -> None:
     """Multiply every random error by a factor: training ramps it up from 0.
 
@@ -232,68 +186,3 @@ def set_noise_strength(model: nn.Module, strength: float) -> None:
         raise ConfigError(f"noise strength: must be from 0 to 1, got {strength}")
     for layer in analog_layers(model).values():
         layer.chain.strength = float(strength)
-
-
-def advance(model: nn.Module, args: Any) -> None:
-    """Forward pre-hook of a converted model: its next draw begins, and its layers count their uses from 0.
-
-    Inside ``torch.func`` transforms, which demand pure functions, the counter stands still; pass it as a buffer of ``functional_call`` to
-    move it.
-    """
-    if recomputing():
-        return
-    transformed = not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
-    for module in model.modules():
-        if isinstance(module, AnalogChain):
-            if module.advances and not transformed:
-                module.draw.add_(1)
-            module.restart()
-
-
-def checkpoint_context(model: nn.Module) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
-    """The ``context_fn`` with which an activation checkpoint recomputes exactly the noise of its forward, whatever happened in between.
-
-    ``torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False, context_fn=ns.checkpoint_context(model))``
-
-    Without it, noise is recomputed correctly for layers that one forward uses once, as long as ``backward`` runs before the model's next
-    forward.
-
-    Args:
-        model: The converted model that the checkpointed block belongs to.
-    """
-
-    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        stand: list[_Stand] = []
-        return _record(model, stand), _replay(stand)
-
-    return contexts
-
-
-@contextmanager
-def _record(model: nn.Module, stand: list[_Stand]) -> Iterator[None]:
-    stand += [_stands(counter) for counter in noise_counters(model).values()]
-    yield
-
-
-@contextmanager
-def _replay(stand: list[_Stand]) -> Iterator[None]:
-    now = [_stands(one.counter) for one in stand]
-    for one in stand:
-        _put(one, replays=True)
-    try:
-        yield
-    finally:
-        for one in now:
-            _put(one, replays=False)
-
-
-def _stands(counter: AnalogChain | Clock) -> _Stand:
-    return _Stand(counter, counter.calls if isinstance(counter, AnalogChain) else 0, counter.draw.clone())
-
-
-def _put(stand: _Stand, *, replays: bool) -> None:
-    counter = stand.counter
-    counter.replays = replays
-    counter.draw.copy_(stand.draw)
-    if isinstance(counter, AnalogChain):
-        counter.calls = stand.calls

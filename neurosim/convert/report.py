@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from neurosim.hardware.costs import Costs
 
 Status = Literal["converted", "digital", "refused"]
 
@@ -47,6 +49,7 @@ class Conversion:
         sha256: Of the profile's content.
         before: What :func:`neurosim.to_spiking` reported of the model, a ``SpikingConversion``; None if it was not converted so.
             :func:`neurosim.to_digital` puts it back.
+        costs: What the profile says that running it takes, for :func:`neurosim.cost`.
     """
 
     profile: str
@@ -57,6 +60,7 @@ class Conversion:
     slots: tuple[str, ...] = ()
     sha256: str = ""
     before: Any = None
+    costs: Costs = field(default_factory=Costs)
 
     def count(self, status: Status) -> int:
         """How many layers have that status."""
@@ -64,7 +68,7 @@ class Conversion:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: JSON-able."""
-        return asdict(self)
+        return asdict(self) | {"costs": self.costs.model_dump(exclude_none=True)}
 
     def __str__(self) -> str:
         on_chip = sum(layer.weights for layer in self.layers if layer.status == "converted")

@@ -31,6 +31,7 @@ from pydantic import Field, ValidationError, model_validator
 from neurosim.errors import ConfigError, nearest
 from neurosim.hardware.paths import ArrayPath, BiasPath, InputPath, NeuronPath, OutputPath, Path, WeightPath
 from neurosim.hardware.stage import STAGES, Spec
+from neurosim.hardware.validity import Valid
 from neurosim.wording import explain
 
 __all__ = [
@@ -72,6 +73,8 @@ class ChainSpec(_Chain):
     """Most inputs that one output can sum; a layer with more does not fit, which is an error."""
     kelvin: Annotated[float, Field(gt=0)] = 300.0
     """Temperature of the chip, K."""
+    valid: Valid | None = None
+    """Over which ranges the fits of these stages hold; leaving them warns, and is said in reports."""
 
     @property
     def is_array(self) -> bool:

@@ -1,7 +1,7 @@
 """Device profiles: hardware as files that say every number's unit and source.
 
 A profile is a YAML file. Below ``chain`` stand the stages by slot (see :mod:`neurosim.hardware.chain`), those of neurons under ``neuron``;
-every number is a mapping::
+below ``cost`` what it takes to run them (:mod:`neurosim.hardware.costs`). Every number is a mapping::
 
     levels: {value: 33, unit: levels, source: "where it comes from", verified: false}
 
@@ -26,6 +26,7 @@ from pydantic.fields import FieldInfo
 from neurosim.assets import asset, list_assets
 from neurosim.errors import ConfigError, nearest
 from neurosim.hardware.chain import ChainSpec, LayerSpec, NeuronSpec, slots
+from neurosim.hardware.costs import Costs, read_costs
 from neurosim.hardware.devices import LAWS
 from neurosim.hardware.quantity import Quantity, quantities
 from neurosim.hardware.stage import RESULT, STAGES, Spec, Unit
@@ -33,7 +34,7 @@ from neurosim.wording import explain
 from neurosim.yamlfile import KeyPath, YamlFile, read_composed
 
 _TEXT = ("name", "summary", "technology")
-_KEYS = {"version", *_TEXT, "citations", "chain", "not_modelled"}
+_KEYS = {"version", *_TEXT, "citations", "chain", "cost", "not_modelled"}
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Profile:
         technology: Such as ``photonic``.
         chain: The stages around a product.
         neuron: The stages of a layer of neurons; None for hardware without them.
+        costs: What conversions, cells, light and power take.
         provenance: Source of every number, by dotted key (``output.adc.levels``).
         not_modelled: Effects that a reader might expect and that this profile leaves out.
         citations: Names for :func:`neurosim.cite`.
@@ -63,6 +65,7 @@ class Profile:
     path: Path | None = None
     sha256: str = ""
     neuron: NeuronSpec | None = None
+    costs: Costs = field(default_factory=Costs)
 
     @property
     def chains(self) -> dict[str, LayerSpec]:
@@ -136,6 +139,7 @@ def read_profile(path: Path) -> Profile:
     except ValidationError as error:  # a wrong temperature has been reported already
         problems += [_located(document, line) for line in error.errors() if line["loc"][0] == "neuron"]
     problems += _wrong_units(document, _sound_slots(values), provenance)
+    costs, sources = read_costs(document, problems)
     if problems:
         raise ConfigError("\n".join(problems), problems)
     return Profile(
@@ -143,12 +147,13 @@ def read_profile(path: Path) -> Profile:
         summary=data["summary"],
         technology=data["technology"],
         chain=chain,
-        provenance=provenance,
+        provenance=provenance | sources,
         not_modelled=tuple(data.get("not_modelled", [])),
         citations=tuple(data.get("citations", [])),
         path=path,
         sha256=hashlib.sha256(repr(sorted(_flat(data))).encode()).hexdigest(),
         neuron=neuron,
+        costs=costs,
     )
 
 
@@ -203,7 +208,8 @@ def _expected(stage: Spec, name: str) -> tuple[str, ...]:
     return result if units == RESULT.names else units
 
 
-_OF_THE_CHAIN = {"kelvin": "K", "fan_in": "inputs"}  #: units of the numbers that belong to no stage
+#: units of the numbers that belong to no stage
+_OF_THE_CHAIN = {"kelvin": "K", "fan_in": "inputs", "valid.seconds": "s", "valid.kelvin": "K", "valid.siemens": "S"}
 #: unit by the suffix of a parameter's name, for stages that do not annotate it
 _SUFFIXES = {
     "_s": "s",

@@ -29,12 +29,15 @@ class Quantity(NamedTuple):
         return f"[{', '.join(f'{one:g}' for one in self.value)}]" if isinstance(self.value, list) else f"{self.value:g}"
 
 
-def quantities(document: YamlFile, problems: list[str]) -> tuple[Any, dict[str, Quantity]]:
-    """The chain of a profile with plain numbers, and where they come from; what does not hold is added to ``problems``."""
+def quantities(document: YamlFile, problems: list[str], top: str = "chain") -> tuple[Any, dict[str, Quantity]]:
+    """A part of a profile with plain numbers, and where they come from; what does not hold is added to ``problems``.
+
+    Names are those within the chain (``output.adc.levels``); of other parts they begin with that of the part (``cost.symbol_s``).
+    """
     provenance: dict[str, Quantity] = {}
 
     def walk(node: Any, key: KeyPath) -> Any:
-        name = ".".join(map(str, key[1:]))
+        name = ".".join(map(str, key[1:] if top == "chain" else key))
         if isinstance(node, Mapping) and "value" in node:
             problem = _problem_of_quantity(node)
             if problem:
@@ -50,7 +53,7 @@ def quantities(document: YamlFile, problems: list[str]) -> tuple[Any, dict[str, 
             problems.append(f"{document.at(key)}: {name}: a number must be given as {{value, unit, source, verified}}, got the bare {node}")
         return node
 
-    return walk(document.data.get("chain", {}), ("chain",)), provenance
+    return walk(document.data.get(top, {}), (top,)), provenance
 
 
 def _problem_of_quantity(node: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from neurosim.hardware.stages.mapping import Mapping, decoding, encode
 from neurosim.hardware.stages.quantize import Quantize
 from neurosim.hardware.stages.scale import Scale, scale_of
 from neurosim.hardware.stages.slices import Slices, factors, sliced
+from neurosim.nn import measured
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.kept import once
 
@@ -80,10 +81,21 @@ def _programmed(layer: OnArray, weight: Tensor, call: int) -> tuple[Tensor, Tens
         matrix = layer.matrix(weight.float() if weight.dtype.itemsize < 4 else weight)
         omega = _scale(chain, "weight.scale", _spec(chain).weight.scale, matrix)
         w = chain.weights((matrix / omega).flatten(0, 1), None, call)[0].reshape(matrix.shape)
+        w = measured.effective(chain, w, lambda one: layer.matrix(one) / omega)
         held = planes(chain, w, call)
         return omega, held, _compensation(chain, w, held, call)
 
     return once(chain, "array", programmed, weight)
+
+
+def conductances(layer: OnArray, weight: Tensor) -> Tensor | None:
+    """What the cells of a layer hold for a weight, ``(planes, groups, outputs + extra, inputs)`` in S; None without a mapping."""
+    chain = layer.chain
+    if chain.layout is None or not isinstance(_spec(chain).array.mapping, Mapping):
+        return None
+    matrix = layer.matrix(weight)
+    w = (matrix / _scale(chain, "weight.scale", _spec(chain).weight.scale, matrix)).flatten(0, 1)
+    return _cells(chain, chain.weights(w, None, 0)[0].reshape(matrix.shape), 0, None)
 
 
 def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = None) -> Tensor:
@@ -98,18 +110,28 @@ def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = Non
     Returns:
         ``(planes, groups, outputs + extra, inputs)``.
     """
-    spec, lies = _spec(chain), _layout(chain)
-    mapping = spec.array.mapping
-    held = F.pad(w, (0, 0, 0, lies.extra)) if lies.extra else w
-    if isinstance(mapping, Mapping):
-        held = encode(held, mapping, lossless=chain.modes["array.mapping"] == "ideal")
-    for step in chain.steps["array"]:
-        if chain.modes[step.slot] != "ideal":
-            held = chain.one(step, held, call, seconds)
+    mapping, lies = _spec(chain).array.mapping, _layout(chain)
+    held = _cells(chain, w, call, seconds)
     if not isinstance(mapping, Mapping):
         return held.unsqueeze(0)
     held = held / mapping.siemens
     return held if lies.planes == lies.cells else held[0::2] - held[1::2]
+
+
+def _cells(chain: AnalogChain, w: Tensor, call: int, seconds: float | None) -> Tensor:
+    """What the cells hold: conductances of all planes, or the signed matrix where there is no mapping."""
+    mapping, extra = _spec(chain).array.mapping, _layout(chain).extra
+    held = F.pad(w, (0, 0, 0, extra)) if extra else w
+    if isinstance(mapping, Mapping):
+        exact = chain.modes["array.mapping"] == "ideal" or "weight" in measured.acting(chain)
+        held = encode(held, mapping, lossless=exact)
+    before, after = measured.remaining(chain, chain.steps["array"])
+    for step in before:
+        held = chain.one(step, held, call, seconds) if chain.modes[step.slot] != "ideal" else held
+    held = measured.held(chain, held)
+    for step in after:
+        held = chain.one(step, held, call, seconds) if chain.modes[step.slot] != "ideal" else held
+    return held
 
 
 def _sent(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, call: int) -> Tensor:

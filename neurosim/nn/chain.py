@@ -17,6 +17,7 @@ from neurosim.hardware.fuse import Piece, prepared, run
 from neurosim.hardware.layout import Shapes, check_fan_in, layout_of
 from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage
 from neurosim.nn.kept import Kept, once
+from neurosim.nn.measured import effective, maps_of, put_maps
 from neurosim.nn.modes import recomputing
 from neurosim.ops.quantize import Prepared
 from neurosim.random import Stream, stream
@@ -24,9 +25,7 @@ from neurosim.random import Stream, stream
 _HALVES = (torch.float16, torch.bfloat16)
 
 
-class _Step(NamedTuple):
-    """One stage in its slot, with what every use of it needs."""
-
+class _Step(NamedTuple):  # one stage in its slot, with what every use of it needs
     slot: str
     spec: Spec
     scope: Scope
@@ -36,9 +35,7 @@ class _Step(NamedTuple):
 _Passes = list[tuple[Prepared, list[tuple[_Step, Stream]]]]  #: each with the steps that it draws random numbers for, and their streams
 
 
-class _Ready(NamedTuple):
-    """A path as passes that are packed already."""
-
+class _Ready(NamedTuple):  # a path as passes that are packed already
     modes: dict[str, Mode]  #: of all stages, as they were
     effects: tuple[float, float]  #: strength and time, as they were
     passes: _Passes | None  #: None if it cannot be packed
@@ -75,14 +72,15 @@ class AnalogChain(nn.Module):
         self.replays = False  #: whether ``calls`` and ``draw`` stand where they stood in the forward that is being recomputed
         self.modes: dict[str, Mode] = {}
         self.kept: Kept | None = None  #: what the array holds, while it is kept
+        self.maps: tuple[str, ...] = ()  #: which maps of it were measured
         self.register_buffer("draw", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("held", torch.zeros((), dtype=torch.int64), persistent=False)
         self.configure(spec, seed)
 
     def configure(self, spec: LayerSpec, seed: int) -> None:
-        """Take another specification: parameters that still fit and noise modes are kept, frozen errors are drawn anew."""
+        """Take another specification: parameters that still fit, noise modes and measured maps stay, frozen errors are drawn anew."""
         check_fan_in(spec, self.shapes, self.path)
-        kept = dict(self.named_parameters(recurse=False))
+        kept, maps = dict(self.named_parameters(recurse=False)), maps_of(self)
         for name in kept:
             delattr(self, name)
         self.spec = spec
@@ -101,10 +99,11 @@ class AnalogChain(nn.Module):
                 old = kept.get(full)
                 self.register_parameter(full, old if old is not None and old.shape == value.shape else nn.Parameter(value.to(like.device)))
         self.program(seed)
+        put_maps(self, maps)
 
     def program(self, seed: int) -> None:
         """Become the chip of that seed: every stream is named anew and every frozen error drawn anew."""
-        self.seed = seed
+        self.seed, self.maps = seed, ()
         self.kept = None if self.kept is None else {}
         self.ready: dict[str, _Ready] = {}
         self.steps: dict[str, list[_Step]] = {path: [] for path in self.spec.paths}
@@ -164,7 +163,7 @@ class AnalogChain(nn.Module):
         """What the array holds for the clean weight and bias; no bias if it is digital."""
 
         def run() -> tuple[Tensor, Tensor | None]:
-            held = self.run("weight", weight, call)
+            held = effective(self, self.run("weight", weight, call))
             return held, None if bias is None or self.digital_bias else self.run("bias", bias, call)
 
         return once(self, "weights", run, weight, bias)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from neurosim.atomicfile import replacing
 from neurosim.errors import CheckpointError
-from neurosim.sweep.hdf import Reader, write
+from neurosim.hdf5 import Reader, write
 from neurosim.sweep.results import COLUMNS, FAILED, NON_FINITE, OK, SCOPES, Baseline, LayerInfo, Results
 from neurosim.sweep.spiking_file import read_spiking, write_spiking
 

@@ -14,6 +14,7 @@
     tables                           for each pair of axes: axes (columns, rows), held, values, cells[row][column] (a cell or null)
     layers                           point, settings, rows (name, type, inputs, outputs, alone, gain), others (name, rows); or null
     spiking                          what the neurons did, as `neurosim.sweep.spiking_part` says; null for models without
+    cost                             energy per inference, as `neurosim.sweep.cost_part` says; null for profiles without constants
     chips                            series (name, steps: value, good, share), worst (chip, value, drop, command)
     failures                         planned, stored, finished, failed, non_finite, missing, gaps, errors
     effects                          simulated, off, not_modelled
@@ -33,6 +34,7 @@ from typing import Any, Final
 import numpy as np
 
 from neurosim.sweep.breakdown import chip_part, failure_part, layer_part
+from neurosim.sweep.cost_part import cost_part
 from neurosim.sweep.results import unpack
 from neurosim.sweep.slices import Line, line, reference_point, settings, table
 from neurosim.sweep.spiking_part import spiking_part
@@ -68,6 +70,7 @@ def digest(main: Study, others: list[Study]) -> dict[str, Any]:
         "tables": _tables(main),
         "layers": layer_part(main, others, reference),
         "spiking": spiking_part(main),
+        "cost": cost_part(main, others),
         "chips": chip_part(main, others, headline),
         "failures": failure_part(main),
         "effects": {key: list((main.results.meta.get("effects") or {}).get(key, [])) for key in ("simulated", "off", "not_modelled")},
@@ -133,6 +136,9 @@ def _notes(study: Study, headline: Summary | None) -> list[str]:
             "This hardware profile freezes no error into a chip: the chips below differ by read noise alone. Take every interval over "
             "chips as one over repeated reads of one device, and the yield as a share of reads; neither says how devices differ."
         )
+    outside = dict.fromkeys(text for texts in meta.get("beyond") or [] for text in texts)
+    if outside:
+        found.append(f"Some of these settings lie outside of the range for which this hardware was modelled: {'; '.join(outside)}.")
     if headline is not None and len(headline.chips) == 1:
         found.append("Only one chip was simulated: there is no interval over chips and no band in the figures.")
     unfinished = sum(row.unfinished for row in study.rows.values())

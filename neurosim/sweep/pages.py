@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from neurosim.sweep import figures, spiking_page, wording
+from neurosim.sweep import cost_part, figures, spiking_page, wording
 from neurosim.sweep.wording import Wording, count, duration, percent, settings, share
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def html(digest: dict[str, Any]) -> str:
         "tables": figures.table_pictures(digest, words),
         "layer_figures": figures.layer_pictures(digest, words),
         "spiking_figures": spiking_page.spiking_pictures(digest, words),
+        "energy": cost_part.cost_picture(digest, words),
         "yields": figures.yield_picture(digest, words),
     }
     environment = _environment()
@@ -59,7 +60,7 @@ def terminal(digest: dict[str, Any]) -> str:
             lines.append(
                 f"Most sensitive layer: {worst['name']}, {words.worse} {words.points(worst['alone']['value'])} on hardware by itself."
             )
-    lines += spiking_page.spiking_lines(digest)
+    lines += [*spiking_page.spiking_lines(digest), *cost_part.cost_lines(digest)]
     return "\n".join([*lines, *(f"Note: {note}" for note in digest["notes"])])
 
 
@@ -114,6 +115,8 @@ def _context(digest: dict[str, Any], words: Wording) -> dict[str, Any]:
     compare_head, compare_rows = _comparison(digest, words)
     layer_head, layer_rows, layer_lines = _layers(digest, words)
     spiking_head, spiking_rows = spiking_page.spiking_layers(digest)
+    cost_head, cost_rows = cost_part.cost_layers(digest)
+    points_head, points_rows = cost_part.cost_points(digest, words)
     return {
         "d": digest,
         "u": words,
@@ -129,6 +132,11 @@ def _context(digest: dict[str, Any], words: Wording) -> dict[str, Any]:
         "spiking_lines": spiking_page.spiking_lines(digest),
         "spiking_head": spiking_head,
         "spiking_rows": spiking_rows,
+        "cost_lines": cost_part.cost_lines(digest),
+        "cost_head": cost_head,
+        "cost_rows": cost_rows,
+        "points_head": points_head,
+        "points_rows": points_rows,
         "gap_rows": [[_place(gap), _SCOPES[gap["scope"]], f"{gap['trials']} of {gap['of']}"] for gap in digest["failures"]["gaps"]],
         "place": _place,
         "failed": _failed(digest["failures"]),

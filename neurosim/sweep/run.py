@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from neurosim.convert import analog_layers, override
 from neurosim.errors import ConfigError, ConversionError, DataError
 from neurosim.sweep.archive import write_results
+from neurosim.sweep.costing import study_costs
 from neurosim.sweep.engines import Engine, ProcessEngine, SerialEngine, run_all
 from neurosim.sweep.evaluate import Batch, Measure, Payload, evaluate_baseline, metric_facts, work
 from neurosim.sweep.facts import layer_infos, study_meta
@@ -112,6 +113,7 @@ def sensitivity(
         try:
             _run_missing(journal, dict(zip(keys, steps.tasks, strict=True)), payload, engine_config)
             with threads(engine_config.threads):
+                costs = study_costs(configured, batches, steps)
                 spiking = measure_spiking(configured, batches, steps.tasks[0], chosen)  # the whole model as configured, first chip and read
         except KeyboardInterrupt as stop:
             if folder is None:
@@ -130,6 +132,7 @@ def sensitivity(
         seed=seed,
         run_id=fingerprint(identity),
     )
+    about |= costs
     about |= {"threads": engine_config.threads, "batch_size": len(batches[0][1]), "wall_s": time.monotonic() - started, **(meta or {})}
     results = Results(about, layer_infos(configured), steps.axes, steps.keys, trials, bits, baseline, spiking)
     if folder is not None:

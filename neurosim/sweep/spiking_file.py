@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurosim.sweep.hdf import Reader, write
+from neurosim.hdf5 import Reader, write
 from neurosim.sweep.spiking import OF_LAYERS, NeuronFiring, NeuronInfo, Spiking
 
 if TYPE_CHECKING:

@@ -293,7 +293,7 @@ def test_activation_checkpointing_recomputes_the_same_noise(reentrant: bool) -> 
             out: Tensor = checkpoint(block, hidden, use_reentrant=reentrant) if wrap else block(hidden)
             return out
 
-        ns.convert.control.advance(model, (X,))
+        ns.convert.draws.advance(model, (X,))
         forward(model, (X,)).square().sum().backward()
         assert ns.get_draws(model) == {"0": 1, "2": 1, "4": 1}
         return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]

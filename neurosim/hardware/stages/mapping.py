@@ -94,7 +94,7 @@ def encode(w: Tensor, spec: Mapping, *, lossless: bool = False) -> Tensor:
     Args:
         w: Signed weights in [−1, 1] (unipolar: [0, 1]); what is beyond is clipped.
         spec: The mapping.
-        lossless: Cells hold any value: levels and bits of slices are left out.
+        lossless: Cells hold any value: levels, bits of slices and the ends of the range are left out.
 
     Returns:
         ``(planes, *w.shape)``, S: slice after slice, the least significant first, of each the positive cell before the negative one. The
@@ -106,7 +106,7 @@ def encode(w: Tensor, spec: Mapping, *, lossless: bool = False) -> Tensor:
             [1.0000, 5.0000]])
     """
     low = 0.0 if spec.scheme == "unipolar" else -1.0
-    limited = w.clamp(low, 1.0)
+    limited = w if lossless else w.clamp(low, 1.0)
     with torch.no_grad():
         factors, _ = decoding(spec)
         share = torch.tensor(factors, dtype=w.dtype, device=w.device).reshape(-1, *(1,) * w.dim())

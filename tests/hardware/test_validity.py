@@ -1,0 +1,94 @@
+"""Ranges over which the models of a device hold: leaving them warns once, and is said in reports."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import neurosim as ns
+from neurosim.convert.validity import beyond_range
+from neurosim.errors import ConfigError
+from neurosim.hardware.chain import ChainSpec
+from neurosim.hardware.profile import Profile, load_profile
+from neurosim.hardware.validity import Valid
+
+CELLS = {"kind": "mapping", "g_min_siemens": 1e-6, "g_max_siemens": 25e-6}
+VALID: dict[str, Any] = {"seconds": [20.0, 1e7], "kelvin": [280.0, 320.0], "siemens": [1e-7, 30e-6]}
+
+
+def model(**chain: Any) -> nn.Module:
+    spec = ChainSpec.model_validate({"valid": VALID, "array": {"mapping": CELLS}, **chain})
+    return ns.to_analog(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)), Profile("made", "for a test", "any", spec), seed=0)
+
+
+def test_within_the_ranges_nothing_is_said() -> None:
+    chip = model()
+    for seconds in (0.0, 20.0, 1e7):
+        ns.drift_to(chip, seconds)
+    ns.override(chip, {"kelvin": 320.0})
+    assert beyond_range(chip) == []
+
+
+@pytest.mark.parametrize("seconds", [1.0, 1e8])
+def test_a_time_outside_warns_once_for_all_layers(seconds: float) -> None:
+    chip = model()
+    with pytest.warns(
+        UserWarning, match=f"{seconds:g} s since programming: its models hold from 20 to 1e.07 s".replace("+", ".")
+    ) as caught:
+        ns.drift_to(chip, seconds)
+    assert len(caught) == 1
+    assert Path(caught[0].filename).name == "test_validity.py"
+    with pytest.warns(UserWarning, match="since programming"):
+        ns.program(chip, 3, seconds=seconds)
+    assert len(beyond_range(chip)) == 1
+
+
+def test_temperature_and_conductances_outside_warn() -> None:
+    chip = model()
+    with pytest.warns(UserWarning, match="400 K: its models hold from 280 to 320 K"):
+        ns.override(chip, {"kelvin": 400.0})
+    with pytest.warns(UserWarning, match="cells of 1e-06 to 4e-05 S: its models hold from 1e-07 to 3e-05 S") as caught:
+        model(array={"mapping": CELLS | {"g_max_siemens": 4e-5}})
+    assert Path(caught[0].filename).name == "test_validity.py"
+
+
+def test_a_profile_declares_its_ranges_with_sources(tmp_path: Path) -> None:
+    text = """\
+version: 1
+name: mine
+summary: one line
+technology: any
+chain:
+  valid:
+    seconds: {value: [20, 3.15e7], unit: UNIT, source: measured that long, verified: false}
+"""
+    path = tmp_path / "profile.yaml"
+    path.write_text(text.replace("UNIT", "s"))
+    found = load_profile(path)
+    assert isinstance(found.chain.valid, Valid)
+    assert found.chain.valid.seconds == (20.0, 3.15e7)
+    assert "valid.seconds" in found.provenance
+    path.write_text(text.replace("UNIT", "min"))
+    with pytest.raises(ConfigError, match=r"valid\.seconds: unit must be s, got 'min'"):
+        load_profile(path)
+    path.write_text(text.replace("UNIT", "s").replace("[20, 3.15e7]", "[20, 3]"))
+    with pytest.raises(ConfigError, match="seconds must be a lower and a higher number"):
+        load_profile(path)
+
+
+def test_a_report_names_settings_outside_of_the_ranges() -> None:
+    chip = model(output={"adc": {"kind": "quantize", "levels": 16}})
+    plan = {"axes": {"kelvin": {"kelvin": [300.0, 400.0]}}, "chips": 1, "engine": {"kind": "serial"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = ns.sensitivity(chip, [(torch.rand(4, 3), torch.tensor([0, 1, 0, 1]))], plan)
+    notes = report.summary()["notes"]
+    assert any(
+        "outside of the range for which this hardware was modelled: 400 K: its models hold from 280 to 320 K" in one for one in notes
+    )
+    assert report.summary()["cost"] is None
