@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.analysis import Activity as Activity
     from neurosim.analysis import Recording as Recording
     from neurosim.analysis import activity as activity
+    from neurosim.analysis import equalize as equalize
     from neurosim.analysis import load_recording as load_recording
     from neurosim.analysis import record as record
     from neurosim.citations import cite as cite
@@ -146,7 +147,7 @@ _MODULES = (
     "surrogate",
 )
 _NAMES = {
-    "neurosim.analysis": ("Activity", "Recording", "activity", "load_recording", "record"),
+    "neurosim.analysis": ("Activity", "Recording", "activity", "equalize", "load_recording", "record"),
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
     "neurosim.convert": (

@@ -1,5 +1,8 @@
 """Looking into a model while it runs: recordings of its layers, and what they say of its neurons."""
 
+from neurosim.analysis.equalization import Equalization as Equalization
+from neurosim.analysis.equalization import equalize as equalize
+from neurosim.analysis.equalization import equalizing_factors as equalizing_factors
 from neurosim.analysis.firing import Activity as Activity
 from neurosim.analysis.firing import LayerActivity as LayerActivity
 from neurosim.analysis.firing import activity as activity

@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.convert.affine import WEIGHTED, affine_of, fold_after, fold_before
-from neurosim.convert.call_order import called_in_line
 from neurosim.convert.folding_report import Folding, NormReport
+from neurosim.convert.places import Place, Uses, chains, hooked, neighbour
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.nn.graph import SpikingGraph
 from neurosim.nn.mpbn import MPBN
-from neurosim.nn.time import SpikingSequential, TimeFold, takes_time
 from neurosim.norms import Norm
 from neurosim.random import Stream
 
-_CHAINS: Final = (nn.Sequential, SpikingSequential)
 _PER_SAMPLE: Final = (nn.LayerNorm, nn.RMSNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 _NORMS: Final = (Norm, _BatchNorm, MPBN, *_PER_SAMPLE)
-
-
-class _Place(NamedTuple):
-    """Where a module stands."""
-
-    parent: nn.Module
-    name: str
-    path: str
-
-    @property
-    def module(self) -> nn.Module:
-        module = self.parent._modules[self.name]
-        return nn.Identity() if module is None else module
 
 
 def fold(
@@ -110,23 +92,21 @@ def fold(
 def _folded(model: nn.Module) -> tuple[nn.Module, list[NormReport]]:
     """Fold everything that can be; ``model`` is changed."""
     root = nn.ModuleDict({"model": model})
-    modules = [module for _, module in root.named_modules(remove_duplicate=False)]
-    weights = [value for module in root.modules() for value in module._parameters.values() if value is not None]
-    uses, owners = Counter(map(id, modules)), Counter(map(id, weights))  # both lists live on, so that no id is given twice
+    uses = Uses(root)
     order = {path: at for at, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
     reports: dict[int, NormReport] = {}
     neurons: dict[int, nn.Module] = {}
-    for chain in _chains(_Place(root, "model", "")):
+    for chain in chains(root, closed=_NORMS, reads=_NORMS):
         for at, place in enumerate(chain):
             norm = place.module
             if isinstance(norm, _NORMS) and id(norm) not in reports:
-                reports[id(norm)] = _fold_one(chain, at, uses, owners, neurons)
+                reports[id(norm)] = _fold_one(chain, at, uses, neurons)
             if id(norm) in neurons:
                 place.parent._modules[place.name] = neurons[id(norm)]
     return root["model"], sorted(reports.values(), key=lambda report: order[report.path])
 
 
-def _fold_one(chain: list[_Place], at: int, uses: Counter[int], owners: Counter[int], neurons: dict[int, nn.Module]) -> NormReport:
+def _fold_one(chain: list[Place], at: int, uses: Uses, neurons: dict[int, nn.Module]) -> NormReport:
     place = chain[at]
     norm = place.module
     kind = type(norm).__name__
@@ -135,18 +115,18 @@ def _fold_one(chain: list[_Place], at: int, uses: Counter[int], owners: Counter[
             neurons[id(norm)] = norm.fold().train(norm.training)
             return NormReport(place.path, kind, "folded", place.path, "into the thresholds of its neuron")
         affine = affine_of(norm)
-        if uses[id(norm)] > 1 or _hooked(norm):
-            raise ConversionError("it is used in several places" if uses[id(norm)] > 1 else "it has hooks")
+        if uses.count(norm) > 1 or hooked(norm):
+            raise ConversionError("it is used in several places" if uses.count(norm) > 1 else "it has hooks")
         reasons = []
         for steps, fold_into, where in ((-1, fold_after, "before"), (1, fold_before, "after")):
-            other = _neighbour(chain, at, steps)
+            other = neighbour(chain, at, steps)
             if other is None:
                 reasons.append(f"nothing certain comes {where} it")
                 continue
             layer: Any = other.module
             name = type(layer).__name__
             try:
-                _check_layer(layer, uses, owners, where)
+                _check_layer(layer, uses, where)
                 fold_into(layer, affine)
             except ConversionError as error:
                 reasons.append(str(error))
@@ -158,92 +138,13 @@ def _fold_one(chain: list[_Place], at: int, uses: Counter[int], owners: Counter[
         return NormReport(place.path, kind, "left", "", str(error))
 
 
-def _check_layer(layer: nn.Module, uses: Counter[int], owners: Counter[int], where: str) -> None:
+def _check_layer(layer: nn.Module, uses: Uses, where: str) -> None:
     if type(layer) not in WEIGHTED:
         raise ConversionError(f"{type(layer).__name__}, which comes {where} it, is no layer whose weights take a scale and a shift")
-    if uses[id(layer)] > 1 or any(owners[id(value)] > 1 for value in layer.parameters()):
+    if uses.shared(layer):
         raise ConversionError(f"the {type(layer).__name__} {where} it is used in several places")
-    if _hooked(layer):
+    if hooked(layer):
         raise ConversionError(f"the {type(layer).__name__} {where} it has hooks")
-
-
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _neighbour(chain: list[_Place], at: int, step: int) -> _Place | None:
-    at += step
-    while 0 <= at < len(chain):
-        if type(chain[at].module) is not nn.Identity:
-            return chain[at]
-        at += step
-    return None
-
-
-def _chains(place: _Place) -> list[list[_Place]]:
-    """Every chain of modules of which each is fed by nothing but the one before, in the order of the model."""
-    found: list[list[_Place]] = []
-    seen: set[str] = set()
-
-    def chain(place: _Place) -> Iterator[_Place]:
-        if place.path in seen:  # a forward was read to call it
-            return
-        seen.add(place.path)
-        module = place.module
-        chained = type(module) in (*_CHAINS, TimeFold)
-        if chained and not _hooked(module):
-            for child in _children(place):
-                yield from chain(child)
-            return
-        yield place
-        if isinstance(module, SpikingGraph):
-            for segment in _segments(module):
-                begin([child for name in segment for child in _children(place) if child.name == name])
-        elif chained:  # what hooks see of it stays: nothing is folded across its ends
-            begin(_children(place))
-        elif not isinstance(module, _NORMS):
-            for line in called_in_line(module) if _reads(module) else ():
-                begin([_descendant(place, path) for path in line])
-            for child in _children(place):
-                begin([child])
-
-    def begin(places: list[_Place]) -> None:
-        mine: list[_Place] = []
-        found.append(mine)
-        for one in places:
-            mine.extend(chain(one))
-
-    begin([place])
-    return found
-
-
-def _segments(graph: SpikingGraph) -> list[list[str]]:
-    """The modules of a graph, cut wherever one has several sources, or what it gives goes to several places or out."""
-    used = Counter([graph.output, *(source for source, _ in graph.delayed), *(one for found in graph.sources.values() for one in found)])
-    joined = {target for _, target in graph.delayed}
-    found: dict[str, list[str]] = {}
-    for name in graph.order:
-        sources = graph.sources[name]
-        alone = len(sources) == 1 and name not in joined and used[sources[0]] == 1 and sources[0] in found
-        found[name] = found[sources[0]] if alone else []
-        found[name].append(name)
-    return list({id(segment): segment for segment in found.values()}.values())
-
-
-def _children(place: _Place) -> list[_Place]:
-    module = place.module
-    names = [name for name, child in module._modules.items() if child is not None]
-    return [_Place(module, name, f"{place.path}.{name}" if place.path else name) for name in names]
-
-
-def _reads(module: nn.Module) -> bool:
-    """Whether the forward of a module may say what feeds a norm."""
-    return not takes_time(module) and any(isinstance(part, _NORMS) for part in module.modules())
-
-
-def _descendant(place: _Place, path: str) -> _Place:
-    parent, _, name = path.rpartition(".")
-    return _Place(place.module.get_submodule(parent), name, f"{place.path}.{path}" if place.path else path)
 
 
 def _compare(before: nn.Module, after: nn.Module, batch: Tensor, stream: Stream | None) -> tuple[float, float]:
