@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Final, Literal, TypeVar
 
 import torch
@@ -105,7 +107,7 @@ def equalize(model: Model, *, rounds: int = 50, tolerance: float = 1e-4, inplace
     .. math:: W_2\, f(W_1 x + b_1) = (W_2 S)\, f(S^{-1} W_1 x + S^{-1} b_1)
 
     Args:
-        model: Digital, or on hardware: its clean weights change. Neighbours must be certain, as for :func:`neurosim.fold`; fold norms first.
+        model: Digital, or on hardware: its clean weights change. Neighbours must be certain, as for :func:`neurosim.fold`, which goes first.
         rounds: How often to go through all pairs at most: equalising one changes the next.
         tolerance: Stop when no factor differs from 1 by more.
         inplace: Change ``model`` itself.
@@ -132,7 +134,7 @@ def equalize(model: Model, *, rounds: int = 50, tolerance: float = 1e-4, inplace
     left: list[PairReport] = []
     for chain in chains(root):
         at = [index for index, place in enumerate(chain) if _weighted(place.module)]
-        for one, other in zip(at, at[1:], strict=False):
+        for one, other in pairwise(at):
             first, second = chain[one], chain[other]
             try:
                 _check(chain[one : other + 1], uses)
@@ -142,11 +144,11 @@ def equalize(model: Model, *, rounds: int = 50, tolerance: float = 1e-4, inplace
             else:
                 pairs.append((first, second))
     before = [_use(first.module, second.module) for first, second in pairs]
-    done = 0
+    done, change = 0, math.inf if pairs else 0.0
     with torch.no_grad():
-        for done in range(1, rounds + 1 if pairs else 1):
-            if max(_equalize(first.module, second.module) for first, second in pairs) <= tolerance:
-                break
+        while done < rounds and change > tolerance:
+            change = max(_equalize(first.module, second.module) for first, second in pairs)
+            done += 1
     found = [
         PairReport(first.path, second.path, "equalised", then, _use(first.module, second.module))
         for (first, second), then in zip(pairs, before, strict=True)
