@@ -40,9 +40,15 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.analysis import Activity as Activity
     from neurosim.analysis import Recording as Recording
     from neurosim.analysis import activity as activity
+    from neurosim.analysis import batch_statistics as batch_statistics
+    from neurosim.analysis import calibrate as calibrate
+    from neurosim.analysis import clip_weights as clip_weights
+    from neurosim.analysis import correct_bias as correct_bias
+    from neurosim.analysis import effective_weight as effective_weight
     from neurosim.analysis import equalize as equalize
     from neurosim.analysis import load_recording as load_recording
     from neurosim.analysis import record as record
+    from neurosim.analysis import tweak_norms as tweak_norms
     from neurosim.citations import cite as cite
     from neurosim.config import RunConfig as RunConfig
     from neurosim.config import load_config as load_config
@@ -147,7 +153,20 @@ _MODULES = (
     "surrogate",
 )
 _NAMES = {
-    "neurosim.analysis": ("Activity", "Recording", "activity", "equalize", "load_recording", "record"),
+    "neurosim.analysis": (
+        "Activity",
+        "Recording",
+        "activity",
+        "batch_statistics",
+        "calibrate",
+        "clip_weights",
+        "correct_bias",
+        "effective_weight",
+        "equalize",
+        "load_recording",
+        "record",
+        "tweak_norms",
+    ),
     "neurosim.citations": ("cite",),
     "neurosim.config": ("RunConfig", "load_config"),
     "neurosim.convert": (

@@ -107,7 +107,7 @@ def equalize(model: Model, *, rounds: int = 50, tolerance: float = 1e-4, inplace
     .. math:: W_2\, f(W_1 x + b_1) = (W_2 S)\, f(S^{-1} W_1 x + S^{-1} b_1)
 
     Args:
-        model: Digital, or on hardware: its clean weights change. Neighbours must be certain, as for :func:`neurosim.fold`, which goes first.
+        model: Digital, or on hardware: its clean weights change. Neighbours must be certain, as for :func:`neurosim.fold`; fold first.
         rounds: How often to go through all pairs at most: equalising one changes the next.
         tolerance: Stop when no factor differs from 1 by more.
         inplace: Change ``model`` itself.

@@ -39,7 +39,7 @@ def watching(modules: Iterable[nn.Module], watcher: Watcher) -> Iterator[None]:
     Several watchers may watch one module, and may end in any order. Compiled modules run uncompiled in the block, where they can be seen.
     """
     points: list[_Point] = []
-    with _uncompiled():
+    with uncompiled():
         try:
             for module in modules:
                 points.append(_point(module))
@@ -50,7 +50,7 @@ def watching(modules: Iterable[nn.Module], watcher: Watcher) -> Iterator[None]:
                 point.dismiss(watcher)
 
 
-def _uncompiled() -> contextlib.AbstractContextManager[Any]:
+def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """Where nothing was compiled, torch's compiler is not loaded, which takes seconds."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from neurosim.config.base import Block, Count, Flag, Natural, NonNegative, Positive, ProperShare, Share
 
@@ -125,6 +125,24 @@ class TrainNoiseConfig(Block):
     """New noise in every step, or held for an epoch."""
 
 
+class ClipWeightsConfig(Block):
+    """Limit the weights of the layers on hardware after every step; exactly one key is given."""
+
+    k_sigma: Positive | None = None
+    """The limit in standard deviations of a layer's weights."""
+    fixed: Positive | None = None
+    """The limit itself."""
+    average_channel_max: Flag = False
+    """The mean, over outputs, of the largest magnitude of each."""
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        given = [name for name, value in self if value not in (None, False)]
+        if len(given) != 1:
+            raise ValueError(f"give one of k_sigma, fixed and average_channel_max, got {' and '.join(given) or 'none'}")
+        return self
+
+
 class CheckpointConfig(Block):
     """When the state of a run is saved, from which it can be resumed."""
 
@@ -152,6 +170,8 @@ class TrainConfig(Block):
     early_stopping: EarlyStoppingConfig | None = None
     """On the validation metric; null: train all epochs."""
     noise: TrainNoiseConfig = TrainNoiseConfig()
+    clip_weights: ClipWeightsConfig | None = None
+    """Needs hardware; null: weights are free."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     device: Literal["cpu", "cuda", "auto"] = "auto"
     """Where to compute; auto is a GPU where there is one."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim import ei
+from neurosim.analysis import clip_after_steps
 from neurosim.config import RunConfig
 from neurosim.errors import CheckpointError, ConfigError, RunError
 from neurosim.random import permutation, stream
@@ -74,6 +75,8 @@ class Loop:
         self._scaler = grad_scaler(self.device, train.precision)
         if ei.layers(model):
             ei.attach(model, optimizer)  # their weights stay 0 or more
+        if train.clip_weights is not None:
+            clip_after_steps(model, optimizer, **train.clip_weights.model_dump())
         self._trained = Trained(model, optimizer, self._scaler, self.device)
         self._samples = samples
         self._data = {"samples": samples, "fingerprint": data}

@@ -186,6 +186,7 @@ def test_equalised_weights_lose_less_when_a_layer_has_one_range() -> None:
     model.get_parameter("2.weight").detach().div_(factors)
     x = normal(500, 16)
 
+    @torch.no_grad()
     def error(network: nn.Module) -> float:
         rounded = copy.deepcopy(network)
         for value in rounded.parameters():

@@ -1,0 +1,90 @@
+"""Statistics at test time: batch norms that also look at the batch they are given."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from neurosim.analysis.observe import uncompiled
+from neurosim.checks import number
+from neurosim.errors import ConfigError
+
+
+def mixed_batch_norm(
+    x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, *, alpha: float, eps: float = 1e-5
+) -> Tensor:
+    r"""Batch normalisation by a mixture of known statistics and those of the batch.
+
+    .. math::
+        \mu = \alpha\,\mu_0 + (1 - \alpha)\,\mu_B, \qquad \sigma^2 = \alpha\,\sigma_0^2 + (1 - \alpha)\,\sigma_B^2, \qquad
+        y = \gamma\,\frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta
+
+    Args:
+        x: ``(batch, channels, *)``.
+        mean, var: Known statistics, ``(channels,)``.
+        weight, bias: γ and β, or None.
+        alpha: In [0, 1]: 1 is the norm of evaluation, 0 that of training.
+        eps: ε.
+
+    Source:
+        F. You, J. Li, Z. Zhao, "Test-time batch statistics calibration for covariate shift", arXiv 2110.04065 (2021), α-BN.
+    """
+    over = [axis for axis in range(x.dim()) if axis != 1]
+    mixed_mean = alpha * mean + (1 - alpha) * x.mean(over).to(mean.dtype)
+    mixed_var = alpha * var + (1 - alpha) * x.var(over, correction=0).to(var.dtype)
+    return F.batch_norm(x, mixed_mean, mixed_var, weight, bias, False, 0.0, eps)
+
+
+@contextlib.contextmanager
+def batch_statistics(model: nn.Module, alpha: float = 0.9) -> Iterator[None]:
+    """Within the ``with`` block, batch norms in evaluation mode mix their statistics with those of each batch.
+
+    A gain or an offset that a chip has got since its statistics were taken is seen in every batch and normalised away, in part, without
+    labels and without calibration. Outputs depend on what else is in the batch then; :func:`neurosim.recalibrate` freezes new statistics
+    instead.
+
+    Args:
+        model: With batch norms of torch that keep running statistics. Compiled ones run uncompiled in the block.
+        alpha: Weight of the running statistics, in [0, 1]; the smaller the batch, the larger it should be.
+
+    Raises:
+        ConfigError: ``alpha`` is out of its domain, or there is no such norm.
+
+    >>> import torch
+    >>> norm = nn.BatchNorm1d(2).eval()
+    >>> with batch_statistics(norm, alpha=0.0):
+    ...     y = norm(torch.tensor([[1.0, 8.0], [3.0, 9.0]]))
+    >>> y.round(decimals=3)
+    tensor([[-1., -1.],
+            [ 1.,  1.]], grad_fn=<RoundBackward1>)
+    """
+    if not 0 <= number("batch_statistics: alpha", alpha, ge=0) <= 1:
+        raise ConfigError(f"batch_statistics: alpha must be in [0, 1], got {alpha}")
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.running_mean is not None]
+    if not norms:
+        raise ConfigError("batch_statistics: the model has no batch norm with running statistics")
+    before = [norm.__dict__.get("forward") for norm in norms]
+    with uncompiled():
+        try:
+            for norm in norms:
+                norm.__dict__["forward"] = partial(_mixed, norm, norm.forward, alpha)
+            yield
+        finally:
+            for norm, own in zip(norms, before, strict=True):
+                norm.__dict__.pop("forward", None)
+                if own is not None:
+                    norm.__dict__["forward"] = own
+
+
+def _mixed(norm: Any, forward: Any, alpha: float, x: Tensor) -> Tensor:
+    if norm.training:
+        trained: Tensor = forward(x)
+        return trained
+    norm._check_input_dim(x)
+    return mixed_batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, alpha=alpha, eps=norm.eps)

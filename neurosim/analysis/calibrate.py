@@ -1,0 +1,281 @@
+"""Ranges of converters and scales from the signals that really arrive at them."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence, Sized
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from neurosim.analysis.calibration_report import Calibration, Ends, RangeReport
+from neurosim.analysis.sample import METHODS, Method, Sample
+from neurosim.checks import number, one_of
+from neurosim.convert.calibration import Calibration as Inputs
+from neurosim.convert.calibration import Samples
+from neurosim.convert.select import analog_layers, check_globs, matches, select_layers
+from neurosim.errors import ConfigError
+from neurosim.hardware.chain import ChainSpec, override
+from neurosim.hardware.stage import Spec
+from neurosim.hardware.stages.clamp import Clamp
+from neurosim.hardware.stages.scale import Scale, scale_of
+from neurosim.nn.chain import AnalogChain
+from neurosim.nn.modes import evaluation_mode
+from neurosim.nn.wrappers import unwrapped
+from neurosim.random import Stream
+
+SIGNALS: Final = ("*.scale", "input.dac", "output.adc")  #: what is calibrated unless something else is asked for
+_METHOD_OF: Final = {"input": "encode", "weight": "weights", "bias": "weights", "output": "decode"}  #: of a chain, by path
+
+
+class _Site(NamedTuple):
+    """A range to set."""
+
+    slot: str
+    limiter: str | None  #: the clamp in front of a converter that does not clip: one range for both
+    spec: Any
+    levels: int | None  #: of the converter, or of the one behind a scale
+
+    @property
+    def trained(self) -> bool:
+        """Whether the range is a parameter, which a ``state_dict`` keeps."""
+        return self.spec.mode in ("learned", "average") if isinstance(self.spec, Scale) else bool(self.spec.learned)
+
+
+class _Enough(Exception):
+    """The signal was seen: the rest of the forward need not run."""
+
+
+def calibrate(
+    model: nn.Module,
+    loader: Inputs,
+    *,
+    layers: str | Sequence[str] | None = None,
+    stages: str | Sequence[str] = SIGNALS,
+    method: Method = "percentile",
+    percentile: float = 99.99,
+    trained_only: bool = False,
+    stream: Stream | None = None,
+) -> Calibration:
+    """Set the ranges of converters and scales from what arrives at them, in place.
+
+    Layer after layer in the order of the forward, so that each sees what the calibrated ones before it send; without noise and without
+    the errors of the chip, with everything else that the hardware does. A range keeps its shape: one that is symmetric about 0 stays so,
+    one that begins at 0 still does, any other is scaled as a whole. Fixed ranges are overridden, learned ones are parameters and set.
+
+    - A converter that does not clip (``clip: none``) has the range of the clamp right before it; both are set.
+    - A scale that is a number (``constant``, ``learned``, ``average``) is set to the range of what it divides. One that is the largest
+      magnitude now (``absmax``) needs no calibration.
+
+    Ranges are in units of the signal. A converter of signals whose range grows asks the hardware for a larger signal; errors that are
+    given in full scales stay as they are.
+
+    Args:
+        model: A converted model.
+        loader: Inputs like those that the model will see: a tensor, or batches that begin with one.
+        layers: Globs over the paths of analog layers; ``None`` is all.
+        stages: Globs over the slots of the chain: scales and converters of signals, unless others are named (``weight.quantize``).
+        method: ``max``; ``percentile`` of the magnitudes; ``l1`` or ``mse``, the least absolute or squared error of rounding and clipping.
+        percentile: In (0, 100].
+        trained_only: Only ranges that are parameters, which a ``state_dict`` keeps and training moves on; there may be none.
+        stream: For models that take one: batch n is run with draw n of it.
+
+    Returns:
+        The report, range by range.
+
+    Raises:
+        ConfigError: An argument is out of its domain, a glob names nothing, nothing has a range, or a signal is not finite. ``model`` is
+            then unchanged.
+
+    Source:
+        CrossSim 3.2 calibrates converter ranges by percentiles and by the L1 error of recorded signals; M. Nagel et al., "A white paper on
+        neural network quantization", arXiv 2106.08295 (2021), section 3.1, for the squared error.
+
+    >>> import neurosim as ns
+    >>> chip = ns.to_analog(nn.Sequential(nn.Linear(2, 2, bias=False)), "photonic_avnn", seed=0)
+    >>> print(calibrate(chip, torch.tensor([[0.5, -3.0]]), stages="input.dac", method="max"))
+    1 ranges set from 1 inputs, by max
+      layer  slot                         range  now  clipped  now  largest  note
+      0      input.normalize + input.dac  ±1     ±3   50 %     0 %  3
+    """
+    one_of("calibrate: method", method, METHODS)
+    if not 0 < number("calibrate: percentile", percentile, gt=0) <= 100:
+        raise ConfigError(f"calibrate: percentile must be in (0, 100], got {percentile}")
+    chosen = _sites(model, layers, stages, trained_only)
+    twin = copy.deepcopy(unwrapped(model))
+    chains = {path: layer.chain for path, layer in analog_layers(twin).items()}
+    for chain in chains.values():
+        _silence(chain)
+    samples = Samples("calibrate", loader, next((value.device for value in twin.parameters()), torch.device("cpu")))
+    found: list[tuple[str, _Site, RangeReport]] = []
+    with torch.no_grad(), evaluation_mode(twin):
+        seen, uses = _order(twin, chains, samples, stream)
+        order = [path for path in uses if path in chosen]
+        batches = len(loader) if isinstance(loader, Sized) and not isinstance(loader, Tensor) else 1
+        bar = tqdm(desc="calibrate", unit="batch", total=batches * sum(len(chosen[path]) for path in order), delay=2, dynamic_ncols=True)
+        with bar:
+            for path in order:
+                for site in chosen[path]:
+                    signal = Sample()
+                    _observe(twin, chains[path], site, samples, signal, uses[path], stream, bar)
+                    row = _judge(path, site, _ends_of(chains[path], site), signal, method, percentile / 100)
+                    _set(chains[path], site, row.after)
+                    found.append((path, site, row))
+    real = {path: layer.chain for path, layer in analog_layers(model).items()}
+    for path, site, row in found:
+        _set(real[path], site, row.after)
+    return Calibration(tuple(row for _, _, row in found), f"{percentile:g} %" if method == "percentile" else method, seen)
+
+
+def _sites(model: nn.Module, layers: str | Sequence[str] | None, stages: str | Sequence[str], trained_only: bool) -> dict[str, list[_Site]]:
+    """The ranges to set, by layer, in the order of the chain."""
+    every = {path: _ranges(layer.chain) for path, layer in select_layers(model, layers, "calibrate: layers").items()}
+    globs = [stages] if isinstance(stages, str) else list(stages)
+    named = [glob for glob in globs if glob not in SIGNALS]  # these are asked for where there are some
+    check_globs("calibrate: stages", named, {site.slot for sites in every.values() for site in sites}, "stage with a range")
+    chosen = {
+        path: [site for site in sites if matches(site.slot, nn.Identity(), globs) and (site.trained or not trained_only)]
+        for path, sites in every.items()
+    }
+    if not trained_only and not any(chosen.values()):
+        raise ConfigError(f"calibrate: no range to set is among the stages {', '.join(globs)} of these layers")
+    return {path: sites for path, sites in chosen.items() if sites}
+
+
+def _ranges(chain: AnalogChain) -> list[_Site]:
+    found = []
+    slots = list(chain.slots.items()) if isinstance(chain.spec, ChainSpec) else []
+    for at, (slot, spec) in enumerate(slots):
+        path = slot.split(".")[0]
+        behind = [one for name, one in slots[at:] if name.split(".")[0] == path]
+        levels = next((int(one.levels) for one in behind if _is_converter(one)), None)
+        if isinstance(spec, Scale) and spec.mode != "absmax":
+            found.append(_Site(slot, None, spec, levels))
+        elif _is_converter(spec):
+            before, limiter = slots[at - 1] if at else ("", None)
+            own = isinstance(limiter, Clamp) and before.split(".")[0] == path and getattr(spec, "clip", "") == "none"
+            found.append(_Site(slot, before if own else None, spec, levels))
+    return found
+
+
+def _is_converter(spec: Any) -> bool:
+    return {"levels", "low", "high", "learned"} <= type(spec).model_fields.keys()
+
+
+def _silence(chain: AnalogChain) -> None:
+    """No randomness, no errors of the chip, every vector sent once."""
+    scale: Spec | None = chain.slots.get("input.scale")
+    if isinstance(scale, Scale) and scale.retries:
+        chain.configure(override(chain.spec, {"input.scale.retries": 0}), chain.seed)
+    chain.kept = None
+    chain.modes = {slot: "ideal" if mode == "ideal" else "off" for slot, mode in chain.modes.items()}
+
+
+def _order(model: nn.Module, chains: dict[str, AnalogChain], samples: Samples, stream: Stream | None) -> tuple[int, Counter[str]]:
+    """How many inputs there are, and how often each layer is used in a forward, in the order of the first uses."""
+    uses: Counter[str] = Counter()
+
+    def watch(path: str, encode: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def watched(x: Tensor, call: int) -> Tensor:
+            uses[path] += 1
+            return encode(x, call)
+
+        return watched
+
+    for path, chain in chains.items():
+        chain.__dict__["encode"] = watch(path, chain.encode)
+    total = 0
+    for at, x in enumerate(samples.inputs()):
+        total += len(x)
+        if not at:
+            _run(model, x, stream, at)
+    for chain in chains.values():
+        del chain.__dict__["encode"]
+    return total, uses
+
+
+def _run(model: nn.Module, x: Tensor, stream: Stream | None, draw: int) -> None:
+    model(x, **({} if stream is None else {"stream": stream._replace(draw=draw)}))
+
+
+def _observe(
+    model: nn.Module, chain: AnalogChain, site: _Site, samples: Samples, signal: Sample, uses: int, stream: Stream | None, bar: Any
+) -> None:
+    """Gather what arrives at a range in all batches; of weights, which are the same for all, in the first."""
+    path, slot = site.slot.split(".")[0], site.limiter or site.slot
+    name = _METHOD_OF[path]
+    method = getattr(chain, name)
+    names = [one for one in chain.slots if one.split(".")[0] == path]
+    left = [0]
+
+    def through(ideal: Sequence[str], args: Any) -> Any:
+        modes = chain.modes
+        chain.modes = modes | dict.fromkeys(ideal, "ideal")
+        result = method(*args)
+        chain.modes = modes
+        return result
+
+    def watched(*args: Any) -> Any:
+        if isinstance(site.spec, Scale):
+            factor = 1.0 if chain.modes[slot] == "ideal" else scale_of(args[0], site.spec, *chain.context(slot))
+            signal.add(args[0] * factor)
+        else:
+            arrived = through(names[names.index(slot) :], args)
+            signal.add(arrived if isinstance(arrived, Tensor) else arrived[path == "bias"])
+        left[0] -= 1
+        if not left[0]:
+            raise _Enough
+        return through([slot, site.slot], args)  # a second use sees what the first one sends without the range that is looked for
+
+    chain.__dict__[name] = watched
+    for at, x in enumerate(islice(samples.inputs(), 1 if name == "weights" else None)):
+        left[0] = uses
+        try:
+            _run(model, x, stream, at)
+        except _Enough:
+            bar.update()
+    del chain.__dict__[name]
+
+
+def _judge(path: str, site: _Site, before: Ends, signal: Sample, method: Method, share: float) -> RangeReport:
+    """The new range of a signal."""
+    try:
+        after, note = signal.range(before, method, share, site.levels)
+    except ConfigError as error:
+        raise ConfigError(f"calibrate: {path or '(model)'}: {site.slot}: {error}") from None
+    clipped = [signal.outside(ends) for ends in (before, after)]
+    return RangeReport(path, _named(site), before, after, *clipped, signal.largest, note)
+
+
+def _named(site: _Site) -> str:
+    return site.slot if site.limiter is None else f"{site.limiter} + {site.slot}"
+
+
+def _ends_of(chain: AnalogChain, site: _Site) -> Ends:
+    """The range as it is now."""
+    spec: Any = chain.slots[site.slot]
+    trained = chain.context(site.slot)[0]
+    if isinstance(spec, Scale):
+        value = float(trained["value"].abs()) if "value" in trained else spec.value
+        return -value, value
+    return (float(trained["low"]), float(trained["high"])) if "low" in trained else (spec.low, spec.high)
+
+
+def _set(chain: AnalogChain, site: _Site, ends: Ends) -> None:
+    """Make these the ends of a range: where it is trained its parameters, else the specification."""
+    changes: dict[str, float] = {}
+    for slot in (site.slot, site.limiter) if site.limiter else (site.slot,):
+        trained = chain.context(slot)[0]
+        new = {"value": ends[1]} if isinstance(chain.slots[slot], Scale) else {"low": ends[0], "high": ends[1]}
+        for name, value in new.items():
+            if name in trained:
+                with torch.no_grad():
+                    trained[name].fill_(value)
+            else:
+                changes[f"{slot}.{name}"] = value
+    if changes:
+        chain.configure(override(chain.spec, changes), chain.seed)
