@@ -62,7 +62,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
     # The repairs, each for itself, on the same chips. Equalisation comes before the mapping and needs the norms folded.
     digital = ns.to_digital(ns.load(run.path)).eval()
     test = training.measure(digital, batches(data.test), ["loss", "accuracy"])
-    normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in digital.modules())
+    normed = any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for module in digital.modules())
     found: dict[str, list[float]] = {}
     for chip in range(CHIPS):
         one = mapped(digital, chip)
@@ -70,7 +70,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
         repaired["equalized"] = mapped(ns.equalize(ns.fold(digital)), chip)
         if normed:
             repaired["recalibrated"] = ns.recalibrate(one, calibration)
-            repaired["norms_tweaked"] = ns.tweak_norms(one, calibration)
+            repaired["norms_tweaked"] = ns.tweak_norms(one, calibration, epochs=8)
             with ns.batch_statistics(one, ALPHA):
                 found.setdefault("batch_statistics", []).append(ns.evaluate(one, batches(data.test)))
         for name, network in repaired.items():

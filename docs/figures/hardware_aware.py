@@ -1,4 +1,4 @@
-"""Draw ``hardware_aware.png``: accuracy against programming errors. Run it from the repository: ``python docs/figures/hardware_aware.py``."""
+"""Draw ``hardware_aware.png``: accuracy against errors of weights. Run it from the repository: ``python docs/figures/hardware_aware.py``."""
 
 from __future__ import annotations
 
