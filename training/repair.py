@@ -18,7 +18,6 @@ import neurosim as ns
 from neurosim import training
 
 CALIBRATION = 8  #: batches of training images that ranges, means and statistics are taken from
-RANGES = ("*.scale", "input.dac", "weight.quantize", "output.adc")  #: what is calibrated: signals, and levels that cells use
 CHIPS = 3  #: specimens, the results of which are averaged
 ALPHA = 0.5  #: weight of the running statistics in statistics at test time
 
@@ -35,9 +34,9 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
     batches = partial(ns.datasets.batches, batch_size=config.data.batch_size, value_range=config.data.value_range)
 
     def mapped(network: nn.Module, chip: int) -> nn.Module:
-        """The network on one chip, converters calibrated."""
+        """The network on one chip, every range calibrated: of signals, and of the levels that weights have."""
         one = ns.to_analog(network, hw.profile, seed=hw.seed + chip, layers=hw.layers, skip=hw.skip, overrides=hw.overrides)
-        ns.calibrate(one, calibration, stages=RANGES)
+        ns.calibrate(one, calibration, stages="*")
         return one
 
     model = training.build_model(config.model)

@@ -66,12 +66,12 @@ def test_each_repair_brings_back_accuracy_that_programming_errors_have_taken(tra
     assert lost < digital - 0.05
     draws = ns.get_draws(chip)
     found = {"recalibrated": ns.recalibrate(chip, train), "tweaked": ns.tweak_norms(chip, train, epochs=12)}
+    assert all(ns.get_draws(one) == draws for one in found.values())
     back = {name: ns.evaluate(one, test) for name, one in found.items()}
     ns.set_draws(chip, draws)
     with ns.batch_statistics(chip, alpha=0.3):
         back["batch statistics"] = ns.evaluate(chip, test)
     assert [name for name, value in back.items() if value < lost + 0.25 * (digital - lost)] == []
-    assert all(ns.get_draws(one) == draws for one in found.values())
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
