@@ -86,6 +86,13 @@ def test_statistics_are_mixed_as_the_formula_says(alpha: float) -> None:
         torch.testing.assert_close(found[:, c], weight[c] * (channel - mu) / sigma + bias[c], rtol=1e-4, atol=1e-5)
 
 
+def test_gradients_go_through_the_statistics_of_the_batch() -> None:
+    known = [normal(3, name=name).double() for name in ("mean", "weight", "bias")]
+    var = known[0].square() + 0.1
+    x = normal(5, 3).double().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda v: mixed_batch_norm(v, known[0], var, known[1], known[2], alpha=0.4), (x,))
+
+
 def test_the_ends_of_the_mixture_are_the_norms_of_evaluation_and_of_training() -> None:
     norm = nn.BatchNorm2d(3).eval().requires_grad_(False)
     norm.running_mean, norm.running_var = normal(3, name="mean"), normal(3, name="var").square() + 0.5
