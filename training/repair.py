@@ -18,7 +18,6 @@ import neurosim as ns
 from neurosim import training
 
 CALIBRATION = 8  #: batches of training images that ranges, means and statistics are taken from
-RANGES = ("*.scale", "input.dac", "weight.quantize", "output.adc")  #: what is calibrated: signals, and levels that cells use
 CHIPS = 3  #: specimens, the results of which are averaged
 ALPHA = 0.5  #: weight of the running statistics in statistics at test time
 
@@ -35,9 +34,9 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
     batches = partial(ns.datasets.batches, batch_size=config.data.batch_size, value_range=config.data.value_range)
 
     def mapped(network: nn.Module, chip: int) -> nn.Module:
-        """The network on one chip, converters calibrated."""
+        """The network on one chip, every range calibrated: of signals, and of the levels that weights have."""
         one = ns.to_analog(network, hw.profile, seed=hw.seed + chip, layers=hw.layers, skip=hw.skip, overrides=hw.overrides)
-        ns.calibrate(one, calibration, stages=RANGES)
+        ns.calibrate(one, calibration, stages="*")
         return one
 
     model = training.build_model(config.model)
@@ -62,7 +61,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
     # The repairs, each for itself, on the same chips. Equalisation comes before the mapping and needs the norms folded.
     digital = ns.to_digital(ns.load(run.path)).eval()
     test = training.measure(digital, batches(data.test), ["loss", "accuracy"])
-    normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in digital.modules())
+    normed = any(isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d) for module in digital.modules())
     found: dict[str, list[float]] = {}
     for chip in range(CHIPS):
         one = mapped(digital, chip)
@@ -70,7 +69,7 @@ def main(config: ns.RunConfig, run: training.RunFolder) -> dict[str, Any]:
         repaired["equalized"] = mapped(ns.equalize(ns.fold(digital)), chip)
         if normed:
             repaired["recalibrated"] = ns.recalibrate(one, calibration)
-            repaired["norms_tweaked"] = ns.tweak_norms(one, calibration)
+            repaired["norms_tweaked"] = ns.tweak_norms(one, calibration, epochs=8)
             with ns.batch_statistics(one, ALPHA):
                 found.setdefault("batch_statistics", []).append(ns.evaluate(one, batches(data.test)))
         for name, network in repaired.items():

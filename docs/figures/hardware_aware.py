@@ -1,4 +1,7 @@
-"""Draw ``hardware_aware.png``: accuracy against programming errors. From the repository: ``python docs/figures/hardware_aware.py``."""
+"""Draw ``hardware_aware.png``: accuracy against errors of weights.
+
+Run it from the repository: ``python docs/figures/hardware_aware.py``.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ def main() -> None:
         ylabel="test accuracy (%)",
         baseline=100 * ns.evaluate(plain, test),
     )
-    figure.savefig(Path(__file__).with_suffix(".png"), dpi=130, metadata={"Software": None})
+    figure.savefig(Path(__file__).with_suffix(".png"), dpi=120, metadata={"Software": None})
 
 
 if __name__ == "__main__":

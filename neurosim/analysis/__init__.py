@@ -1,12 +1,9 @@
 """Looking into a model while it runs, and setting right what its hardware does wrong: recordings, calibration, repairs."""
 
-from neurosim.analysis.batch_statistics import batch_statistics as batch_statistics
-from neurosim.analysis.batch_statistics import mixed_batch_norm as mixed_batch_norm
-from neurosim.analysis.bias_correction import BiasCorrection as BiasCorrection
-from neurosim.analysis.bias_correction import bias_correction as bias_correction
-from neurosim.analysis.bias_correction import correct_bias as correct_bias
-from neurosim.analysis.bias_correction import rectified_mean as rectified_mean
-from neurosim.analysis.calibrate import calibrate as calibrate
+from neurosim.analysis.biases import BiasCorrection as BiasCorrection
+from neurosim.analysis.biases import bias_correction as bias_correction
+from neurosim.analysis.biases import correct_bias as correct_bias
+from neurosim.analysis.biases import rectified_mean as rectified_mean
 from neurosim.analysis.calibration_report import Calibration as Calibration
 from neurosim.analysis.calibration_report import RangeReport as RangeReport
 from neurosim.analysis.clipping import clip_after_steps as clip_after_steps
@@ -22,8 +19,11 @@ from neurosim.analysis.firing import LayerActivity as LayerActivity
 from neurosim.analysis.firing import activity as activity
 from neurosim.analysis.inference_cost import cost as cost
 from neurosim.analysis.layer import LayerRecording as LayerRecording
+from neurosim.analysis.mixed_statistics import batch_statistics as batch_statistics
+from neurosim.analysis.mixed_statistics import mixed_batch_norm as mixed_batch_norm
 from neurosim.analysis.norm_tweaking import statistics_distance as statistics_distance
 from neurosim.analysis.norm_tweaking import tweak_norms as tweak_norms
+from neurosim.analysis.ranges import calibrate as calibrate
 from neurosim.analysis.recorder import record as record
 from neurosim.analysis.recording import Recording as Recording
 from neurosim.analysis.recording_reader import load_recording as load_recording

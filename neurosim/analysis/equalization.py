@@ -132,7 +132,7 @@ def equalize(model: Model, *, rounds: int = 50, tolerance: float = 1e-4, inplace
     uses = Uses(root)
     pairs: list[tuple[Place, Place]] = []
     left: list[PairReport] = []
-    for chain in chains(root):
+    for chain in chains(root, reads=(*WEIGHTED, AnalogLayer)):
         at = [index for index, place in enumerate(chain) if _weighted(place.module)]
         for one, other in pairwise(at):
             first, second = chain[one], chain[other]
@@ -153,7 +153,7 @@ def equalize(model: Model, *, rounds: int = 50, tolerance: float = 1e-4, inplace
         PairReport(first.path, second.path, "equalised", then, _use(first.module, second.module))
         for (first, second), then in zip(pairs, before, strict=True)
     ]
-    order = {path: at for at, (path, _) in enumerate(model.named_modules())}
+    order = {path: at for at, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
     report: Any = model
     report.equalization = Equalization(tuple(sorted([*found, *left], key=lambda pair: order[pair.first])), done)
     return model

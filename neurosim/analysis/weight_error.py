@@ -51,7 +51,9 @@ def effective_weight(layer: AnalogLayer) -> Held:
             weight, bias = chain.weights(layer.weight, layer.bias, 0)
             return Held(weight, layer.bias.detach().clone() if bias is None and layer.bias is not None else bias)
         units = torch.eye(chain.layout.inputs, dtype=layer.weight.dtype, device=layer.weight.device).unsqueeze(1)
-        answers = [product(_Probe(layer), some.expand(-1, chain.layout.groups, -1), 0) for some in units.split(_AT_ONCE)]
+        answers = [
+            product(_Probe(layer), some.expand(-1, chain.layout.groups, -1), layer.weight, 0) for some in torch.split(units, _AT_ONCE)
+        ]
     matrix = torch.cat(answers).reshape(len(units), chain.layout.groups, -1).permute(1, 2, 0)
     return Held(layer.native(matrix.contiguous()), None if layer.bias is None else layer.bias.detach().clone())
 

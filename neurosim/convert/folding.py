@@ -15,7 +15,6 @@ from neurosim.convert.places import Place, Uses, chains, hooked, neighbour
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.mpbn import MPBN
-from neurosim.nn.time import takes_time
 from neurosim.norms import Norm
 from neurosim.random import Stream
 
@@ -97,7 +96,7 @@ def _folded(model: nn.Module) -> tuple[nn.Module, list[NormReport]]:
     order = {path: at for at, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
     reports: dict[int, NormReport] = {}
     neurons: dict[int, nn.Module] = {}
-    for chain in chains(root, closed=_NORMS, reads=_reads):
+    for chain in chains(root, closed=_NORMS, reads=_NORMS):
         for at, place in enumerate(chain):
             norm = place.module
             if isinstance(norm, _NORMS) and id(norm) not in reports:
@@ -146,11 +145,6 @@ def _check_layer(layer: nn.Module, uses: Uses, where: str) -> None:
         raise ConversionError(f"the {type(layer).__name__} {where} it is used in several places")
     if hooked(layer):
         raise ConversionError(f"the {type(layer).__name__} {where} it has hooks")
-
-
-def _reads(module: nn.Module) -> bool:
-    """Whether the forward of a module may say what feeds a norm."""
-    return not takes_time(module) and any(isinstance(part, _NORMS) for part in module.modules())
 
 
 def _compare(before: nn.Module, after: nn.Module, batch: Tensor, stream: Stream | None) -> tuple[float, float]:

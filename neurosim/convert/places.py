@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from torch import nn
 
 from neurosim.convert.call_order import called_in_line
 from neurosim.nn.graph import SpikingGraph
-from neurosim.nn.time import SpikingSequential, TimeFold
+from neurosim.nn.time import SpikingSequential, TimeFold, takes_time
 
 _CHAINS: Final = (nn.Sequential, SpikingSequential)
 
@@ -53,16 +53,21 @@ class Uses:
         return self.count(module) > 1 or any(self._parameters[id(value)] > 1 for value in module.parameters())
 
 
-def chains(
-    root: nn.ModuleDict, closed: tuple[type[nn.Module], ...] = (), reads: Callable[[nn.Module], bool] = lambda module: False
-) -> list[list[Place]]:
+Kinds = tuple[type[nn.Module], ...]
+
+
+def chains(root: nn.ModuleDict, *, closed: Kinds = (), reads: Kinds = ()) -> list[list[Place]]:
     """Every chain of modules of which each is fed by nothing but the one before, in the order of the model.
 
     Args:
         root: Holds the model as ``"model"``, so that the model itself has a place, too.
         closed: Classes whose own children are in no chain.
-        reads: Whether the ``forward`` of such a module is read to find what it calls in a line.
+        reads: The forward of a module of one's own is read if the module holds one of these.
     """
+    return _chains(Place(root, "model", ""), closed, reads)
+
+
+def _chains(place: Place, closed: Kinds, reads: Kinds) -> list[list[Place]]:
     found: list[list[Place]] = []
     seen: set[str] = set()
 
@@ -83,8 +88,9 @@ def chains(
         elif chained:  # what hooks see of it stays: nothing is folded across its ends
             begin(_children(place))
         elif not isinstance(module, closed):
-            for line in called_in_line(module) if reads(module) else ():
-                begin([_descendant(place, path) for path in line])
+            if not takes_time(module) and any(isinstance(part, reads) for part in module.modules()):
+                for line in called_in_line(module):
+                    begin([_descendant(place, path) for path in line])
             for child in _children(place):
                 begin([child])
 
@@ -94,7 +100,7 @@ def chains(
         for one in places:
             mine.extend(chain(one))
 
-    begin([Place(root, "model", "")])
+    begin([place])
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import neurosim as ns
-from neurosim.analysis.calibrate import SIGNALS
+from neurosim.analysis.ranges import SIGNALS
 from neurosim.analysis.sample import Sample, spread
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import ChainSpec
@@ -39,7 +39,7 @@ def rounded(x: Tensor, limit: float, levels: int) -> Tensor:
     return ((x.clamp(-limit, limit) + limit) / step).round() * step - limit
 
 
-def perceptron() -> nn.Sequential:
+def perceptron() -> Any:
     torch.manual_seed(1)
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
 
@@ -123,7 +123,7 @@ def test_scales_are_set_to_what_they_divide(mode: str, tiles: Any) -> None:
     one = chip(model, {"input": {"scale": scale, "dac": converter(4097)}, "weight": {"scale": scale}, "array": {"tiles": tiles}})
     report = ns.calibrate(one, x, stages=["*.scale", "input.dac"], method="max")
     assert [row.slot for row in report.ranges] == ["input.scale", "input.dac", "weight.scale"] * 2
-    weights = [layer.weight.detach() for layer in (model[0], model[2])]  # type: ignore[union-attr]  # both are linear
+    weights = [layer.weight.detach() for layer in (model[0], model[2])]
     hidden = model[:2](x).detach()
     found = [row.after[1] for row in report.ranges]
     expected = [float(x.abs().max()), 1.0, float(weights[0].abs().max()), float(hidden.abs().max()), 1.0, float(weights[1].abs().max())]

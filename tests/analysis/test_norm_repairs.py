@@ -66,12 +66,12 @@ def test_each_repair_brings_back_accuracy_that_programming_errors_have_taken(tra
     assert lost < digital - 0.05
     draws = ns.get_draws(chip)
     found = {"recalibrated": ns.recalibrate(chip, train), "tweaked": ns.tweak_norms(chip, train, epochs=12)}
+    assert all(ns.get_draws(one) == draws for one in found.values())
     back = {name: ns.evaluate(one, test) for name, one in found.items()}
     ns.set_draws(chip, draws)
     with ns.batch_statistics(chip, alpha=0.3):
         back["batch statistics"] = ns.evaluate(chip, test)
     assert [name for name, value in back.items() if value < lost + 0.25 * (digital - lost)] == []
-    assert all(ns.get_draws(one) == draws for one in found.values())
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
@@ -84,6 +84,13 @@ def test_statistics_are_mixed_as_the_formula_says(alpha: float) -> None:
         mu = alpha * mean[c] + (1 - alpha) * channel.mean()
         sigma = (alpha * var[c] + (1 - alpha) * (channel - channel.mean()).square().mean() + 1e-3).sqrt()
         torch.testing.assert_close(found[:, c], weight[c] * (channel - mu) / sigma + bias[c], rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_go_through_the_statistics_of_the_batch() -> None:
+    known = [normal(3, name=name).double() for name in ("mean", "weight", "bias")]
+    var = known[0].square() + 0.1
+    x = normal(5, 3).double().requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda v: mixed_batch_norm(v, known[0], var, known[1], known[2], alpha=0.4), (x,))
 
 
 def test_the_ends_of_the_mixture_are_the_norms_of_evaluation_and_of_training() -> None:

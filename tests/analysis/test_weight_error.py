@@ -68,12 +68,12 @@ def test_the_digital_layer_with_the_weights_that_were_measured_computes_what_the
 
 def test_noise_that_is_new_at_every_read_is_no_part_of_it_and_converters_are_not() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(8, 4))
+    model: Any = nn.Sequential(nn.Linear(8, 4))
     converters = {"kind": "quantize", "levels": 3}
     noisy = {"input": {"dac": converters, "noise": READ}, "weight": {"noise": READ}, "output": {"noise": READ, "adc": converters}}
     one = chip(model, noisy)
     held = ns.effective_weight(one[0])
-    torch.testing.assert_close(held.weight, model[0].weight.detach(), rtol=0, atol=0)  # type: ignore[arg-type]  # a linear layer's
+    torch.testing.assert_close(held.weight, model[0].weight.detach(), rtol=0, atol=0)
     assert held.bias is not None
     assert set(one[0].chain.modes.values()) == {"fresh"}
 

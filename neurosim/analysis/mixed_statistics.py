@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -35,10 +34,13 @@ def mixed_batch_norm(
     Source:
         F. You, J. Li, Z. Zhao, "Test-time batch statistics calibration for covariate shift", arXiv 2110.04065 (2021), α-BN.
     """
-    over = [axis for axis in range(x.dim()) if axis != 1]
-    mixed_mean = alpha * mean + (1 - alpha) * x.mean(over).to(mean.dtype)
-    mixed_var = alpha * var + (1 - alpha) * x.var(over, correction=0).to(var.dtype)
-    return F.batch_norm(x, mixed_mean, mixed_var, weight, bias, False, 0.0, eps)
+    over, along = [axis for axis in range(x.dim()) if axis != 1], (-1, *(1,) * (x.dim() - 2))
+    values = x.to(mean.dtype)
+    mixed_mean = alpha * mean + (1 - alpha) * values.mean(over)
+    mixed_var = alpha * var + (1 - alpha) * values.var(over, correction=0)
+    scale = (mixed_var + eps).rsqrt() if weight is None else (mixed_var + eps).rsqrt() * weight
+    y = (values - mixed_mean.reshape(along)) * scale.reshape(along)
+    return (y if bias is None else y + bias.reshape(along)).to(x.dtype)
 
 
 @contextlib.contextmanager

@@ -217,7 +217,7 @@ def _input_means(model: nn.Module, layers: dict[str, AnalogLayer], loader: Calib
 def _norm_means(model: nn.Module) -> dict[str, Tensor]:
     """The mean of every channel that a batch norm and a ReLU send to a layer."""
     found = {}
-    for chain in chains(nn.ModuleDict({"model": model})):
+    for chain in chains(nn.ModuleDict({"model": model}), reads=(_BatchNorm,)):
         mean: Tensor | None = None
         norm: Any = None
         for place in chain:

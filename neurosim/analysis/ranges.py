@@ -115,7 +115,7 @@ def calibrate(
     with torch.no_grad(), evaluation_mode(twin):
         seen, uses = _order(twin, chains, samples, stream)
         order = [path for path in uses if path in chosen]
-        batches = len(loader) if isinstance(loader, Sized) and not isinstance(loader, Tensor) else 1
+        batches = 1 if isinstance(loader, Tensor) or not isinstance(loader, Sized) else len(loader)
         bar = tqdm(desc="calibrate", unit="batch", total=batches * sum(len(chosen[path]) for path in order), delay=2, dynamic_ncols=True)
         with bar:
             for path in order:
@@ -148,11 +148,11 @@ def _sites(model: nn.Module, layers: str | Sequence[str] | None, stages: str | S
 
 def _ranges(chain: AnalogChain) -> list[_Site]:
     found = []
-    slots = list(chain.slots.items()) if isinstance(chain.spec, ChainSpec) else []
+    slots: list[tuple[str, Spec]] = list(chain.slots.items()) if isinstance(chain.spec, ChainSpec) else []
     for at, (slot, spec) in enumerate(slots):
         path = slot.split(".")[0]
-        behind = [one for name, one in slots[at:] if name.split(".")[0] == path]
-        levels = next((int(one.levels) for one in behind if _is_converter(one)), None)
+        behind: list[Any] = [one for name, one in slots[at:] if name.split(".")[0] == path and _is_converter(one)]
+        levels = int(behind[0].levels) if behind else None
         if isinstance(spec, Scale) and spec.mode != "absmax":
             found.append(_Site(slot, None, spec, levels))
         elif _is_converter(spec):
@@ -162,8 +162,8 @@ def _ranges(chain: AnalogChain) -> list[_Site]:
     return found
 
 
-def _is_converter(spec: Any) -> bool:
-    return {"levels", "low", "high", "learned"} <= type(spec).model_fields.keys()
+def _is_converter(spec: Spec) -> bool:
+    return {"levels", "low", "high", "learned"} <= {*type(spec).model_fields}
 
 
 def _silence(chain: AnalogChain) -> None:
@@ -247,8 +247,7 @@ def _judge(path: str, site: _Site, before: Ends, signal: Sample, method: Method,
         after, note = signal.range(before, method, share, site.levels)
     except ConfigError as error:
         raise ConfigError(f"calibrate: {path or '(model)'}: {site.slot}: {error}") from None
-    clipped = [signal.outside(ends) for ends in (before, after)]
-    return RangeReport(path, _named(site), before, after, *clipped, signal.largest, note)
+    return RangeReport(path, _named(site), before, after, signal.outside(before), signal.outside(after), signal.largest, note)
 
 
 def _named(site: _Site) -> str:
