@@ -14,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from neurosim.analysis.cost_report import PARTS, Cost, LayerCost
 from neurosim.analysis.observe import watching
 from neurosim.convert import Conversion, analog_layers, noise
+from neurosim.convert.parts import parts_in
 from neurosim.convert.select import noise_counters
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.chain import ChainSpec
@@ -122,7 +123,8 @@ def _count(model: nn.Module, example: Any, layers: Any) -> _Counter:
     place = next((value.device for value in (*model.parameters(), *model.buffers())), torch.device("cpu"))
     given = tuple(one.to(place) if isinstance(one, Tensor) else one for one in (example if isinstance(example, tuple) else (example,)))
     watched = [module for module in model.modules() if module in counter.products or isinstance(module, nn.Linear | _ConvNd)]
-    with noise("ideal", model), evaluation_mode(model), torch.no_grad(), _standing(model), watching(watched, counter):
+    # not "ideal": layers with several products would compute them in one fused call
+    with noise("off", model), evaluation_mode(model), torch.no_grad(), _standing(model), watching(watched, counter):
         try:
             model(*given)
         except Exception as error:
@@ -165,8 +167,9 @@ def _mean_conductances(model: nn.Module, layers: dict[str, HardwareLayer], costs
     if costs.cell is None or costs.cell.read_v is None:
         return {}
     with noise("off", model), torch.no_grad():
-        parts: dict[str, Any] = {path: layer for path, layer in layers.items() if isinstance(getattr(layer, "weight", None), Tensor)}
-        held = {path: conductances(layer, layer.weight) for path, layer in parts.items()}
+        weights = {path: part.weight for path, part in parts_in(model).items()}
+        parts: dict[str, tuple[Any, Tensor]] = {path: (layer, weights[path]) for path, layer in layers.items()}
+        held = {path: conductances(layer, weight) for path, (layer, weight) in parts.items()}
     return {path: float(one.mean()) for path, one in held.items() if one is not None}
 
 

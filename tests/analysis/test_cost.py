@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError
@@ -190,3 +190,25 @@ def test_the_costs_of_a_profile_are_in_the_report_of_a_conversion() -> None:
     model: Any = ns.to_analog(network(), profile(), seed=0)
     assert model.conversion.to_dict()["costs"]["symbol_s"] == 1e-8
     json.dumps(model.conversion.to_dict())
+
+
+def test_each_product_of_a_recurrent_layer_and_of_attention_is_counted() -> None:
+    class Reads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm = nn.LSTM(8, 6, batch_first=True)
+            self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, _ = self.lstm(x)
+            z: Tensor = self.attention(y, y, y)[0]
+            return z
+
+    model = ns.to_analog(Reads(), "photonic_avnn", seed=0)
+    rows = {layer.path: layer.macs for layer in ns.cost(model, torch.zeros(2, 5, 8)).layers}
+    steps = 2 * 5
+    assert rows == {
+        "lstm.ih_l0": steps * 8 * 24,
+        "lstm.hh_l0": steps * 6 * 24,
+        **{f"attention.{name}": steps * 36 for name in ("q_proj", "k_proj", "v_proj", "out_proj")},
+    }
