@@ -45,6 +45,7 @@ def noise(
     Raises:
         ConfigError: An unknown mode, or a glob that names nothing.
 
+    >>> import torch
     >>> import neurosim as ns
     >>> model = ns.to_analog(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "photonic_avnn", seed=0)
     >>> with ns.noise("ideal", model), ns.noise("fresh", model, layers="2", stages="output.adc"):
