@@ -212,8 +212,10 @@ COVERED: dict[str, str] = {
     "wires.interleaved": _WIRES + "test_interleaved_planes_stand_on_common_columns_in_pairs",
     "fan_in": "tests/convert/test_to_neuromorphic.py::test_a_layer_with_too_many_inputs_is_an_error_that_names_it",
     "kelvin": _CONTROL + "test_time_and_temperature_scope_holds_until_one_of_them_changes",
+    "valid": "tests/hardware/test_validity.py::test_a_profile_declares_its_ranges_with_sources",
+    "cost": "tests/analysis/test_cost.py::test_energy_time_and_area_are_those_by_hand",
 }
-OF_THE_CHAIN = ("fan_in", "kelvin")  #: numbers that belong to no stage
+OF_THE_CHAIN = ("fan_in", "kelvin", "valid")  #: numbers that belong to no stage
 
 OWN_KEYS = {"data": DataConfig.own_keys(), "model": ModelConfig.own_keys()}
 
@@ -461,8 +463,8 @@ def _profile(profile: ns.Profile) -> str:
     for key, quantity in profile.provenance.items():
         slot, name = slot_and_field(key, stages)
         kind = stages[slot].kind if slot else ""
-        test = quantity.test if quantity.verified else COVERED[f"{kind}.{name.partition('.')[0]}" if slot else name]
-        stage = f"[{kind}](#{kind})" if slot else "the chain"
+        test = quantity.test if quantity.verified else COVERED[f"{kind}.{name.partition('.')[0]}" if slot else name.partition(".")[0]]
+        stage = f"[{kind}](#{kind})" if slot else "[cost](../docs/cost.md)" if name.startswith("cost.") else "the chain"
         rows.append([f"`{key}`", quantity.shown, quantity.unit, stage, "yes" if quantity.verified else "", _test(test)])
     text = f"### {profile.name}\n\n{profile.summary}. [Profile]({profile.name}/profile.yaml), [datasheet]({profile.name}/datasheet.md).\n\n"
     missing = "".join(f"- {effect}\n" for effect in profile.not_modelled)
