@@ -103,8 +103,8 @@ def negative(model: nn.Module) -> dict[str, float]:
 def check(model: nn.Module, *, where: str = "check", error: type[NeurosimError] = RunError) -> None:
     """Refuse a model with negative weights or gains in excitatory-inhibitory layers: what evaluation, conversion and folding begin with.
 
-    ``forward`` looks at the values in its first call after ``model.eval()`` only: looking waits for the device. Graphs of ``torch.compile``
-    and ``torch.export`` cannot look, for they have no values when they are made: call this function first.
+    ``forward`` looks at the values in evaluation only, once for every change of them: looking waits for the device. Graphs of
+    ``torch.compile`` and ``torch.export`` cannot look, for they have no values when they are made: call this function first.
 
     Args:
         model: Any module.

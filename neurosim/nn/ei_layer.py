@@ -33,8 +33,8 @@ class EILayer(nn.Module, ABC):
     (:math:`W_{EI}`, from inhibitory to excitatory units, shared by both kinds of inhibition). They are ordinary linear layers or
     convolutions, which conversion puts on simulated hardware. All weights and gains must be 0 or more (Dale's law), which training keeps up
     by projection after every step: :class:`neurosim.ei.EISGD`, :func:`neurosim.ei.attach`. ``forward`` clamps nothing. In training it looks
-    at no value and never waits for the device; the first call in evaluation, after ``eval()`` or after weights were loaded, refuses weights
-    below 0. A compiled or exported graph looks at none: call :func:`neurosim.ei.check` before.
+    at no value and never waits for the device; the first call in evaluation, and the first after weights changed, refuses weights below 0.
+    A compiled or exported graph looks at none: call :func:`neurosim.ei.check` before.
 
     The first weights come from data: :func:`neurosim.ei.initialize`. ``state_dict`` remembers that they did, under ``_extra_state``; a
     checkpoint from elsewhere has no such entry: load it with ``strict=False`` and set ``initialized = True``.
@@ -63,7 +63,7 @@ class EILayer(nn.Module, ABC):
             raise ConfigError(f"{where}: an output layer is the difference of currents, got output=True with subtractive=False")
         self.subtractive, self.divisive, self.prop, self.output = subtractive, divisive and not output, prop, output
         self.inhibitory_units = units // ei_ratio
-        self.checked = False  #: whether the values were looked at since the layer went to evaluation, or its weights were loaded
+        self.checked: tuple[tuple[int, int], ...] = ()  #: the parameters that were looked at in evaluation, and their versions
         self.initialized = False  #: whether the weights are what they should be, from data or from a checkpoint
         per_channel = (1,) * (self.feature_dims - 1)
         for name, size, value, wanted in (
@@ -91,10 +91,12 @@ class EILayer(nn.Module, ABC):
                 f"{type(self).__name__}: must have its weights before its first use; take them from a batch, "
                 "neurosim.ei.initialize(model, batch, seed=0), or load a checkpoint"
             )
-        if not torch.compiler.is_compiling() and not (self.training or self.checked or torch._C._are_functorch_transforms_active()):
-            if below := self.below_zero():
+        if not (torch.compiler.is_compiling() or self.training or torch._C._are_functorch_transforms_active()):
+            values = self.non_negative().values()
+            now = tuple((id(value), 0 if value.is_inference() else value._version) for value in values)
+            if now != self.checked and (below := self.below_zero()):
                 raise RunError(f"{type(self).__name__}: {refusal(below)}")
-            self.checked = True
+            self.checked = now
         inhibitors = self.inhibitory(x)
         return EICurrents(
             self.excitatory(x),
@@ -123,7 +125,7 @@ class EILayer(nn.Module, ABC):
 
     def train(self, mode: bool = True) -> Self:
         """As in torch. It refuses nothing, for that would leave a model half in evaluation; the next call of the layer does."""
-        self.checked = False
+        self.checked = ()
         return super().train(mode)
 
     def get_extra_state(self) -> Tensor:
@@ -132,7 +134,7 @@ class EILayer(nn.Module, ABC):
 
     def set_extra_state(self, state: Tensor) -> None:
         """Take over what :meth:`get_extra_state` gave."""
-        self.initialized, self.checked = bool(state), False
+        self.initialized, self.checked = bool(state), ()
 
     def extra_repr(self) -> str:
         """The settings that differ from their defaults."""

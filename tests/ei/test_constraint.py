@@ -160,6 +160,23 @@ def test_a_compiled_layer_in_evaluation_is_one_graph_and_functional_calls_look_a
     torch.testing.assert_close(many, layer(x).expand(3, -1, -1))
 
 
+def test_a_change_between_two_evaluations_is_noticed_and_nothing_is_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x, looks = ns.ei.initialize(EILinear(8, 4), draw(20, 8), seed=0).eval(), draw(5, 8), []
+
+    def look() -> dict[str, float]:
+        looks.append(1)
+        return EILinear.below_zero(layer)
+
+    monkeypatch.setattr(layer, "below_zero", look)
+    layer(x)
+    layer(x)
+    assert len(looks) == 1
+    with torch.no_grad():
+        layer.excitatory.weight.sub_(10.0)
+    with pytest.raises(RunError, match="weights and gains must be 0 or more"):
+        layer(x)
+
+
 def test_folding_refuses_weights_below_zero() -> None:
     model = network()
     spoil(model)
