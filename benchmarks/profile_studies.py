@@ -18,6 +18,7 @@ from small_networks import FIRST_CHIP, Data, Rows, collect, convolutional, inter
 from tqdm import tqdm
 
 import neurosim as ns
+from neurosim.analysis.cost_report import si
 from neurosim.hardware.profile import Profile
 
 MANY = 16  #: products of a layer (passes × planes of conductances) above which a profile is slow
@@ -31,16 +32,18 @@ def profiles(chosen: argparse.Namespace) -> None:
     digital = ns.evaluate(model, data.test)
     found: dict[str, Any] = {"digital": digital, "images": chosen.images, "chips": chosen.chips, "profiles": {}}
     print(f"digital: {100 * digital:.1f} % of {chosen.images} images")
-    print("\n| profile | chips | images | digital, % | accuracy, % |\n|---|---|---|---|---|")
+    print("\n| profile | chips | images | digital, % | accuracy, % | energy of an image |\n|---|---|---|---|---|---|")
     devices = [ns.load_profile(name) for name in chosen.only or ns.list_profiles()]
     for profile in tqdm(sorted((one for one in devices if one.neuron is None), key=_products), dynamic_ncols=True):
         slow = _products(profile) > MANY
         chips, images = (chosen.slow_chips, chosen.slow_images) if slow else (chosen.chips, chosen.images)
         sample = load_data(chosen.data, images)
-        values, reference = over_chips(ns.to_analog(model, profile, seed=0), sample, chips), ns.evaluate(model, sample.test)
+        chip = ns.to_analog(model, profile, seed=0)
+        energy = ns.cost(chip, data.test[0][0][:1]).energy_j
+        values, reference = over_chips(chip, sample, chips), ns.evaluate(model, sample.test)
         found["profiles"][profile.name] = {"technology": profile.technology, "images": images, "digital": reference, "accuracy": values}
-        found["profiles"][profile.name] |= {"interval": interval([values])[1:3]}
-        tqdm.write(f"| {profile.name} | {chips} | {images} | {100 * reference:.1f} | {text([values])} |")
+        found["profiles"][profile.name] |= {"interval": interval([values])[1:3], "energy_j": energy}
+        tqdm.write(f"| {profile.name} | {chips} | {images} | {100 * reference:.1f} | {text([values])} | {si(energy, 'J')} |")
         if chosen.json:
             chosen.json.write_text(json.dumps(found, indent=1) + "\n")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from PIL import Image
 
+from neurosim.analysis.cost_report import si
 from neurosim.plot.style import COLOURS, GREY, INK, WIDTH, label_axes
 
 KINDS = {"photonic": COLOURS[1], "memory": COLOURS[0]}  #: other technologies are electronic
@@ -35,6 +36,18 @@ def main() -> None:
         ax.plot(_lost(sum(one["accuracy"]) / len(values)), at, "o", color=colour, markersize=4.5)
     names = [f"{name} ({len(one['accuracy'])} chips)" if len(one["accuracy"]) < found["chips"] else name for name, one in rows]
     ax.set_yticks(range(len(rows)), names, fontsize=8)
+    for at, (_, one) in enumerate(rows):
+        energy = one.get("energy_j")
+        ax.text(
+            1.02,
+            at,
+            si(energy, "J") or "–",
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=7.5,
+            color=INK,
+        )
+    ax.text(1.02, len(rows) - 0.35, "an image,\nindicative", transform=ax.get_yaxis_transform(), va="bottom", fontsize=7, color=GREY)
     ax.set_xscale("log")
     ax.set_xlim(100, 2)
     ax.set_xticks([100, 50, 20, 10, 5, 2], ["0", "50", "80", "90", "95", "98"])
