@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
 
+import torch
 from torch import nn
 
+from neurosim.convert.parts import parts_in
 from neurosim.convert.select import analog_layers
 from neurosim.errors import ConversionError
 from neurosim.hardware.chain import ChainSpec, LayerSpec
 from neurosim.hardware.layout import check_fan_in, layout_of
+from neurosim.hardware.parasitics import LOAD_LIMIT
+from neurosim.hardware.stages.wires import Wires, wire_loads
 from neurosim.hardware.validity import beyond
+from neurosim.nn.array import conductances
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.measured import maps_of
+from neurosim.nn.wrappers import unwrapped
 
 
 def beyond_range(model: nn.Module) -> list[str]:
-    """What of a converted model lies outside of the ranges over which the models of its hardware hold, each text once."""
-    return _found(layer.chain for layer in analog_layers(model).values())
+    """What of a converted model lies outside of the ranges over which the models of its hardware hold, each text once.
+
+    Wires that are computed by the fast formula are part of it, where their load is above what it is good for.
+    """
+    return [*_found(layer.chain for layer in analog_layers(model).values()), *_loaded(model)]
 
 
 def warn_beyond(chains: Iterable[AnalogChain], stacklevel: int = 3) -> None:
@@ -40,6 +50,26 @@ def check_fits(spec: LayerSpec, chain: AnalogChain, path: str) -> None:
     if cells and (lies is None or tuple(cells[0].shape) != lies.conductances):
         wanted = "no conductances" if lies is None else f"conductances of shape {lies.conductances}"
         raise ConversionError(f"{path or '(model)'}: its measured maps must fit the arrays, which would have {wanted}")
+
+
+def _loaded(model: nn.Module) -> Iterator[str]:
+    parts = parts_in(unwrapped(model))
+    for path, layer in analog_layers(model).items():
+        chain: Any = layer.chain
+        wires = chain.spec.array.parasitics if isinstance(chain.spec, ChainSpec) else None
+        if not isinstance(wires, Wires) or wires.method != "fast" or chain.modes["array.parasitics"] == "ideal":
+            continue
+        modes = chain.modes
+        chain.modes = modes | {"array.parasitics": "ideal"}  # what the cells hold, without the wires
+        try:
+            with torch.no_grad():
+                cells = conductances(cast(Any, layer), parts[path].weight)
+        finally:
+            chain.modes = modes
+        load = 0.0 if cells is None else float(wire_loads(cells, wires).max())
+        if load > LOAD_LIMIT:
+            good = f"their fast formula is good to 1 % of full scale up to {LOAD_LIMIT:g}"
+            yield f"{path or '(model)'}: wires with a load of {load:.2g}: {good}"
 
 
 def _found(chains: Iterable[AnalogChain]) -> list[str]:

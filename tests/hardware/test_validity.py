@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,20 @@ def test_a_report_names_settings_outside_of_the_ranges() -> None:
         "outside of the range for which this hardware was modelled: 400 K: its models hold from 280 to 320 K" in one for one in notes
     )
     assert report.summary()["cost"] is None
+
+
+def test_wires_beyond_their_formula_are_named_and_the_model_is_left_as_it_was() -> None:
+    cells = {"kind": "mapping", "g_min_siemens": 0.0, "g_max_siemens": 25e-6}
+    wires = {"kind": "wires", "rows": 128, "columns": 128, "r_row_ohm": 1.0, "r_column_ohm": 1.0}
+    layer = nn.Linear(128, 128, bias=False)
+    nn.init.ones_(layer.weight)
+    chain = ChainSpec.model_validate({"array": {"mapping": cells, "parasitics": wires}})
+    model = ns.to_analog(nn.Sequential(layer), Profile("made", "for a test", "memory", chain), seed=0)
+    before = {path: dict(one.chain.modes) for path, one in ns.analog_layers(model).items()}
+    (found,) = beyond_range(model)
+    assert re.fullmatch(r"0: wires with a load of 0\.4\d: their fast formula is good to 1 % of full scale up to 0\.4", found)
+    assert {path: one.chain.modes for path, one in ns.analog_layers(model).items()} == before
+    ns.override(model, {"array.parasitics.r_row_ohm": 0.5, "array.parasitics.r_column_ohm": 0.5})
+    assert beyond_range(model) == []
+    ns.override(model, {"array.parasitics.r_row_ohm": 2.0, "array.parasitics.method": "exact"})
+    assert beyond_range(model) == []
