@@ -69,7 +69,7 @@ def both(model: nn.Sequential, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> tu
     with monkeypatch.context() as patch:
         for layer in model:
             if isinstance(layer, AnalogLayer):
-                patch.setattr(layer.chain, "_passes", lambda path, call: None)
+                patch.setattr(layer.chain, "packed", lambda path, call: None)
         single = model(x)
     return packed, single
 
