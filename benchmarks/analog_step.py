@@ -138,7 +138,8 @@ def training_step(model: nn.Module, x: Tensor, y: Tensor) -> Step:
 
     def step() -> None:
         optimiser.zero_grad()
-        nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]  # torch does not annotate backward
+        loss: Any = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
         optimiser.step()
 
     return step

@@ -13,6 +13,7 @@ Trained networks are kept in --cache. benchmarks/profile_studies.py asks two mor
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import json
 from collections.abc import Callable, Mapping
@@ -145,8 +146,7 @@ def gain(data: Data, chosen: argparse.Namespace) -> dict[str, Rows]:
     rows: Rows = {}
     for seed, name, factor in _grid("gain", range(chosen.seeds), NETWORKS, FACTORS):
         norm, activation = NETWORKS[name]
-        build = lambda norm=norm, activation=activation: perceptron(DEEP, norm, activation)  # noqa: E731  # a closure over the loop's values
-        model = trained(norm, build, seed, data, chosen.cache)
+        model = trained(norm, functools.partial(perceptron, DEEP, norm, activation), seed, data, chosen.cache)
         law = {"kind": "deviation", "g_ref_siemens": 25e-6, "shift": Polynomial(coefficients=(0.0, (factor - 1) * 25e-6))}
         pairs = {"kind": "mapping", "g_min_siemens": 0.0, "g_max_siemens": 25e-6}
         chip = _on(_profile({"weight": {"scale": {"kind": "scale"}}, "array": {"mapping": pairs, "drift": law}}), {})(model)

@@ -75,7 +75,8 @@ def networks(chosen: argparse.Namespace, seed: int, train: Samples, calibration:
         with safe_open(path, "pt") as file:
             if file.metadata() != said:
                 raise SystemExit(f"{path} was trained with {file.metadata()}, asked is {said}")
-            held = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+            names = file.keys()
+            held = {name: file.get_tensor(name) for name in names}
         trained = ns.to_qcfs(relu, 8)
         for prefix, model in (("relu.", relu), ("qcfs.", trained)):
             model.load_state_dict({name.removeprefix(prefix): value for name, value in held.items() if name.startswith(prefix)})

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.checks import number, whole
-from neurosim.convert.affine import TRANSPOSED, WEIGHTED, Weighted
+from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.places import Place, Uses, chains, hooked
 from neurosim.convert.report import table
 from neurosim.errors import ConversionError
@@ -212,8 +212,8 @@ def _equalize(first: nn.Module, second: nn.Module) -> float:
 
 def _cells(layer: nn.Module) -> Tensor:
     """The weights as ``(groups, outputs, inputs, kernel)``: a view."""
-    module: Weighted = layer  # type: ignore[assignment]  # what _weighted let through
-    weight = module.weight.detach()
+    module: Any = layer  # one that _weighted let through
+    weight: Tensor = module.weight.detach()
     groups = 1 if isinstance(module, nn.Linear) else module.groups
     grouped = weight.view(groups, weight.shape[0] // groups, weight.shape[1], -1)
     return grouped.transpose(1, 2) if isinstance(module, TRANSPOSED) else grouped

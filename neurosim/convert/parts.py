@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedParameter
@@ -45,7 +45,8 @@ def parts_of(path: str, layer: nn.Module) -> dict[str, Part]:
             f"{path}.{name}".lstrip("."): Part(layer, name, *matrix, shapes_of_matrix(*matrix.weight.shape))
             for name, matrix in kind.matrices(layer).items()
         }
-    return {path: Part(layer, None, layer.weight, getattr(layer, "bias", None), shapes_of(layer))}  # type: ignore[arg-type]  # nn.Module types attributes as Tensor | Module
+    own: Any = layer
+    return {path: Part(layer, None, own.weight, getattr(own, "bias", None), shapes_of(layer))}
 
 
 def parts_in(model: nn.Module) -> dict[str, Part]:

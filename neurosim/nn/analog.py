@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -25,28 +26,28 @@ class HardwareLayer(nn.Module):
     digital_class: ClassVar[type[nn.Module]]  #: what ``to_digital`` turns the layer back into
 
 
-class ProductLayer(HardwareLayer):
+class ProductLayer(HardwareLayer, ABC):
     """Base of all layers with a chain around one product."""
 
+    @abstractmethod
     def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """The product itself; ``how`` is what else the layer was called with."""
-        raise NotImplementedError(f"{type(self).__name__} must define mvm")
 
+    @abstractmethod
     def matrix(self, weight: Tensor) -> Tensor:
         """A weight as ``(groups, outputs, inputs)``, one matrix a group."""
-        raise NotImplementedError(f"{type(self).__name__} must define matrix")
 
+    @abstractmethod
     def native(self, matrix: Tensor) -> Tensor:
         """The weight that such a matrix stands for."""
-        raise NotImplementedError(f"{type(self).__name__} must define native")
 
+    @abstractmethod
     def vectors(self, x: Tensor) -> Tensor:
         """What its products are of, ``(products, groups, inputs)``."""
-        raise NotImplementedError(f"{type(self).__name__} must define vectors")
 
+    @abstractmethod
     def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
         """The output, from the results of all products ``(products, groups, outputs)``."""
-        raise NotImplementedError(f"{type(self).__name__} must define fold")
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
         """The product of an input with clean weights, on the hardware."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from contextlib import nullcontext
 from typing import Any
 
@@ -17,7 +18,7 @@ from neurosim.nn.kept import one_forward
 State = tuple[Tensor, ...]  #: (h,), or (h, c) of an LSTM
 
 
-class _Gated(ComposedLayer):
+class _Gated(ComposedLayer, ABC):
     """What sequences and cells share."""
 
     @staticmethod
@@ -28,9 +29,9 @@ class _Gated(ComposedLayer):
         names = [name.removeprefix("weight_") for name in known if name.startswith("weight_")]
         return {name: Matrix(getattr(layer, f"weight_{name}"), getattr(layer, f"bias_{name}", None)) for name in names}
 
+    @abstractmethod
     def step(self, given: Tensor, recalled: Tensor, state: State) -> State:
         """The state after a step, from the products with the input and with the last output."""
-        raise NotImplementedError(f"{type(self).__name__} must define step")
 
 
 class _Elman(_Gated):

@@ -44,7 +44,8 @@ class ChipsLayer(nn.Module):
         layer: AnalogLayer = layers[0]
         chains = [one.chain for one in layers]
         if all(chain.bypassed for chain in chains):
-            return layer(x, *how)  # type: ignore[no-any-return]  # torch does not type the call of a module
+            alike: Tensor = layer(x, *how)
+            return alike
         samples = x.reshape(len(layers), -1, *x.shape[1:])
         if how or not self._batched(x) or not _alike(chains):
             return torch.cat([one(own, *how) for one, own in zip(layers, samples, strict=True)])

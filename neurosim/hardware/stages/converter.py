@@ -60,7 +60,7 @@ class Converter(Spec):
         if self.dnl and self.rounding in ("to_zero", "away_from_zero"):
             raise ValueError(f"dnl moves the borders of codes, which lie differently on both sides of zero for rounding '{self.rounding}'")
         try:
-            self.ideal  # noqa: B018  # making it checks what both have in common
+            _ = self.ideal  # making it checks what both have in common
         except ValidationError as error:
             raise ValueError("; ".join(line["msg"].removeprefix("Value error, ") for line in error.errors())) from None
         return self

@@ -73,7 +73,7 @@ class RingBank(Spec):
     @model_validator(mode="after")
     def _reaches_both_signs(self) -> Self:
         try:
-            self.full_scale  # noqa: B018  # computing it checks rings, channels, detunings and their reach
+            _ = self.full_scale  # computing it checks rings, channels, detunings and their reach
         except ConfigError as error:
             raise ValueError(str(error)) from None
         heat = thermal_matrix(self.channels, self.thermal_crosstalk, self.pitch_m, self.thermal_length_m)
