@@ -159,10 +159,15 @@ def test_compensation_takes_the_mean_of_a_drift_back() -> None:
     torch.manual_seed(0)
     layer, x = nn.Linear(12, 3, bias=False).double(), torch.randn(5, 12, dtype=torch.float64)
     for per in ("tile", "column"):
-        array = {"mapping": CELLS, "tiles": {"kind": "tiles", "rows": 4}, "compensation": {"kind": "compensation", "per": per}}
+        law = {"kind": "polynomial", "coefficients": [0.05]}
+        drift = {"kind": "drift", "g_ref_siemens": 25e-6, "exponent": law, "t0_s": 20.0}
+        array = {"mapping": CELLS | {"g_min_siemens": 0.0}, "tiles": {"kind": "tiles", "rows": 4}, "drift": drift}
+        array["compensation"] = {"kind": "compensation", "per": per}
         model = ns.to_analog(layer, profile({"weight": FILLED, "array": array}), seed=0)
         ns.drift_to(model, 1e6)
-        torch.testing.assert_close(model(x), layer(x), rtol=0, atol=1e-12)  # nothing drifts yet
+        torch.testing.assert_close(model(x), layer(x), rtol=0, atol=1e-12)
+        with ns.noise("ideal", model, stages="array.compensation"):
+            torch.testing.assert_close(model(x), layer(x) * (1 + 1e6 / 20.0) ** -0.05, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), "a day"])
