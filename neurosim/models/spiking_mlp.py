@@ -9,12 +9,20 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt
 from torch import nn
 
+from neurosim.initialisers import Init
 from neurosim.models.base import MODELS, layer_sizes
-from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
+from neurosim.models.made import NEURON
+from neurosim.models.spiking_norms import NormName
+from neurosim.models.spiking_parts import Layers, Parts, SpikeOrActivation, check_parts
+from neurosim.models.weight_norm import WeightNormName
 from neurosim.nn import SpikingNetwork
 
 
-@MODELS.register("spiking_mlp", check=check_parts)
+def _check(arguments: Mapping[str, Any]) -> None:
+    check_parts(arguments, [(features, ()) for features in arguments["sizes"][1:-1]])
+
+
+@MODELS.register("spiking_mlp", check=_check)
 def spiking_mlp(
     sizes: Annotated[list[PositiveInt], Field(min_length=2)],
     time_steps: PositiveInt = 4,
@@ -26,13 +34,15 @@ def spiking_mlp(
     encoder: Mapping[str, Any] | None = None,
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = True,
+    init: Init = "torch",
+    weight_norm: WeightNormName = None,
 ) -> SpikingNetwork:
     """Linear layers ``fc1``, ``fc2``, … with neurons between them; images are flattened first.
 
     Args:
         sizes: Features from the input to the classes.
         time_steps: How long an image is shown.
-        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, bias, init, weight_norm: See :class:`~neurosim.models.spiking_parts.Parts`.
         encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         dropout: Probability after every neuron.
 
@@ -54,12 +64,12 @@ def spiking_mlp(
       )
     )
     """
-    parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder)
+    parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder, init, weight_norm)
     body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     last = len(layer_sizes("spiking_mlp", sizes)) - 1
     for at in range(1, last):
         body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
-        body |= parts.normed(f"norm{at}", sizes[at])
+        body |= parts.normed(f"norm{at}", sizes[at], (), depth=at)
         body[f"fire{at}"] = parts.firing(sizes[at], axes=1)
         if dropout:
             body[f"drop{at}"] = nn.Dropout(dropout)

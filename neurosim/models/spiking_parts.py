@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Final, Literal, TypeVar, get_args
@@ -18,19 +16,16 @@ from neurosim.checks import one_of
 from neurosim.ei import METHODS
 from neurosim.encoding import ENCODERS, Encoder, constant
 from neurosim.errors import ConfigError, nearest
-from neurosim.neurons import LIF, NEURONS, Neuron
-from neurosim.nn import MPBN, EIConv2d, EILayer, EILinear, SpikingNetwork, SpikingSequential
-from neurosim.norms import BatchNormOverTime, BatchNormThroughTime, TemporalEffectiveBatchNorm, ThresholdDependentBatchNorm
-from neurosim.registry import Registry
-from neurosim.surrogate import Surrogate, surrogate
+from neurosim.initialisers import Init, initialiser, initialize
+from neurosim.models.made import make_neuron, registered
+from neurosim.models.spiking_norms import NormName, SpikingNorm, spiking_norm
+from neurosim.models.weight_norm import WeightNormName, check_weight_norm, weight_normed
+from neurosim.neurons import LIF, Neuron
+from neurosim.nn import EIConv2d, EILayer, EILinear, SpikingNetwork, SpikingSequential
 
-NormName = Literal["none", "bn", "bn_per_step", "tdbn", "bntt", "tebn", "mpbn", "bn+mpbn"]
 Layers = Literal["plain", "ei"]
 SpikeOrActivation = Literal["spike"] | Choice
-Made = TypeVar("Made")
-
-NEURON: Mapping[str, Any] = {"kind": "lif", "tau_mem": 2e-3, "dt": 1e-3}  #: what fires if nothing else is asked for
-
+Model = TypeVar("Model", bound=nn.Module)
 
 _SWITCHES: Final = ("ei_ratio", "subtractive", "divisive", "prop")
 
@@ -41,7 +36,8 @@ class Parts:
 
     Args:
         norm: ``none``; ``bn``, over time and batch; ``bn_per_step``; ``tdbn``; ``bntt``; ``tebn``; ``mpbn``, on the membrane;
-            ``bn+mpbn``, both.
+            ``bn+mpbn``, both; or any module of ``NORMS`` on the currents: its name, or ``kind`` and arguments. See
+            :class:`~neurosim.models.spiking_norms.SpikingNorm`.
         neuron: ``kind`` and arguments of an entry of ``NEURONS``; ``mpbn`` needs a ``lif``. Neurons that are connected with each other
             (``rlif``, ``rcuba_lif``) get their ``units`` from the layer.
         time_steps: Of the model; norms with statistics of every step are made for so many.
@@ -52,6 +48,9 @@ class Parts:
             method by which they get them from the first batch, a name in ``neurosim.ei.METHODS``.
         encoder: ``kind`` and arguments of an entry of ``ENCODERS``, which gets its ``steps`` from ``time_steps``; ``null`` shows the input
             as it is at every step.
+        init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings. Those that ask for the activation must be told one that
+            stands for the neurons, which have no curve; ``lsuv`` measures what layers give of a batch, over all steps.
+        weight_norm: Parametrization of the weights of all layers but the last: its name in ``NORMS``, or ``kind`` and arguments.
         maps: Whether there are neurons behind convolutions.
 
     Raises:
@@ -66,23 +65,26 @@ class Parts:
     layers: Layers = "plain"
     ei: Mapping[str, Any] = field(default_factory=dict)
     encoder: Mapping[str, Any] | None = None
+    init: Init = "torch"
+    weight_norm: WeightNormName = None
     maps: bool = False
 
     def __post_init__(self) -> None:
-        one_of("norm", self.norm, get_args(NormName))
         one_of("layers", self.layers, get_args(Layers))
         if self.activation != "spike":
             check_activation(self.activation)
-        if self.activation != "spike" and "mpbn" in self.norm:
-            raise ConfigError(f"norm: {self.norm!r} normalises membranes and needs activation='spike', got {self.activation!r}")
-        pattern = self.pattern
-        if "mpbn" in self.norm and not isinstance(pattern, LIF):
-            raise ConfigError(f"norm: {self.norm!r} needs a neuron of kind lif, got {self.neuron['kind']!r}")
+        norm, pattern = self.named_norm, self.pattern
+        if norm.membrane is not None:
+            if self.activation != "spike":
+                raise ConfigError(f"norm: {norm.name!r} normalises membranes and needs activation='spike', got {self.activation!r}")
+            if not isinstance(pattern, LIF):
+                raise ConfigError(f"norm: {norm.name!r} needs a neuron of kind lif, got {self.neuron['kind']!r}")
+            norm.on_membrane(pattern, (1,))
         if self.maps and self.activation == "spike" and hasattr(pattern, "units"):
             raise ConfigError(
                 f"neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got {self.neuron['kind']!r}"
             )
-        if self.layers == "ei" and self.norm != "none":
+        if self.layers == "ei" and norm.name != "none":
             raise ConfigError(f"layers: 'ei' is there to do without norms, got norm={self.norm!r}")
         if self.layers == "plain" and self.ei:
             raise ConfigError(f"ei: is for layers='ei', got {dict(self.ei)} with layers='plain'")
@@ -92,6 +94,37 @@ class Parts:
                 raise ConfigError(f"ei: excitatory-inhibitory layers have no setting {name!r}{nearest(name, known)}")
         one_of("ei.first_weights", self.ei.get("first_weights", "ei"), tuple(METHODS))
         self._encoder()
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        """Refuse first weights, and norms of weights, that these layers cannot have."""
+        if self.layers == "ei" and (self.init != "torch" or self.weight_norm is not None):
+            raise ConfigError(
+                "layers: 'ei' has weights of its own, whose first ones are ei.first_weights; init and weight_norm must be left out, got "
+                f"{self.init!r} and {self.weight_norm!r}"
+            )
+        chosen = initialiser(self.init)
+        digital = self.activation != "spike"
+        if chosen.looks_back and not digital and getattr(chosen, "activation", None) is None:
+            raise ConfigError(
+                "init: must be told an activation in the place of the neurons, which have no curve, such as activation: relu; or take "
+                f"lsuv, which measures on a batch what they do; got {self.init!r}"
+            )
+        try:
+            chosen.suits(self.activation if digital else None)
+        except ConfigError as error:
+            raise ConfigError(f"init: {error}") from None
+        if chosen.needs_data and hasattr(self.pattern, "units") and not digital:
+            raise ConfigError(
+                "init: must not be one that measures on a batch with neurons that are connected with each other, which give nothing at the "
+                f"first step, got {self.init!r}"
+            )
+        check_weight_norm(self.weight_norm, self.activation if digital else "identity", self.init)
+
+    @cached_property
+    def named_norm(self) -> SpikingNorm:
+        """What ``norm`` names."""
+        return spiking_norm(self.norm)
 
     @cached_property
     def pattern(self) -> Neuron[Any]:
@@ -107,7 +140,18 @@ class Parts:
 
     def network(self, body: OrderedDict[str, nn.Module]) -> SpikingNetwork:
         """The model of these layers."""
-        return SpikingNetwork(SpikingSequential(body), self.time_steps, self._encoder())
+        return self.weighed(SpikingNetwork(SpikingSequential(body), self.time_steps, self._encoder()))
+
+    def weighed(self, model: Model, scale: float = 1.0) -> Model:
+        """The model with its first weights, times a factor, and with their parametrizations."""
+        initialize(model, self.init)
+        if scale != 1:
+            with torch.no_grad():
+                for layer in model.modules():
+                    if isinstance(layer, nn.Linear | nn.Conv2d):
+                        layer.weight.mul_(scale)
+        weight_normed(model, self.weight_norm)
+        return model
 
     def linear(self, inputs: int, outputs: int, *, last: bool = False) -> nn.Module:
         """A fully connected product; the last one of a model gives logits."""
@@ -121,26 +165,27 @@ class Parts:
             return self._drawn(EIConv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, **self._switches(last=False)))
         return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=self.bias)
 
-    def normed(self, name: str, channels: int, alpha: float = 1.0) -> dict[str, nn.Module]:
-        """The norm of a current under its name, or nothing; ``alpha`` is that of tdBN."""
-        make: dict[str, Callable[[], nn.Module]] = {
-            "bn": lambda: BatchNormOverTime(channels),
-            "bn+mpbn": lambda: BatchNormOverTime(channels),
-            "bn_per_step": lambda: BatchNormOverTime(channels, "per_step"),
-            "tdbn": lambda: ThresholdDependentBatchNorm(channels, self._threshold(), alpha),
-            "bntt": lambda: BatchNormThroughTime(channels, self.time_steps),
-            "tebn": lambda: TemporalEffectiveBatchNorm(channels, self.time_steps),
-        }
-        return {name: make[self.norm]()} if self.norm in make else {}
+    def normed(self, name: str, channels: int, space: tuple[int, ...], depth: int, alpha: float = 1.0) -> dict[str, nn.Module]:
+        """The norm of a current under its name, or nothing.
+
+        Args:
+            name: Its name.
+            channels: Of the current.
+            space: Height and width of its maps; empty behind a linear layer.
+            depth: Of the layer, from 1.
+            alpha: Of tdBN.
+        """
+        if not self.named_norm.current:
+            return {}
+        known = {"steps": self.time_steps, "depth": depth, "v_threshold": self._threshold(), "alpha": alpha}
+        return {name: self.named_norm.layer(channels, space, **known)}
 
     def firing(self, channels: int, axes: int) -> nn.Module:
         """What fires, for units with that many axes: 1 behind a linear layer, 3 behind a convolution."""
         if self.activation != "spike":
             return self._activate()
         neuron = make_neuron(self.neuron, channels)
-        if "mpbn" in self.norm and isinstance(neuron, LIF):
-            return MPBN(neuron, (channels, *(1,) * (axes - 1)))
-        return neuron
+        return self.named_norm.on_membrane(neuron, (channels, *(1,) * (axes - 1))) if isinstance(neuron, LIF) else neuron
 
     def _switches(self, last: bool) -> dict[str, Any]:
         """What the layers' constructors take; the difference of currents that gives logits has its own halves."""
@@ -157,72 +202,25 @@ class Parts:
     def _encoder(self) -> Encoder | Callable[[Tensor, int], Tensor]:
         if self.encoder is None:
             return constant
-        made = _made("encoder", ENCODERS, self.encoder, {"kind": "rate"}, steps=self.time_steps)
+        made = registered("encoder", ENCODERS, self.encoder, {"kind": "rate"}, steps=self.time_steps)
         if not hasattr(made, "steps"):
             raise ConfigError(f"encoder: must make a sequence of a single image, {self.encoder['kind']} takes a sequence")
         return made
 
 
-def check_parts(arguments: Mapping[str, Any], *, maps: bool = False) -> None:
-    """Raise for arguments of a model that do not go together, as building it does; see :class:`Parts`."""
-    names = [one.name for one in fields(Parts)]
-    Parts(**{name: arguments[name] for name in names if name in arguments}, maps=maps)
-
-
-def make_neuron(given: Mapping[str, Any], units: int | None = None) -> Neuron[Any]:
-    """A neuron from ``{"kind": name, **arguments}``.
+def check_parts(arguments: Mapping[str, Any], places: Iterable[tuple[int, tuple[int, ...]]] = (), *, maps: bool = False) -> Parts:
+    """Raise for arguments of a model that do not go together, as building it does; see :class:`Parts`.
 
     Args:
-        given: The name of an entry of ``NEURONS``, and its arguments; a surrogate by its name, or as ``{"kind": name, **parameters}``.
-        units: How many there are; only neurons that are connected with each other need to know.
+        arguments: Of the model.
+        places: Channels of the layers with norms, and height and width of their maps.
+        maps: See :class:`Parts`.
 
     Raises:
-        ConfigError: There is no such neuron or argument, or a value is out of its domain.
-
-    >>> make_neuron({"kind": "lif", "tau_mem": 5e-3, "dt": 1e-3})
-    LIF(tau_mem=0.005, dt=0.001)
-    >>> make_neuron({"kind": "rlif", "tau_mem": 5e-3, "dt": 1e-3}, units=30).connection
-    Linear(in_features=30, out_features=30, bias=False)
+        ConfigError: They do not.
     """
-    return _made("neuron", NEURONS, given, NEURON, **({} if units is None else {"units": units}))
-
-
-def _surrogate(where: str, given: Mapping[str, Any]) -> Surrogate:
-    """A surrogate from ``{"kind": name, **parameters}``."""
-    parameters = {str(name): value for name, value in given.items()}
-    kind = parameters.pop("kind", None)
-    if not isinstance(kind, str):
-        raise ConfigError(f"{where}: must be a name, or a mapping with its kind such as {{'kind': 'arctan'}}, got {dict(given)}")
-    try:
-        return surrogate(kind, **parameters)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {str(error).removeprefix('surrogate: ')}") from None
-
-
-def _made(where: str, registry: Registry[type[Made]], given: Mapping[str, Any], example: Mapping[str, Any], **own: int) -> Made:
-    """An entry of a registry with the arguments that it is given, and what the model knows by itself where the entry takes it."""
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"{where}: must be a mapping such as {dict(example)}, got {given!r:.60}")
-    arguments = copy.deepcopy(dict(given))
-    kind = arguments.pop("kind", None)
-    if kind is None:
-        raise ConfigError(f"{where}: must say its kind{nearest('', registry)}, got {dict(given)}")
-    if isinstance(arguments.get("surrogate"), Mapping):
-        arguments["surrogate"] = _surrogate(f"{where}.surrogate", arguments["surrogate"])
-    made = registry[kind]
-    signature = inspect.signature(made)
-    for name in arguments:
-        if name not in signature.parameters:
-            raise ConfigError(f"{where}.{name}: {kind} has no argument {name!r}{nearest(name, signature.parameters)}")
-    for name, value in own.items():
-        if name in signature.parameters and arguments.setdefault(name, value) != value:
-            raise ConfigError(f"{where}.{name}: must be left out or be the model's own, {value}, got {arguments[name]!r:.60}")
-    missing = [name for name, one in signature.parameters.items() if one.default is one.empty and name not in arguments]
-    if missing:
-        raise ConfigError(f"{where}: {kind} must be given {', '.join(missing)}, got {dict(given)}")
-    try:
-        return made(**arguments)
-    except ConfigError as error:
-        head, _, said = str(error).partition(": ")
-        name = head.rpartition(".")[2]
-        raise ConfigError(f"{where}.{name}: {said}" if name in arguments else f"{where}: {error}") from None
+    names = [one.name for one in fields(Parts)]
+    parts = Parts(**{name: arguments[name] for name in names if name in arguments}, maps=maps)
+    for channels, space in dict.fromkeys(places):
+        parts.normed("norm", channels, space, depth=1)
+    return parts

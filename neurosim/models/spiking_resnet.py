@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -13,8 +12,12 @@ from torch import nn
 
 from neurosim.checks import one_of
 from neurosim.errors import ConfigError
+from neurosim.initialisers import Init
 from neurosim.models.base import MODELS, image_shape
-from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
+from neurosim.models.made import NEURON
+from neurosim.models.spiking_norms import NormName
+from neurosim.models.spiking_parts import Layers, Parts, SpikeOrActivation, check_parts
+from neurosim.models.weight_norm import WeightNormName
 from neurosim.nn import SpikingNetwork, SpikingResidual, SpikingSequential
 
 Residual = Literal["sew", "ms"]
@@ -34,7 +37,24 @@ PLANS = {
 }
 
 
-@MODELS.register("spiking_resnet", check=partial(check_parts, maps=True))
+def _channels(step: int, width: float) -> int:
+    return max(1, round(step * width))
+
+
+def _space(input_shape: Sequence[int], stage: int) -> tuple[int, ...]:
+    """Height and width of the maps of a stage: halved, rounded up, at the beginning of all but the first."""
+    return tuple(-(-side // 2 ** (stage - 1)) for side in input_shape[1:])
+
+
+def _check(arguments: Mapping[str, Any]) -> None:
+    plan, width = PLANS[arguments["depth"]], arguments["width"]
+    maps = [(plan.stem, 1), *((channels, stage) for stage, (channels, _) in enumerate(plan.stages, 1))]
+    places = [(channels, _space(arguments["input_shape"], stage)) for channels, stage in maps]
+    places += [(size, ()) for size in plan.hidden]
+    check_parts(arguments, [(_channels(size, width), space) for size, space in places], maps=True)
+
+
+@MODELS.register("spiking_resnet", check=_check)
 def spiking_resnet(
     depth: Literal[18, 19],
     input_shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
@@ -49,6 +69,8 @@ def spiking_resnet(
     encoder: Mapping[str, Any] | None = None,
     width: PositiveFloat = 1.0,
     bias: bool = False,
+    init: Init = "torch",
+    weight_norm: WeightNormName = None,
 ) -> SpikingNetwork:
     """A residual network of neurons for small images: a 3 × 3 stem of stride 1, blocks of two convolutions, the mean of the maps.
 
@@ -61,7 +83,7 @@ def spiking_resnet(
         classes: Outputs.
         time_steps: How long an image is shown.
         residual: See above. Excitatory-inhibitory layers need ``sew``: membranes, which ``ms`` sends through its shortcuts, may be below 0.
-        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, bias, init, weight_norm: See :class:`~neurosim.models.spiking_parts.Parts`.
         encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         width: Factor on all channels.
 
@@ -81,44 +103,43 @@ def spiking_resnet(
     one_of("spiking_resnet: residual", residual, get_args(Residual))
     if residual == "ms" and layers == "ei":
         raise ConfigError("spiking_resnet: layers='ei' takes inputs of 0 or more, which residual='sew' gives, got residual='ms'")
-    parts, plan = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder, maps=True), PLANS[depth]
-
-    def wide(channels: int) -> int:
-        return max(1, round(channels * width))
-
-    features = wide(plan.stem)
+    parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder, init, weight_norm, maps=True)
+    plan, features = PLANS[depth], _channels(PLANS[depth].stem, width)
     body: OrderedDict[str, nn.Module] = OrderedDict(stem=parts.conv(input_shape[0], features, 3))
-    body |= parts.normed("stem_norm", features)
+    body |= parts.normed("stem_norm", features, _space(input_shape, 1), depth=1)
     if residual == "sew":
         body["stem_fire"] = parts.firing(features, axes=3)
+    above = 1  # layers
     for stage, (channels, blocks) in enumerate(plan.stages, 1):
+        outputs, space = _channels(channels, width), _space(input_shape, stage)
         for block in range(1, blocks + 1):
             stride = 2 if stage > 1 and block == 1 else 1
-            body[f"block{stage}_{block}"] = _block(parts, residual, features, wide(channels), stride)
-            features = wide(channels)
+            body[f"block{stage}_{block}"] = _block(parts, residual, features, outputs, stride, space, above)
+            features, above = outputs, above + 2
     if residual == "ms":
         body["last_fire"] = parts.firing(features, axes=3)
     body["pool"], body["flatten"] = nn.AdaptiveAvgPool2d(1), nn.Flatten()
-    for at, size in enumerate(plan.hidden, 1):
-        body[f"fc{at}"] = parts.linear(features, wide(size))
-        body |= parts.normed(f"fc_norm{at}", wide(size))
-        body[f"fc_fire{at}"] = parts.firing(wide(size), axes=1)
-        features = wide(size)
+    for at, size in enumerate((_channels(size, width) for size in plan.hidden), 1):
+        body[f"fc{at}"] = parts.linear(features, size)
+        body |= parts.normed(f"fc_norm{at}", size, (), depth=above + at)
+        body[f"fc_fire{at}"] = parts.firing(size, axes=1)
+        features = size
     body[f"fc{len(plan.hidden) + 1}"] = parts.linear(features, classes, last=True)
     return parts.network(body)
 
 
-def _block(parts: Parts, residual: Residual, inputs: int, outputs: int, stride: int) -> SpikingResidual:
+def _block(parts: Parts, residual: Residual, inputs: int, outputs: int, stride: int, space: tuple[int, ...], above: int) -> SpikingResidual:
+    alpha = 1 / math.sqrt(2) if residual == "ms" else 1.0  # of the branches that are added as currents
     branch: OrderedDict[str, nn.Module] = OrderedDict()
     for at, (before, step) in enumerate(((inputs, stride), (outputs, 1)), 1):
         product = OrderedDict([(f"conv{at}", parts.conv(before, outputs, 3, step))])
-        product |= parts.normed(f"norm{at}", outputs, alpha=1 / math.sqrt(2) if at == 2 and residual == "ms" else 1.0)
+        product |= parts.normed(f"norm{at}", outputs, space, depth=above + at, alpha=alpha if at == 2 else 1.0)
         fire = {f"fire{at}": parts.firing(outputs if residual == "sew" else before, axes=3)}
         branch |= {**product, **fire} if residual == "sew" else {**fire, **product}
     if stride == 1 and inputs == outputs:
         return SpikingResidual(SpikingSequential(branch))
     shortcut: OrderedDict[str, nn.Module] = OrderedDict(conv=parts.conv(inputs, outputs, 1, stride))
-    shortcut |= parts.normed("norm", outputs, alpha=1 / math.sqrt(2) if residual == "ms" else 1.0)
+    shortcut |= parts.normed("norm", outputs, space, depth=above + 2, alpha=alpha)
     if residual == "sew":
         shortcut["fire"] = parts.firing(outputs, axes=3)
     return SpikingResidual(SpikingSequential(branch), SpikingSequential(shortcut))

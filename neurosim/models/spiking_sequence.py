@@ -6,20 +6,34 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from neurosim.errors import ConfigError
+from neurosim.initialisers import Init, takes_data
 from neurosim.models.base import MODELS, layer_sizes
-from neurosim.models.spiking_parts import NormName, Parts
+from neurosim.models.spiking_norms import NormName
+from neurosim.models.spiking_parts import Parts, SpikeOrActivation, check_parts
+from neurosim.models.weight_norm import WeightNormName
 from neurosim.neurons import LI, Neuron, Recurrent
 from neurosim.nn import Readout, SequenceNetwork, SpikingSequential
 
 
 def _check(arguments: Mapping[str, Any]) -> None:
-    parts = Parts(*(arguments[name] for name in ("norm", "neuron", "time_steps", "bias")))
+    _check_choices(arguments["activation"], arguments["init"], arguments["recurrent"], arguments["weight_scale"])
+    parts = check_parts(arguments, [(features, ()) for features in arguments["sizes"][1:-1]])
     _integrators(parts, arguments["recurrent"], arguments["readout_tau_mem"])
+
+
+def _check_choices(activation: object, init: object, recurrent: bool, weight_scale: float) -> None:
+    if activation != "spike":
+        raise ConfigError(
+            f"activation: must be 'spike': between the layers of this network there are neurons and no activations, got {activation!r}"
+        )
+    if takes_data(init) and recurrent:
+        raise ConfigError(f"init: must not be one that measures on a batch with recurrent neurons, silent at the first step, got {init!r}")
+    if takes_data(init) and weight_scale != 1:
+        raise ConfigError(f"weight_scale: must be 1 where init scales weights on a batch, got {weight_scale}")
 
 
 @MODELS.register("spiking_sequence", check=_check)
@@ -34,6 +48,9 @@ def spiking_sequence(
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = False,
     weight_scale: PositiveFloat = 1.0,
+    activation: SpikeOrActivation = "spike",
+    init: Init = "torch",
+    weight_norm: WeightNormName = None,
 ) -> SequenceNetwork:
     """Linear layers ``fc1``, ``fc2``, … with neurons between them and leaky integrators at the end, on samples that are sequences.
 
@@ -53,6 +70,8 @@ def spiking_sequence(
         bias: Whether the layers have biases; the last has one anyway.
         weight_scale: Factor on the first weights, recurrent ones too. Torch's are uniform in ±1/√inputs; integrators add up what they get
             over their time constants, and the longer these are in steps, the smaller weights should be.
+        activation: ``spike``; there is no other.
+        init, weight_norm: See :class:`~neurosim.models.spiking_parts.Parts`.
 
     Shapes:
         x ``(batch, time, *)`` with ``sizes[0]`` elements a step; result ``(batch, sizes[-1])``.
@@ -68,13 +87,14 @@ def spiking_sequence(
     >>> list(dict(model.body.named_children()))
     ['flatten', 'fc1', 'fire1', 'fc2', 'synapse', 'readout']
     """
-    parts = Parts(norm, neuron, time_steps, bias)
+    _check_choices(activation, init, recurrent, weight_scale)
+    parts = Parts(norm, neuron, time_steps, bias, init=init, weight_norm=weight_norm)
     dt, tau_syn, tau_mem = _integrators(parts, recurrent, readout_tau_mem)
     body: OrderedDict[str, nn.Module] = OrderedDict(flatten=nn.Flatten())
     last = len(layer_sizes("spiking_sequence", sizes)) - 1
     for at in range(1, last):
         body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
-        body |= parts.normed(f"norm{at}", sizes[at])
+        body |= parts.normed(f"norm{at}", sizes[at], (), depth=at)
         fire = parts.firing(sizes[at], axes=1)
         body[f"fire{at}"] = Recurrent(fire, nn.Linear(sizes[at], sizes[at], bias=False)) if recurrent and isinstance(fire, Neuron) else fire
         if dropout:
@@ -83,18 +103,13 @@ def spiking_sequence(
     if tau_syn is not None:
         body["synapse"] = LI(tau_syn, dt)
     body["readout"] = LI(tau_mem, dt)
-    network = SequenceNetwork(SpikingSequential(body), readout)
-    with torch.no_grad():
-        for layer in network.modules():
-            if isinstance(layer, nn.Linear):
-                layer.weight.mul_(weight_scale)
-    return network
+    return parts.weighed(SequenceNetwork(SpikingSequential(body), readout), weight_scale)
 
 
 def _integrators(parts: Parts, recurrent: bool, readout_tau_mem: float | None) -> tuple[float, float | None, float]:
     """Step and time constants of the readout, of its synapse if it has one and of its membrane."""
     neuron, kind = parts.pattern, parts.neuron["kind"]
-    if recurrent and (isinstance(neuron, Recurrent) or "mpbn" in parts.norm):
+    if recurrent and (isinstance(neuron, Recurrent) or parts.named_norm.membrane is not None):
         raise ConfigError(
             f"recurrent: must be false for neurons that are so already, and for norms on membranes, got {kind} and norm={parts.norm!r}"
         )

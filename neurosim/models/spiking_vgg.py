@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -12,8 +11,12 @@ from torch import nn
 
 from neurosim.checks import one_of
 from neurosim.errors import ConfigError
+from neurosim.initialisers import Init
 from neurosim.models.base import MODELS, image_shape
-from neurosim.models.spiking_parts import NEURON, Layers, NormName, Parts, SpikeOrActivation, check_parts
+from neurosim.models.made import NEURON
+from neurosim.models.spiking_norms import NormName
+from neurosim.models.spiking_parts import Layers, Parts, SpikeOrActivation, check_parts
+from neurosim.models.weight_norm import WeightNormName
 from neurosim.nn import SpikingNetwork
 
 #: by depth, channels of the convolutions; "P" is a pooling by 2
@@ -25,7 +28,22 @@ PLANS: dict[int, tuple[int | Literal["P"], ...]] = {
 }
 
 
-@MODELS.register("spiking_vgg", check=partial(check_parts, maps=True))
+def _channels(step: int, width: float) -> int:
+    return max(1, round(step * width))
+
+
+def _check(arguments: Mapping[str, Any]) -> None:
+    height, side = arguments["input_shape"][1:]
+    places: list[tuple[int, tuple[int, ...]]] = [(features, ()) for features in arguments["hidden"]]
+    for step in PLANS[arguments["depth"]]:
+        if step == "P":
+            height, side = height // 2, side // 2
+        elif height * side:  # if not, there are too many poolings, which building it says
+            places.append((_channels(step, arguments["width"]), (height, side)))
+    check_parts(arguments, places, maps=True)
+
+
+@MODELS.register("spiking_vgg", check=_check)
 def spiking_vgg(
     depth: Literal[5, 8, 11, 16],
     input_shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)],
@@ -42,6 +60,8 @@ def spiking_vgg(
     pool: Literal["average", "max"] = "average",
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     bias: bool = False,
+    init: Init = "torch",
+    weight_norm: WeightNormName = None,
 ) -> SpikingNetwork:
     """A VGG network of neurons: 3 × 3 convolutions ``conv1`` …, pooling by 2, linear layers ``fc1`` ….
 
@@ -53,7 +73,7 @@ def spiking_vgg(
         input_shape: Channels, height and width of an image.
         classes: Outputs.
         time_steps: How long an image is shown.
-        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, bias, init, weight_norm: See :class:`~neurosim.models.spiking_parts.Parts`.
         encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         width: Factor on all channels.
         hidden: Features of linear layers before the last.
@@ -73,7 +93,7 @@ def spiking_vgg(
     if depth not in PLANS:
         raise ConfigError(f"spiking_vgg: depth must be one of {', '.join(map(str, PLANS))}, got {depth!r}")
     one_of("spiking_vgg: pool", pool, ("average", "max"))
-    parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder, maps=True)
+    parts = Parts(norm, neuron, time_steps, bias, activation, layers, ei, encoder, init, weight_norm, maps=True)
     features, height, side = input_shape
     body: OrderedDict[str, nn.Module] = OrderedDict()
     convolutions = poolings = 0
@@ -84,9 +104,9 @@ def spiking_vgg(
             height, side = height // 2, side // 2
             continue
         convolutions += 1
-        outputs = max(1, round(step * width))
+        outputs = _channels(step, width)
         body[f"conv{convolutions}"] = parts.conv(features, outputs, 3)
-        body |= parts.normed(f"norm{convolutions}", outputs)
+        body |= parts.normed(f"norm{convolutions}", outputs, (height, side), depth=convolutions)
         body[f"fire{convolutions}"] = parts.firing(outputs, axes=3)
         features = outputs
     if not height * side:
@@ -97,7 +117,7 @@ def spiking_vgg(
     sizes = [features * height * side, *hidden]
     for at in range(1, len(sizes)):
         body[f"fc{at}"] = parts.linear(sizes[at - 1], sizes[at])
-        body |= parts.normed(f"fc_norm{at}", sizes[at])
+        body |= parts.normed(f"fc_norm{at}", sizes[at], (), depth=convolutions + at)
         body[f"fc_fire{at}"] = parts.firing(sizes[at], axes=1)
         if dropout:
             body[f"drop{at}"] = nn.Dropout(dropout)

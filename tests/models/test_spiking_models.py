@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.models import make_neuron, spiking_mlp, spiking_resnet, spiking_vgg
-from neurosim.models.spiking_parts import NormName, Parts
+from neurosim.models.spiking_norms import Word
+from neurosim.models.spiking_parts import Parts
 from neurosim.models.spiking_vgg import PLANS
 from neurosim.nn import MPBN, EIConv2d, EILayer, EILinear, SpikingResidual
 from neurosim.norms import BatchNormOverTime, BatchNormThroughTime, TemporalEffectiveBatchNorm, ThresholdDependentBatchNorm
@@ -44,7 +45,7 @@ def count(model: nn.Module, kind: Any) -> int:
     return sum(isinstance(module, kind) for module in model.modules())
 
 
-@pytest.mark.parametrize("norm", get_args(NormName))
+@pytest.mark.parametrize("norm", get_args(Word))
 @pytest.mark.parametrize("name", MODELS)
 def test_every_norm_goes_with_every_model_and_trains(name: str, norm: Any) -> None:
     model = MODELS[name](norm=norm, time_steps=3)
@@ -197,7 +198,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
         r"no setting 'subtract'; did you mean 'subtractive'\?",
     ),
     "first weights": (lambda: spiking_mlp([4, 4, 2], layers="ei", ei={"first_weights": "kaiming"}), r"did you mean 'kaiming_abs'\?"),
-    "a norm": (lambda: spiking_mlp([4, 4, 2], norm="batch"), r"norm: must be one of 'none', 'bn'.*, got 'batch'"),  # type: ignore[arg-type]  # wrong on purpose
+    "a norm": (lambda: spiking_mlp([4, 4, 2], norm="bm"), r"norm: no norm is named 'bm'; did you mean 'bn'\?"),
     "layers": (lambda: spiking_mlp([4, 4, 2], layers="eii"), r"layers: must be one of .* did you mean 'ei'\?"),  # type: ignore[arg-type]  # wrong on purpose
     "an activation": (lambda: spiking_mlp([4, 4, 2], activation="rlu"), r"activation: no activation is named 'rlu'; did you mean 'relu'\?"),  # type: ignore[arg-type]  # wrong on purpose
     "a depth": (lambda: spiking_vgg(7, [1, 8, 8], 10), r"depth must be one of 5, 8, 11, 16, got 7"),  # type: ignore[arg-type]  # wrong on purpose
