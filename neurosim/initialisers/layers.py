@@ -20,9 +20,9 @@ from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.convert.swap_activation import PASSIVE, is_activation
 from neurosim.errors import ConfigError
 from neurosim.nn.delta import DeltaActivation
-from neurosim.norms import Norm
+from neurosim.norms import Branch, Norm, Residual
 
-Source = Literal["input", "activation", "norm", "layer", "unknown"]
+Source = Literal["input", "activation", "norm", "layer", "stream", "unknown"]
 
 _NORMS: Final = (Norm, _BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 #: they change second moments, though by no more than the layers around them can bear; none of the rules counts them
@@ -30,6 +30,7 @@ _POOLS: Final = (
     *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d),
     *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d),
 )
+_BLOCKS: Final = (Branch, Residual)
 _THROUGH: Final = (*PASSIVE, *_POOLS, DeltaActivation)
 
 
@@ -47,7 +48,8 @@ class Target:
     Args:
         path: Its first name in the model.
         layer: The layer.
-        source: What feeds it: the model's ``input``, an ``activation``, a ``norm``, another ``layer``, or something ``unknown``.
+        source: What feeds it: the model's ``input``, an ``activation``, a ``norm``, another ``layer``, the ``stream`` of a residual
+            network, which is a sum of such, or something ``unknown``.
         activation: The activation that feeds it.
     """
 
@@ -156,16 +158,25 @@ def _sources(model: nn.Module) -> dict[int, tuple[Source, nn.Module | None]]:
     root = nn.ModuleDict({"model": model})
     reads = tuple({type(module) for module in root.modules() if isinstance(module, WEIGHTED)})
     found: dict[int, tuple[Source, nn.Module | None]] = {}
+    on_stream = {id(part) for block in root.modules() if isinstance(block, _BLOCKS) for part in _begins(block)}
     for chain in chains(root, reads=reads):
-        for module, source, activation in _along(place.module for place in chain):
+        start: Source = "stream" if chain and id(chain[0].module) in on_stream else "unknown"
+        for module, source, activation in _along((place.module for place in chain), start):
             known = found.get(id(module))
             if known is None or known[0] == "unknown":
                 found[id(module)] = source, activation
     return found
 
 
-def _along(chain: Iterator[nn.Module]) -> Iterator[tuple[nn.Module, Source, nn.Module | None]]:
-    source: Source = "unknown"
+def _begins(block: nn.Module) -> Iterator[nn.Module]:
+    """The first modules of what a residual block gives its stream to."""
+    for part in block.children():
+        while type(part) is nn.Sequential and len(part):
+            part = part[0]
+        yield part
+
+
+def _along(chain: Iterator[nn.Module], source: Source) -> Iterator[tuple[nn.Module, Source, nn.Module | None]]:
     activation: nn.Module | None = None
     for module in chain:
         if isinstance(module, WEIGHTED):
@@ -175,5 +186,7 @@ def _along(chain: Iterator[nn.Module]) -> Iterator[tuple[nn.Module, Source, nn.M
             source, activation = "norm", None
         elif is_activation(module):
             source, activation = "activation", module
+        elif isinstance(module, _BLOCKS):
+            source, activation = "stream", None
         elif not isinstance(module, _THROUGH):
             source, activation = "unknown", None

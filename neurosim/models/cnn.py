@@ -14,10 +14,16 @@ from neurosim.errors import ConfigError
 from neurosim.initialisers import Init, initialize
 from neurosim.models.base import MODELS, image_shape, suitable_init
 from neurosim.models.normed import Chosen, named_norm
+from neurosim.models.weight_norm import WeightNormName, check_weight_norm, weight_normed
 
 
 def _check(arguments: Mapping[str, Any]) -> None:
     suitable_init(arguments)
+    check_weight_norm(arguments["weight_norm"], arguments["activation"], arguments["init"])
+    _check_norms(arguments)
+
+
+def _check_norms(arguments: Mapping[str, Any]) -> None:
     norm = arguments.get("norm")
     if norm is not None and arguments.get("batch_norm"):
         raise ConfigError("batch_norm: must be left out where there is a norm; norm: batch is one after every layer but the last, got both")
@@ -41,6 +47,7 @@ def cnn(
     bias: bool = True,
     init: Init = "torch",
     norm: Chosen = None,
+    weight_norm: WeightNormName = None,
 ) -> nn.Sequential:
     """Convolutions ``conv1``, ``conv2``, … of stride 1 and same size, pooling by 2, then linear layers ``fc1``, ``fc2``, ….
 
@@ -58,6 +65,8 @@ def cnn(
         bias: Whether the layers have biases.
         init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings.
         norm: After every layer but the last, before its activation: the name of a norm, or ``kind`` and its arguments; null: none.
+        weight_norm: Parametrization of the weights of all layers but the last: its name in ``NORMS``, or ``kind`` and its arguments; null:
+            none.
 
     Shapes:
         x ``(batch, *input_shape)``; result ``(batch, classes)``.
@@ -65,7 +74,7 @@ def cnn(
     Raises:
         ConfigError: The kernel is even, the image is too small for that many poolings, or the norm does not fit.
     """
-    _check({"channels": channels, "hidden": hidden, "norm": norm, "batch_norm": batch_norm})
+    _check_norms({"channels": channels, "hidden": hidden, "norm": norm, "batch_norm": batch_norm})
     if kernel % 2 == 0:
         raise ConfigError(f"cnn: kernel must be odd, got {kernel}")
     features, height, width = image_shape("cnn", input_shape)
@@ -96,4 +105,5 @@ def cnn(
                 layers[f"drop{at}"] = nn.Dropout(dropout)
     model = nn.Sequential(layers)
     initialize(model, init)
+    weight_normed(model, weight_norm)
     return model

@@ -13,10 +13,12 @@ from neurosim.activations import Choice, Maker
 from neurosim.initialisers import Init, initialize
 from neurosim.models.base import MODELS, layer_sizes, suitable_init
 from neurosim.models.normed import Chosen, named_norm
+from neurosim.models.weight_norm import WeightNormName, check_weight_norm, weight_normed
 
 
 def _check(arguments: Mapping[str, Any]) -> None:
     suitable_init(arguments)
+    check_weight_norm(arguments["weight_norm"], arguments["activation"], arguments["init"])
     for features in arguments["sizes"][1:-1]:
         named_norm("norm", arguments.get("norm"), features, axes=0)
 
@@ -30,6 +32,7 @@ def mlp(
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     init: Init = "torch",
     norm: Chosen = None,
+    weight_norm: WeightNormName = None,
 ) -> nn.Sequential:
     """Linear layers ``fc1``, ``fc2``, … with activations between them; images are flattened first.
 
@@ -41,6 +44,8 @@ def mlp(
         dropout: Probability after every hidden activation.
         init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings.
         norm: After every layer but the last, before its activation: the name of a norm, or ``kind`` and its arguments; null: none.
+        weight_norm: Parametrization of the weights of all layers but the last: its name in ``NORMS``, or ``kind`` and its arguments; null:
+            none.
 
     Shapes:
         x ``(batch, *)`` with ``sizes[0]`` elements a sample; result ``(batch, sizes[-1])``.
@@ -67,4 +72,5 @@ def mlp(
             layers[f"drop{at}"] = nn.Dropout(dropout)
     model = nn.Sequential(layers)
     initialize(model, init)
+    weight_normed(model, weight_norm)
     return model

@@ -1,23 +1,94 @@
-"""How deep networks are kept from exploding without norms: the schemes that residual models know."""
+"""How deep networks are kept from exploding, with norms and without: the blocks that residual models are made of."""
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 from neurosim.activations import Choice, Maker, facts
 from neurosim.errors import ConfigError
-from neurosim.models.base import Product, normal_weights
-from neurosim.norms import FixupBranch, NormFreeBranch, ScaledBranch, ScaledWeightStandardization, WeightNorm, expected_variances
+from neurosim.initialisers import Init, initialize, takes_data
+from neurosim.models.base import Product, normal_weights, suitable_init
+from neurosim.models.normed import Chosen, named_norm
+from neurosim.models.weight_norm import WeightNormName, check_weight_norm, weight_normed
+from neurosim.norms import (
+    FixupBranch,
+    NormFreeBranch,
+    Residual,
+    ScaledBranch,
+    ScaledWeightStandardization,
+    WeightNorm,
+    deep_gains,
+    expected_variances,
+)
 from neurosim.norms.branches import Branch
+from neurosim.norms.placement import Placement, has_end
 
 Scheme = Literal["plain", "fixup", "skipinit", "1/L", "1/√L", "sws+nf", "wn", "selu"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
+
+
+#: why a scheme takes no other first weights, and no parametrization
+_OWN_WEIGHTS: Final[dict[str, str]] = {
+    "fixup": "starts with weights of its own, some of them 0",
+    "sws+nf": "has a parametrization of its own",
+    "wn": "has a parametrization of its own",
+}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a residual model may be given beside its scheme.
+
+    Args:
+        norm: The name of a norm, or ``kind`` and its arguments; with the scheme ``plain`` alone. None: none.
+        placement: Where it stands around every branch; see :class:`~neurosim.norms.Residual`.
+        init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings; None: those of the scheme.
+        weight_norm: Parametrization of the weights of all layers but the last; None: none, or that of the scheme.
+    """
+
+    norm: Chosen = None
+    placement: Placement = "pre"
+    init: Init | None = None
+    weight_norm: WeightNormName = None
+
+
+def check_choices(scheme: Scheme, activation: Choice, choices: Choices, places: Iterable[tuple[int, int]] = ()) -> None:
+    """Refuse choices that do not go with each other.
+
+    Args:
+        scheme, activation: Of the model.
+        choices: Beside them.
+        places: Channels of the stream, and axes beside batch and channels.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    check_scheme({"activation": activation, "scheme": scheme})
+    norm, placement, init = choices.norm, choices.placement, choices.init
+    if norm is not None and scheme != "plain":
+        raise ConfigError(f"norm: must be left out with the scheme {scheme!r}, which does without one; plain takes any, got {norm!r}")
+    if norm is None and placement not in ("pre", "none"):
+        raise ConfigError(f"placement: must be left out where there is no norm, got {placement!r}")
+    for channels, axes in dict.fromkeys(places):
+        named_norm("norm", norm, channels, axes)
+    if init is not None:
+        suitable_init({"init": init, "activation": activation})
+        if scheme == "fixup":
+            raise ConfigError(f"init: must be left out with the scheme {scheme!r}, which {_OWN_WEIGHTS[scheme]}, got {init!r}")
+        if takes_data(init) and (scheme == "wn" or placement == "deep"):
+            why = "the scheme 'wn' takes lengths from data too" if scheme == "wn" else "the placement 'deep' makes branches smaller"
+            raise ConfigError(f"init: must not be one that measures on a batch, for {why}, got {init!r}")
+    if choices.weight_norm is not None and scheme in _OWN_WEIGHTS:
+        raise ConfigError(f"weight_norm: must be left out with the scheme {scheme!r}, which {_OWN_WEIGHTS[scheme]}")
+    check_weight_norm(choices.weight_norm, activation, init)
 
 
 def check_scheme(arguments: Mapping[str, Any]) -> None:
@@ -62,13 +133,15 @@ class Blocks:
         activation: A name in ``ACTIVATIONS``, or ``kind`` and parameters.
         stages: Blocks of every stage; between stages there is a transition.
         alpha: α.
+        choices: Norms, first weights and parametrizations. With a norm, a block is a :class:`~neurosim.norms.Residual`.
 
     Raises:
-        ConfigError: The scheme and the activation do not go together.
+        ConfigError: The scheme, the activation and the choices do not go together.
     """
 
-    def __init__(self, scheme: Scheme, activation: Choice, stages: Sequence[int], alpha: float) -> None:
-        check_scheme({"activation": activation, "scheme": scheme})
+    def __init__(self, scheme: Scheme, activation: Choice, stages: Sequence[int], alpha: float, choices: Choices) -> None:
+        check_choices(scheme, activation, choices)
+        self._choices = choices
         moments = facts(activation).moments()
         self.scheme, self.alpha, self.count = scheme, alpha, sum(stages)
         self.bias = scheme != "fixup"
@@ -85,7 +158,8 @@ class Blocks:
             behind: Whether it comes behind an activation.
             last: Whether it is the last of the model.
         """
-        normal_weights(layer, self._gain if behind else 1.0)
+        if self._choices.init is None:
+            normal_weights(layer, self._gain if behind else 1.0)
         if self.scheme == "fixup" and last:
             normal_weights(layer, 0.0)
         if self.scheme == "sws+nf" and not last:
@@ -114,7 +188,32 @@ class Blocks:
             made = self._branch(branch, variance, None if shortcut is None else self.layer(shortcut))
         return made if pool is None else nn.Sequential(OrderedDict(pool=pool, block=made))
 
-    def _branch(self, branch: nn.Sequential, variance: float, shortcut: nn.Module | None) -> Branch:
+    def end(self, name: str, channels: int, axes: int) -> dict[str, nn.Module]:
+        """The norm ``start`` or ``end`` of the stream, where the placement has one there."""
+        placement = self._choices.placement
+        wanted = placement == "peri" if name == "start" else has_end(placement)
+        return named_norm(name, self._choices.norm, channels, axes) if wanted else {}
+
+    def model(self, layers: OrderedDict[str, nn.Module]) -> nn.Sequential:
+        """The model of these layers, with the first weights and the parametrizations that were chosen."""
+        made = nn.Sequential(layers)
+        if self._choices.init is not None:
+            initialize(made, self._choices.init)
+        if self._choices.placement == "deep":
+            with torch.no_grad():
+                for block in made.modules():
+                    for layer in block.path.modules() if isinstance(block, Residual) else ():
+                        if isinstance(layer, nn.Linear | nn.Conv2d):
+                            layer.weight.mul_(deep_gains(self.count)[1])
+        weight_normed(made, self._choices.weight_norm)
+        return made
+
+    def _branch(self, branch: nn.Sequential, variance: float, shortcut: nn.Module | None) -> nn.Module:
+        if self._choices.norm is not None:
+            first, _, last = branch
+            channels, outputs = first.weight.shape[1], last.weight.shape[0]
+            around: dict[str, Any] = {"index": self._made, "count": self.count, "shortcut": shortcut, "outputs": outputs}
+            return Residual(branch, channels, self._choices.norm, self._choices.placement, **around)
         if self.scheme == "fixup":
             return FixupBranch(branch, self.count, shortcut=shortcut)
         if self.scheme == "sws+nf":

@@ -79,12 +79,14 @@ class Residual(nn.Module):
         index: Of this layer, from 1; for ``mix``, and for norms that depend on the depth.
         count: Layers in all, for ``mix`` and ``deep``.
         channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
+        shortcut: In the place of x where the branch is added, a module; None: x itself. Of ``hybrid``, it is given N(x).
+        outputs: Channels behind the branch, where the shortcut gives others; None: ``features``.
 
     Shapes:
-        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same, or as the shortcut has it.
 
     Raises:
-        ConfigError: An argument is not as above, the norm does not take such inputs, or the branch does not keep the shape.
+        ConfigError: An argument is not as above, the norm does not take such inputs, or the branch has another shape than the shortcut.
 
     Source:
         R. Xiong et al., "On layer normalization in the transformer architecture", ICML 2020 (``post``, ``pre``); M. Ding et al.,
@@ -105,11 +107,15 @@ class Residual(nn.Module):
         index: int = 1,
         count: int = 1,
         channel_dim: int = 1,
+        shortcut: nn.Module | None = None,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         where = "Residual"
         if not isinstance(branch, nn.Module):
             raise ConfigError(f"{where}.branch: must be a torch.nn.Module, got {type(branch).__name__}")
+        if not isinstance(shortcut, nn.Module | None):
+            raise ConfigError(f"{where}.shortcut: must be a torch.nn.Module, got {type(shortcut).__name__}")
         placement = one_of(f"{where}.placement", placement, get_args(Placement))
         self.count = whole(f"{where}.count", count, 1)
         self.index = whole(f"{where}.index", index, 1, count)
@@ -124,14 +130,19 @@ class Residual(nn.Module):
             (self.outside, "norm", ("post", "deep")),
         ):
             if self.placement in where_it_stands:
-                parts.add_module(name, branch if name == "branch" else chosen_norm(f"{where}.norm", norm, features, made))
+                channels = features if outputs is None or parts is self.stream or name == "before" else outputs
+                parts.add_module(name, branch if name == "branch" else chosen_norm(f"{where}.norm", norm, channels, made))
+        self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
         """The stream with what the branch adds."""
         stream: Tensor = self.stream(x)
         added = self.path(stream)
-        if added.shape != x.shape:
-            raise ConfigError(f"Residual: the branch must keep the shape {tuple(x.shape)}, got {tuple(added.shape)}")
+        if self.shortcut is not None:
+            stream = self.shortcut(stream)
+        if added.shape != stream.shape:
+            kept = "keep the shape" if self.shortcut is None else "have the shape"
+            raise ConfigError(f"Residual: the branch must {kept} {tuple(stream.shape)}, got {tuple(added.shape)}")
         if self.placement == "deep":
             stream = deep_gains(self.count)[0] * stream
         y: Tensor = self.outside(stream + added)
@@ -221,7 +232,7 @@ def residual_stack(
         stack.add_module("start", chosen_norm("residual_stack.norm", norm, features, ends))
     for name, layer in layers.items():
         stack.add_module(name, layer)
-    if placement not in ("post", "deep", "none"):
+    if has_end(placement):
         stack.add_module("end", chosen_norm("residual_stack.norm", norm, features, ends))
     if placement == "deep" and initialize:
         with torch.no_grad():
@@ -263,6 +274,11 @@ def normformer(branch: nn.Sequential, features: int, norm: Chosen = "layer", *, 
     made.add_module("norm", chosen_norm("normformer.norm", norm, features, {"channel_dim": channel_dim}))
     made.add_module(last, modules[last])
     return made
+
+
+def has_end(placement: Placement) -> bool:
+    """Whether a stream with these placements needs a norm at its end: where none stands on it."""
+    return placement not in ("post", "deep", "none")
 
 
 def _sum(parts: Sequence[Operations]) -> Operations:
