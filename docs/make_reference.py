@@ -284,8 +284,12 @@ swapped = ns.swap_norm(model, "dyt")
 print(swapped.swaps)
 ```
 
+What both norms have stays: γ, β, running statistics. With `gain="variance"`, γ is multiplied by what makes the new norm's outputs as large as
+those of the old one; `ns.swap_norm(model, "none")` takes norms away, and `ns.initialize(swapped, "lsuv", images)` gives weights that suit what
+is there now. Models may be digital, on simulated hardware, or spiking.
+
 Norms that know their depth (`layer_scaling`) are numbered by the model. What is no module is refused in a config with the words that say
-how to use it.
+how to use it. In [spiking models](spiking_models.md#by-name) `norm` takes these modules as well, on every step.
 
 `ns.norms.LayerNorm(16)` makes one. Each answers `fold()`, with a scale and a shift or the reason why there are none, `hw_ops()` and
 `bounds()`. `ns.fold(model)` folds what can be folded as a whole; `ns.convert.fold_affine`, `fold_centering` and `fold_gain` fold parts.
@@ -301,6 +305,12 @@ layer = nn.Linear(64, 32)
 parametrize.register_parametrization(layer, "weight", ns.norms.ScaledWeightStandardization("gelu"))
 block = ns.norms.NormFreeBranch(nn.Sequential(nn.Linear(32, 32), nn.GELU(), nn.Linear(32, 32)), variance=1.04)
 print(ns.fold(nn.Sequential(layer, block)).folding)
+```
+
+In a config, `weight_norm` names a parametrization of all layers but the last, of an `mlp`, a `cnn`, a residual or a spiking model:
+
+```yaml
+model: {kind: mlp, sizes: [64, 32, 10], activation: gelu, weight_norm: weight_standardization}
 ```
 
 The models `residual_mlp` and `residual_cnn` are deep networks of such blocks, with a `scheme` by name: `plain`, `fixup`, `skipinit`, `1/L`,
@@ -325,6 +335,8 @@ branches = [nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16)) for _
 deep = ns.norms.residual_stack(branches, 16, "rms", "peri")
 ```
 
+In a config, `model: {kind: residual_mlp, sizes: [64, 32, 10], norm: rms, placement: peri}` does the same, for any norm with the scheme `plain`.
+A [study](study.md) varies `model.norm`, `model.placement`, `model.weight_norm` and `model.init` like any other key.
 `NormedAttention` and `normformer` have norms inside their branches. On hardware, a norm behind the branch (`mid`, `peri`) bounds what
 the branch adds to the stream; `post` bounds the stream.
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import inspect
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
+from neurosim.checks import one_of
 from neurosim.convert.fused_path import drop_fused_path
+from neurosim.convert.norm_gain import gain_between
 from neurosim.convert.places import hooked
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection, as_list, check_globs, matches
@@ -21,6 +23,8 @@ from neurosim.nn.mpbn import MPBN
 from neurosim.nn.time import SpikingSequential, TimeFold
 from neurosim.norms import BatchNorm, ChannelNorm, Entry, Norm, TimeNorm
 from neurosim.norms.choice import make_norm, named_module
+
+Gain = Literal["keep", "variance"]
 
 _OF_TORCH: Final = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
@@ -35,6 +39,8 @@ class NormSwap:
         after: The one that stands there now.
         features: Channels, or shape of the units.
         kept: Parameters and running statistics that it has taken over.
+        factor: What its γ was multiplied by.
+        reason: Why its γ was not adjusted where it should have been, for people.
     """
 
     path: str
@@ -42,6 +48,8 @@ class NormSwap:
     after: str
     features: tuple[int, ...]
     kept: tuple[str, ...]
+    factor: float = 1.0
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,16 @@ class Swaps:
         return asdict(self)
 
     def __str__(self) -> str:
+        adjusted = any(one.factor != 1 or one.reason for one in self.norms)
         shown = [
-            (one.path or "(model)", one.before, one.after, "×".join(map(str, one.features)), ", ".join(one.kept)) for one in self.norms
+            (
+                *(one.path or "(model)", one.before, one.after, "×".join(map(str, one.features)), ", ".join(one.kept)),
+                *((f"× {one.factor:.4g}" if not one.reason else one.reason,) if adjusted else ()),
+            )
+            for one in self.norms
         ]
-        return "\n".join([f"{len(self.norms)} norms swapped", *table(("norm", "before", "after", "features", "kept"), shown)])
+        head = ("norm", "before", "after", "features", "kept", *(("γ",) if adjusted else ()))
+        return "\n".join([f"{len(self.norms)} norms swapped", *table(head, shown)])
 
 
 @dataclass(frozen=True)
@@ -74,19 +88,28 @@ class _Place:
     time: bool
 
 
-def swap_norm(model: nn.Module, name: str, *, layers: Selection = None, inplace: bool = False, **settings: Any) -> nn.Module:
+def swap_norm(
+    model: nn.Module, name: str, *, layers: Selection = None, gain: Gain = "keep", inplace: bool = False, **settings: Any
+) -> nn.Module:
     r"""A copy of a model with other norms.
 
     Number and axis of the channels follow from the norm that is replaced. γ and β, where both have them, at the same place and of the same
     shape, are kept, and so are running statistics of the same names; everything else starts as new. A norm over time gives way to one of
-    single steps in the same place, or the other way round, where something hands steps or sequences to it as it needs them.
+    single steps in the same place, or the other way round, where something hands steps or sequences to it as it needs them. The model may
+    be digital, on simulated hardware, or spiking.
+
+    Weights stay as they are. A fresh model gets others for its new norms by ``neurosim.initialize(swapped, "lsuv", images)``, or any other
+    initialiser; one whose norms are taken away needs that, or, if it is trained, :func:`neurosim.fold` in the first place.
 
     Norms that are an activation as well (EvoNorms, FRN) do not take the activation away that follows; norms inside MPBN stay.
 
     Args:
         model: Any module.
-        name: Of a module in ``NORMS``.
+        name: Of a module in ``NORMS``; or ``none``, which leaves nothing in the place of a norm.
         layers: Globs over the paths of norms, or their types; None: all.
+        gain: ``variance`` multiplies the new norm's γ by what makes its outputs for normal inputs as large as those of the old one without
+            its γ, so that a γ that is kept means the same: √(2/π) for a norm by magnitudes in the place of one by squares,
+            1/(α V_th) for tdBN; ``keep`` leaves γ.
         inplace: Change ``model`` itself.
         **settings: Arguments of the new norm; ``steps`` of a norm that counts them is by default that of the one that it replaces, and
             ``depth`` of one that knows it counts the norms that are swapped, in the order of the model.
@@ -105,7 +128,10 @@ def swap_norm(model: nn.Module, name: str, *, layers: Selection = None, inplace:
       norm  before       after      features  kept
       1     BatchNorm2d  LayerNorm  4         weight, bias
     """
-    entry = named_module("swap_norm", name, lambda entry: True, "module")
+    one_of("swap_norm.gain", gain, get_args(Gain))
+    entry = None if name == "none" else named_module("swap_norm", name, lambda entry: True, "module")
+    if entry is None and settings:
+        raise ConfigError(f"swap_norm: none takes no settings, got {', '.join(settings)}")
     changed = model if inplace else copy.deepcopy(model)
     root = nn.ModuleDict({"model": changed})
     found = _norms(root)
@@ -114,26 +140,32 @@ def swap_norm(model: nn.Module, name: str, *, layers: Selection = None, inplace:
     check_globs("swap_norm", as_list(layers), found, "norm")
     chosen = {path: norm for path, norm in found.items() if layers is None or matches(path, norm, layers)}
     made: dict[int, nn.Module] = {}
+    factors: dict[int, float] = {}
     reports: list[NormSwap] = []
     problems: list[str] = []
     for path, old in chosen.items():
         try:
             place = _place(old)
             new = made[id(old)] if id(old) in made else _fresh(entry, old, place, settings, len(made) + 1)
+            like = "weight" in _same(old, new)
+            factor = gain_between(old, new, place.features, place.axis, place.time, like) if gain == "variance" else 1.0
         except ConversionError as error:
             problems.append(f"{path or '(model)'}: {error}")
             continue
         if id(old) not in made:
             made[id(old)] = new
-        reports.append(NormSwap(path, type(old).__name__, type(new).__name__, place.features, _same(old, new)))
+        found_factor, reason = (1.0, factor) if isinstance(factor, str) else (factor, "")
+        report = NormSwap(path, type(old).__name__, type(new).__name__, place.features, _same(old, new), found_factor, reason)
+        reports.append(report)
+        factors[id(old)] = found_factor
     seats = {path: _seated(root, path, old, made[id(old)], problems) for path, old in chosen.items() if id(old) in made}
     if problems:
         raise ConversionError("swap_norm: the model is unchanged; " + "; ".join(problems))
-    for path, old in chosen.items():
-        new = made[id(old)]
-        _keep(old, new)
+    for path in chosen:
         parent, _, last = f"model.{path}".rstrip(".").rpartition(".")
         root.get_submodule(parent)._modules[last] = seats[path]
+    for old in {id(norm): norm for norm in chosen.values()}.values():
+        _keep(old, made[id(old)], factors[id(old)])
     drop_fused_path(root, made.values())
     result: Any = root["model"]
     result.swaps = Swaps(tuple(reports))
@@ -171,8 +203,10 @@ def _place(old: Any) -> _Place:
     raise ConversionError(f"the channels of a {type(old).__name__} are not known")
 
 
-def _fresh(entry: Entry, old: nn.Module, place: _Place, settings: dict[str, Any], depth: int) -> nn.Module:
-    """The new norm with the mode, the device and the precision of the old one."""
+def _fresh(entry: Entry | None, old: nn.Module, place: _Place, settings: dict[str, Any], depth: int) -> nn.Module:
+    """The new norm with the mode, the device and the precision of the old one; without an entry, nothing."""
+    if entry is None:
+        return nn.Identity().train(old.training)
     names = inspect.signature(entry.make).parameters
     takes_time = bool(getattr(entry.make, "takes_time", False))
     given = dict(settings)
@@ -198,7 +232,7 @@ def _seated(root: nn.Module, path: str, old: nn.Module, new: nn.Module, problems
     """The new norm, in what hands the time axis to it in steps or leaves it whole."""
     before, after = (bool(getattr(norm, "takes_time", False)) for norm in (old, new))
     parent = root.get_submodule(f"model.{path}".rstrip(".").rpartition(".")[0])
-    if before == after or isinstance(parent, SpikingSequential):
+    if before == after or isinstance(parent, SpikingSequential) or isinstance(new, nn.Identity):
         return new
     if before:
         return TimeFold(new).train(new.training)
@@ -215,6 +249,8 @@ def _same(old: nn.Module, new: nn.Module) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def _keep(old: nn.Module, new: nn.Module) -> None:
+def _keep(old: nn.Module, new: nn.Module, factor: float) -> None:
     for name in _same(old, new):
         getattr(new, name).copy_(getattr(old, name))
+    if factor != 1:
+        new.get_parameter("weight").mul_(factor)
