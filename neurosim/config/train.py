@@ -220,6 +220,8 @@ class TrainConfig(Block):
     epochs: Count = 20
     """Passes over the training set."""
     optimizer: Annotated[AdamConfig | AdamWConfig | SGDConfig | EISGDConfig, Field(discriminator="kind")] = AdamConfig(kind="adam")
+    decay: Literal["all", "weights"] = "all"
+    """What weight_decay acts on: all parameters, or weights alone: not those of norms and activations, biases, and what has no two axes."""
     scheduler: Annotated[ConstantConfig | CosineConfig | StepConfig, Field(discriminator="kind")] = ConstantConfig(kind="constant")
     clip_grad_norm: Positive | None = None
     """Longest gradient, as an L2 norm over all parameters; null: no limit."""

@@ -10,11 +10,12 @@ from neurosim.analysis import clip_after_steps
 from neurosim.config import RunConfig
 from neurosim.errors import ConfigError
 from neurosim.norms import NormLoss
+from neurosim.training.decay import decay_weights
 from neurosim.training.subset import train_only
 
 
 def constrain(model: nn.Module, optimizer: torch.optim.Optimizer, config: RunConfig) -> None:
-    """Keep weights of excitatory-inhibitory layers at 0 or more, and hold to ``train.clip_weights`` and ``train.only``.
+    """Keep weights of excitatory-inhibitory layers at 0 or more, and hold to ``train.decay``, ``train.clip_weights`` and ``train.only``.
 
     Args:
         model: What is trained.
@@ -29,6 +30,8 @@ def constrain(model: nn.Module, optimizer: torch.optim.Optimizer, config: RunCon
         ei.attach(model, optimizer)
     if train.clip_weights is not None:
         clip_after_steps(model, optimizer, **train.clip_weights.model_dump())
+    if train.decay == "weights":
+        decay_weights(model, optimizer)
     if train.only is not None:
         train_only(model, optimizer, train.only.parameters, random=train.only.random, seed=config.seed)
 

@@ -18,7 +18,7 @@ from neurosim.nn.wrappers import unwrapped
 from neurosim.norms import Norm
 from neurosim.random import permutation, stream
 
-_NORMS = (Norm, _BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+NORMS_OF_TORCH = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 WORDS = ("norms", "biases", "last")  #: that name parameters by what they are
 
 
@@ -46,7 +46,7 @@ def parameters_of(model: nn.Module, which: str | Sequence[str]) -> list[str]:
     globs = [one for one in asked if one not in WORDS]
     check_globs("train.only.parameters", globs, known, "parameter")
     chosen = {name for name in known if any(fnmatchcase(name, glob) for glob in globs)}
-    held = {id(value) for module in bare.modules() if isinstance(module, _NORMS) for value in module.parameters()}
+    held = {id(value) for module in bare.modules() if isinstance(module, (Norm, *NORMS_OF_TORCH)) for value in module.parameters()}
     if "norms" in asked:
         chosen |= {name for name, value in known.items() if id(value) in held}
     if "biases" in asked:
