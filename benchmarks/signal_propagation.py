@@ -2,10 +2,10 @@
 
     python benchmarks/signal_propagation.py
 
-Pre-activation blocks x + f(x), two layers of 256 with a ReLU before each, inputs N(0, 1), seen by ``ns.probe``. *plain*: He's weights. *batch
-norm*: a norm before each ReLU, and a transition in the middle of the network, whose shortcut comes behind the norm. The others are blocks of
-NF-ResNets with α = 1, without the gain that is 0 at the start, on weights that are standardised and scaled by the γ of ReLU, or by that of
-another activation: with the right one, variance is 1 + ℓ behind block ℓ, and mean² stays near 0.
+Pre-activation blocks x + f(x), two layers of 256 with a ReLU before each, inputs N(0, 1), seen by ``ns.probe``. *plain*: He's weights.
+*batch norm*: a norm before each ReLU, and a transition in the middle of the network, whose shortcut comes behind the norm. The others are
+blocks of NF-ResNets with α = 1, without the gain that is 0 at the start, on weights that are standardised and scaled by the γ of ReLU, or
+by that of another activation: with the right one, variance is 1 + ℓ behind block ℓ, and mean² stays near 0.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def expected(kind: str, depth: int) -> list[tuple[float, float]]:
 
     .. math:: \kappa(\rho) = \frac{\sqrt{1 - \rho^2} + (\pi - \arccos\rho)\,\rho}{\pi}
 
-    A plain branch adds q to q and q κ(κ(ρ)) to c. One behind batch norms adds 1 to q and κ(0) = 1/π to c, and two begin anew at a transition.
-    Standardised rows leave nothing in common, c = 0, and as ReLU is homogeneous, two layers scaled by γ' in the place of γ give
+    A plain branch adds q to q and q κ(κ(ρ)) to c. One behind batch norms adds 1 to q and κ(0) = 1/π to c, and two begin anew at a
+    transition. Standardised rows leave nothing in common, c = 0, and as ReLU is homogeneous, two layers scaled by γ' in the place of γ give
 
     .. math:: q_{\ell + 1} = q_\ell + \Big(\frac{\gamma'}{\gamma}\Big)^4 \frac{q_\ell}{1 + \ell}
 
