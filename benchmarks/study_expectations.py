@@ -24,6 +24,7 @@ class Expectation(NamedTuple):
     number: Callable[[Mean], Floats]  #: by seed, points
     limit: float = 0.0
     below: bool = False
+    metric: str | None = None  #: None: the first of the study
 
 
 def _smooth_gain(mean: Mean, **at: str) -> Floats:
@@ -39,6 +40,13 @@ def _gains(names: Iterable[str], against: str, factor: str, **at: Levels) -> lis
         )
         for name in names
     ]
+
+
+def _costs(text: str, factor: str, good: str, bad: str, limit: float | None = None, **at: Levels) -> Expectation:
+    """What a level loses against another: something, or less than so many points."""
+    return Expectation(
+        text, lambda mean: mean(**{factor: good}, **at) - mean(**{factor: bad}, **at), 0.0 if limit is None else limit, limit is not None
+    )
 
 
 def _spread(mean: Mean) -> Floats:
@@ -91,6 +99,57 @@ EXPECTED: Mapping[str, list[Expectation]] = {
         *_gains(("clamp",), "l2m", "norm"),
         *_gains(("dyt", "tanh", "batch", "layer", "rms"), "clamp", "norm", p="4"),
         *_gains(("gelu",), "relu", "activation", p="4", norm=("none", "clamp", "batch", "layer", "rms", "dyt", "tanh")),
+    ],
+    "signal_norms_conv": [
+        *_gains(("clamp",), "none", "norm", p="4"),
+        *_gains(("clamp",), "l1", "norm"),
+        *_gains(("clamp",), "l2", "norm"),
+        *_gains(("clamp",), "l2m", "norm"),
+        *_gains(("dyt", "batch"), "clamp", "norm", p="4"),
+        *_gains(("gelu",), "relu", "activation", p="4", norm=("none", "clamp", "batch", "dyt")),
+    ],
+    "static_norms": [
+        *(one for size in ("8", "64") for one in _gains(("unified",), "batch", "norm", batch_size=size, outliers="none")),
+        *(
+            _costs(f"{name} within 1 point of layer at batch_size {size}", "norm", "layer", name, 1.0, batch_size=size, outliers="none")
+            for name in ("unified", "frozen layer")
+            for size in ("8", "64")
+        ),
+        *(
+            _costs(
+                f"outliers cost {name} less than 1 point at batch_size {size}",
+                "outliers",
+                "none",
+                "multiplied",
+                1.0,
+                batch_size=size,
+                norm=name,
+            )
+            for name in ("unified", "layer", "frozen layer")
+            for size in ("8", "64")
+        ),
+        *(
+            _costs(f"outliers cost {name} something at batch_size {size}", "outliers", "none", "multiplied", batch_size=size, norm=name)
+            for name in ("batch", "power", "unfiltered")
+            for size in ("8", "64")
+        ),
+        *(one for name in ("batch", "power", "unfiltered") for one in _gains(("unified",), name, "norm", outliers="multiplied")),
+    ],
+    "small_batches": [
+        _costs("batch collapses at batch_size 2: more than 5 points below its 64", "batch_size", "64", "2", norm="batch")._replace(
+            limit=5.0
+        ),
+        *_gains(("layer", "group", "online"), "batch", "norm", batch_size="2"),
+        *(
+            Expectation(
+                f"online at batch_size {size} within 1 point of batch at 64",
+                lambda mean, size=size: mean(norm="batch", batch_size="64") - mean(norm="online", batch_size=size),
+                1.0,
+                below=True,
+            )
+            for size in ("64", "8", "2", "1")
+        ),
+        *(_costs(f"{name} loses less than 1 point from 64 to 1", "batch_size", "64", "1", 1.0, norm=name) for name in ("layer", "group")),
     ],
     "smooth_clamp": [
         *_gains(("tanh", "dyt"), "clamp", "limit", activation="gelu"),
@@ -164,10 +223,21 @@ EXPECTED: Mapping[str, list[Expectation]] = {
             for share in ("0.5", "0.7", "0.9")
             for one in _gains(("scap kde",), "scap zero", "method", activation=name, sparsity=share)
         ),
+        *(
+            one._replace(metric="test_output_error_sparse", below=True, text=one.text.replace("≥", "≤") + ", error of outputs")
+            for share in ("0.5", "0.9")
+            for one in _gains(("wina",), "teal", "method", sparsity=share)
+        ),
         *_gains(("relu",), "gelu", "activation", sparsity="0.9"),
         Expectation("half of the inputs cost less than 1 point", lambda mean: mean(sparsity="0") - mean(sparsity="0.5"), 1.0, below=True),
     ],
     "sparse_activations": [
+        *(
+            Expectation(
+                f"{name} fails at depth 30: below 20 %", lambda mean, name=name: mean(activation=name, depth="30"), 20.0, below=True
+            )
+            for name in ("shifted_relu", "soft_threshold")
+        ),
         *_gains(("crelu 0.5", "crelu 1", "crelu 2"), "shifted_relu", "activation", depth="30"),
         *_gains(("cst 0.5", "cst 1", "cst 2"), "soft_threshold", "activation", depth="30"),
         *_gains(("crelu 1", "crelu 2"), "crelu 0.5", "activation", depth="10"),

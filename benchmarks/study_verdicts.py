@@ -27,7 +27,7 @@ from neurosim.sweep.statistics import Floats, Interval
 
 
 def by_seed(study: StudyResult, metric: str | None = None) -> Mean:
-    """Means of a metric over chosen levels, in per cent."""
+    """Means of a metric over chosen levels, in per cent; LookupError where one was not run."""
     values = 100 * study.values(metric)
 
     def mean(**at: Levels) -> Floats:
@@ -35,6 +35,8 @@ def by_seed(study: StudyResult, metric: str | None = None) -> Mean:
         for axis, (factor, levels) in enumerate(study.factors.items()):
             chosen = at.pop(factor, tuple(levels))
             names = list(levels)
+            if missing := [one for one in ((chosen,) if isinstance(chosen, str) else chosen) if one not in names]:
+                raise LookupError(", ".join(missing))
             found = found.take([names.index(one) for one in ((chosen,) if isinstance(chosen, str) else chosen)], axis)
         if at:
             raise SystemExit(f"the study {study.name} has no factor {', '.join(at)}")
@@ -109,9 +111,12 @@ def main() -> None:
             continue
         study = ns.load_study(chosen.studies / name)
         tqdm.write(f"\n## {name}, {len(study.runs)} runs\n\n{table(study)}\n\n| expected | found (points) | |\n|---|---|---|")
-        mean = by_seed(study)
         for one in EXPECTED[name]:
-            found = analysis.over_seeds(one.number(mean))
+            try:
+                found = analysis.over_seeds(one.number(by_seed(study, one.metric)))
+            except LookupError as error:
+                tqdm.write(f"| {one.text} | {error} not run | |")
+                continue
             ends = f"{found.low:+.1f}, {found.high:+.1f}" if found.known else "unknown"
             tqdm.write(f"| {one.text} | {found.value:+.1f} [{ends}] | {verdict(found, one.limit, one.below)} |")
         if name == "hysteresis" and chosen.data is not None:

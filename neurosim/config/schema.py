@@ -29,8 +29,10 @@ from neurosim.config.base import (
     NonNegative,
     Number,
     Overrides,
+    Positive,
     ProperShare,
     Seed,
+    Share,
     Text,
 )
 from neurosim.config.kinds import check_arguments, check_kind, plain
@@ -98,6 +100,17 @@ def _models() -> Registry[Callable[..., Any]]:
     return MODELS
 
 
+class OutliersConfig(Block):
+    """Some samples of the training are too large."""
+
+    kind: Literal["outliers"]
+    """What is changed."""
+    share: Share = 0.01
+    """Probability that a sample is one."""
+    factor: Positive = 30.0
+    """What its numbers are multiplied by, those of bytes as 0 to 1, and before value_range."""
+
+
 class DataConfig(ComponentBlock):
     """The data set, and how it is served."""
 
@@ -108,7 +121,7 @@ class DataConfig(ComponentBlock):
     """Share of the training set that is held out for choosing."""
     value_range: tuple[Number, Number] = (0.0, 1.0)
     """What black and full brightness become."""
-    augment: Literal["none", "flip", "crop_flip"] = "none"
+    augment: Literal["none", "flip", "crop_flip"] | OutliersConfig = "none"
     """Random changes of training images."""
 
     @field_validator("value_range")

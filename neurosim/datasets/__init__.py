@@ -6,7 +6,9 @@ An entry is a function with annotated keyword arguments that returns a :class:`D
 
 from neurosim.datasets.augment import Augment as Augment
 from neurosim.datasets.augment import AugmentName as AugmentName
+from neurosim.datasets.augment import Outliers as Outliers
 from neurosim.datasets.augment import augmentation as augmentation
+from neurosim.datasets.augment import multiply_some as multiply_some
 from neurosim.datasets.base import DATASETS as DATASETS
 from neurosim.datasets.base import Dataset as Dataset
 from neurosim.datasets.base import Split as Split

@@ -71,6 +71,8 @@ Problems = Callable[..., list[str]]
         ("data:\n  bach_size: 3", 3, "data.bach_size: unknown key; did you mean 'batch_size'?"),
         ("data:\n  arguments: {}", 3, "data.arguments: unknown key; did you mean 'augment'?"),
         ("data: {kind: idx}", 2, "data.path: must be given, is missing"),
+        ("data: {augment: {kind: outliers, share: 2}}", 2, "data.augment.share: must be ≤ 1, got 2"),
+        ("data: {augment: crop}", 2, "data.augment: must be 'none', 'flip' or 'crop_flip', got 'crop'; did you mean 'crop_flip'?"),
         # what only holds together
         (
             "train: {optimizer: {kind: sgd, nesterov: true}}",

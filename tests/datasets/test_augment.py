@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import pytest
 import torch
 from torch import Tensor
 
-from neurosim.datasets import Augment, augmentation
+from neurosim.datasets import Augment, Split, augmentation, batches
 from neurosim.errors import ConfigError
 
 
 def augment(name: str, seed: int = 1, epoch: int = 0) -> Augment:
     found = augmentation(name, seed=seed, epoch=epoch)  # type: ignore[arg-type]  # the names come from the parameters of the tests
+    assert found is not None
+    return found
+
+
+class Some(NamedTuple):
+    """What is multiplied, and by what."""
+
+    share: float = 0.25
+    factor: float = 8.0
+
+
+def outliers(some: Some, seed: int = 1, epoch: int = 0) -> Augment:
+    found = augmentation(some, seed=seed, epoch=epoch)
     assert found is not None
     return found
 
@@ -104,3 +120,55 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 def test_samples_that_are_no_images_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"\(C, H, W\) images"):
         augment("flip")(torch.rand(4, 5), torch.arange(4))
+
+
+# outliers
+
+
+def test_a_share_of_the_samples_is_multiplied_and_the_others_stay() -> None:
+    images = torch.rand(4000, 1, 2, 2, generator=torch.Generator().manual_seed(0)) + 0.5
+    ratios = (outliers(Some())(images, torch.arange(4000)) / images).flatten(1)
+    assert torch.equal(ratios, ratios[:, :1].expand_as(ratios))  # all of a sample alike
+    assert set(ratios.unique().tolist()) == {1.0, 8.0}
+    assert abs(float((ratios[:, 0] > 1).double().mean()) - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 4000)
+
+
+def test_which_samples_are_outliers_depends_on_index_seed_and_epoch_alone() -> None:
+    images, order = torch.ones(64, 1, 2, 2), torch.randperm(64, generator=torch.Generator().manual_seed(0))
+    together = outliers(Some())(images, torch.arange(64))
+    pieces = torch.cat([outliers(Some())(images[part], part) for part in (order[:20], order[20:])])
+    assert torch.equal(pieces, together[order])
+    for other in (outliers(Some(), seed=2), outliers(Some(), epoch=1)):
+        assert not torch.equal(other(images, torch.arange(64)), together)
+
+
+def test_no_share_changes_no_batch_and_all_of_it_every_one() -> None:
+    split = Split(torch.arange(256, dtype=torch.uint8).reshape(64, 1, 2, 2), torch.zeros(64, dtype=torch.int64))
+    for dtype in (torch.float32, torch.float64):
+        (plain, _), (none, _), (every, _) = (
+            next(batches(split, 64, augment=change, dtype=dtype))
+            for change in (None, outliers(Some(0.0)), outliers(Some(1.0, 2.0)))  # twice as much is exact
+        )
+        assert torch.allclose(none, plain, rtol=1e-7, atol=0)  # of float64, the arithmetic is float32
+        assert torch.equal(every, 2 * none)
+    assert none.dtype == torch.float64
+
+
+def test_samples_of_any_shape_can_be_outliers_and_stay_as_precise() -> None:
+    for images in (torch.rand(5, 7), torch.rand(5, 3, 2, 4, 4, dtype=torch.float64)):
+        out = outliers(Some(1.0, 3.0))(images, torch.arange(5))
+        assert out.dtype == images.dtype
+        assert torch.equal(out, 3 * images)
+
+
+@pytest.mark.parametrize(
+    ("some", "message"),
+    [
+        (Some(share=1.5), r"augment\.share: must be at most 1, got 1\.5"),
+        (Some(share=-0.1), r"augment\.share: must be a finite number ≥ 0"),
+        (Some(factor=0.0), r"augment\.factor: must be a finite number > 0"),
+    ],
+)
+def test_outliers_that_cannot_be_are_refused(some: Some, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        outliers(some)

@@ -11,7 +11,7 @@ from torch import nn
 import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.models import cnn, mlp, norm_layer
-from neurosim.norms import BatchNorm, Norm
+from neurosim.norms import BatchNorm, FreezingNorm, LayerNorm, Norm
 
 MLP = {"kind": "mlp", "sizes": [64, 16, 10]}
 CNN = {"kind": "cnn", "input_shape": [1, 8, 8], "channels": [16], "hidden": [16], "classes": 10}
@@ -57,6 +57,20 @@ def test_a_norm_takes_its_settings_from_the_config() -> None:
     assert norm.momentum == 0.5
 
 
+def test_norms_of_a_config_freeze_one_after_the_other() -> None:
+    made = ns.MODELS["mlp"](**config(MLP, sizes=[64, 16, 16, 10], norm={"kind": "layer", "eps": 1e-3, "freeze": [2, 3]}).model.arguments)
+    norms = [module for module in made.modules() if isinstance(module, FreezingNorm)]
+    assert [int(norm.after) for norm in norms] == [2, 5]
+    assert all(isinstance(norm.norm, LayerNorm) and norm.norm.eps == 1e-3 for norm in norms)
+    frozen = []
+    for _ in range(6):
+        made(torch.rand(3, 1, 8, 8))
+        frozen.append([norm.frozen for norm in norms])
+    assert frozen == [[False, False]] + [[True, False]] * 3 + [[True, True]] * 2
+    assert all(isinstance(one, nn.Identity) for name, one in ns.fold(made.eval()).named_children() if name.startswith("norm"))
+    assert int(norm_layer({"kind": "rms", "freeze": 7}, 4, axes=2, depth=3).get_buffer("after")) == 7
+
+
 def test_batch_norm_by_name_is_that_of_torch() -> None:
     ours, theirs = cnn([1, 8, 8], [4], [], 3, norm="batch"), cnn([1, 8, 8], [4], [], 3, batch_norm=True)
     theirs.load_state_dict(ours.state_dict(), strict=True)
@@ -79,6 +93,10 @@ def test_batch_norm_by_name_is_that_of_torch() -> None:
         ({"eps": 1.0}, r"model\.norm: must be a name, or a mapping with its kind"),
         ("bn_over_time", r"model\.norm: must be a norm of single samples, and 'bn_over_time' is a norm of sequences"),
         ("mpbn", r"model\.norm: must be a norm of single samples, and 'mpbn' is a wrapper"),
+        ({"kind": "batch", "freeze": 3}, r"model\.norm\.freeze: must be left out of batch, which takes no statistics of every sample"),
+        ({"kind": "layer", "freeze": [3, -1]}, r"model\.norm\.freeze: gap: must be a whole number, 0 or more, got -1"),
+        ({"kind": "layer", "freeze": None}, r"model\.norm\.freeze: must be a whole number, 0 or more, got None"),
+        ({"kind": "layr", "freeze": 3}, r"model\.norm: no norm is named 'layr'"),
     ],
 )
 @pytest.mark.parametrize("model", [MLP, CNN], ids=["mlp", "cnn"])
