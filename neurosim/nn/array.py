@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -23,7 +25,7 @@ from neurosim.nn import blocks, measured
 from neurosim.nn.array_layer import Chain, Multiplying, OnArray, Programmed
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.chips_chain import ChipsChain
-from neurosim.nn.kept import once
+from neurosim.nn.kept import once, steady
 from neurosim.nn.quadratures import in_phase, joined, real_form, split
 
 _Ends = tuple[float, float] | None  #: where the output converter reaches its last levels, where somebody asks which vectors do
@@ -57,12 +59,19 @@ def programmed(layer: OnArray, weight: Tensor, call: int) -> Programmed:
     """What the arrays of one chip hold for that weight."""
     chain, lies = layer.chain, _layout(layer.chain)
 
-    def write() -> Programmed:
+    def store() -> tuple[Tensor, Tensor, Tensor]:
         matrix = _matrix(layer, weight.float() if weight.dtype.itemsize < 4 else weight)
         omega = _scale(chain, "weight.scale", _spec(chain).weight.scale, matrix)
         w = chain.weights((matrix / omega).flatten(0, 1), None, call)[0].reshape(matrix.shape)
         w = measured.effective(chain, w, lambda one: _matrix(layer, one) / omega)
-        held = planes(chain, w, call)
+        return omega, w, _stored(chain, w, call, None)
+
+    def write() -> Programmed:
+        if chain.kept is None or chain.maps or steady(chain):
+            omega, w, cells = store()
+        else:  # what is drawn anew comes behind what was written
+            omega, w, cells = once(chain, "stored", store, weight, steps=[*chain.steps["weight"], *_lasting(chain)])
+        held = _signed(chain, _read(chain, cells, call, None))
         gain = _compensation(chain, w, held, call)
         if not lies.whole:
             return Programmed(blocks.tiled(held, lies), omega, gain)
@@ -102,31 +111,53 @@ def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = Non
     Returns:
         ``(planes, groups, outputs + extra, inputs)``.
     """
+    return _signed(chain, _cells(chain, w, call, seconds))
+
+
+def _signed(chain: AnalogChain, cells: Tensor) -> Tensor:
+    """The planes that are converted by themselves, in ranges of a cell, of what all cells hold."""
     array, lies = _spec(chain).array, _layout(chain)
-    held = _cells(chain, w, call, seconds)
     if isinstance(array.mapping, Mapping):
-        held = held / array.mapping.siemens
+        held = cells / array.mapping.siemens
         held = held if lies.planes == lies.cells else held[0::2] - held[1::2]
     else:
-        held = held.unsqueeze(0)
+        held = cells.unsqueeze(0)
     columns = array.tiles.columns if isinstance(array.tiles, Tiles) else None
     return measured.amplified(chain, held, held.shape[2] if columns is None else columns * lies.quadratures)
 
 
 def _cells(chain: AnalogChain, w: Tensor, call: int, seconds: float | None) -> Tensor:
     """What the cells hold: conductances of all planes, or the signed matrix where there is no mapping."""
+    return _read(chain, _stored(chain, w, call, seconds), call, seconds)
+
+
+def _stored(chain: AnalogChain, w: Tensor, call: int, seconds: float | None) -> Tensor:
+    """What the cells hold before the first error that does not last; complex in a coherent circuit."""
     mapping, extra = _spec(chain).array.mapping, _layout(chain).extra
     held = F.pad(w, (0, 0, 0, extra)) if extra else w
     if isinstance(mapping, Mapping):
         exact = chain.modes["array.mapping"] == "ideal" or "weight" in measured.acting(chain)
         held = encode(held, mapping, lossless=exact)
+    held = in_phase(held) if _layout(chain).quadratures == 2 else held  # the circuit is the complex matrix
+    return _behind(chain, held, _lasting(chain), call, seconds)
+
+
+def _read(chain: AnalogChain, held: Tensor, call: int, seconds: float | None) -> Tensor:
+    """What the cells hold in the end, for what is stored."""
     before, after = measured.remaining(chain, chain.steps["array"])
-    coherent = _layout(chain).quadratures == 2  # the circuit is the complex matrix
-    held = in_phase(held) if coherent else held
-    for step in before:
-        held = chain.one(step, held, call, seconds) if chain.modes[step.slot] != "ideal" else held
-    held = measured.held(chain, real_form(held) if coherent else held)
-    for step in after:
+    held = _behind(chain, held, before[len(_lasting(chain)) :], call, seconds)
+    held = measured.held(chain, real_form(held) if _layout(chain).quadratures == 2 else held)
+    return _behind(chain, held, after, call, seconds)
+
+
+def _lasting(chain: AnalogChain) -> list[Any]:
+    """The first stages of the array: those whose errors stay until somebody changes something."""
+    before, _ = measured.remaining(chain, chain.steps["array"])
+    return list(itertools.takewhile(lambda step: steady(chain, steps=[step]), before))
+
+
+def _behind(chain: AnalogChain, held: Tensor, steps: Sequence[Any], call: int, seconds: float | None) -> Tensor:
+    for step in steps:
         held = chain.one(step, held, call, seconds) if chain.modes[step.slot] != "ideal" else held
     return held
 

@@ -82,7 +82,7 @@ class ChipsLayer(nn.Module):
             weight, bias = self._held(chain, lambda: _written(layer, chain, call))
             y = chain.decode(products(layer, chain.encode(samples, call), weight, bias), call)
         if layer.bias is not None and layer.chain.digital_bias:
-            y = y + layer.bias.reshape(layer.chain.shapes["output"])
+            y = y + layer.bias.reshape(-1, *layer.chain.shapes["output"][1:])
         return y.reshape(*x.shape[:-1], -1) if isinstance(layer, nn.Linear) else y.flatten(0, 1)
 
     def _batched(self, x: Tensor) -> bool:
@@ -92,8 +92,7 @@ class ChipsLayer(nn.Module):
         known = isinstance(layer, nn.Linear) or (isinstance(layer, _ConvNd) and (split or not isinstance(layer, _ConvTransposeNd)))
         axes = 2 if isinstance(layer, nn.Linear) else layer.weight.dim()  # or there is no axis of samples
         single = torch.is_autocast_enabled(x.device.type) or x.dtype.itemsize < 4 or x.dim() < axes
-        learned = any(layer.chain.trained.get("output.scale", ()))  # each chip has a parameter of its own
-        return known and not single and not learned and x.is_complex() == layer.weight.is_complex() and (split or not x.is_complex())
+        return known and not single and x.is_complex() == layer.weight.is_complex() and (split or not x.is_complex())
 
     def _on_arrays(self, x: Tensor, chains: Sequence[AnalogChain], call: int) -> Tensor:
         """The outputs of every chip, of as many at once as memory has room for."""
