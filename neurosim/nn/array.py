@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,81 +22,71 @@ from neurosim.hardware.stages.scale import Scale, scale_of
 from neurosim.hardware.stages.slices import Slices, factors, sliced
 from neurosim.hardware.stages.tiles import Tiles
 from neurosim.nn import blocks, measured
+from neurosim.nn.array_layer import Chain, Multiplying, OnArray, Programmed
 from neurosim.nn.chain import AnalogChain
-from neurosim.nn.kept import once
+from neurosim.nn.chips_chain import ChipsChain
+from neurosim.nn.kept import once, steady
 from neurosim.nn.quadratures import in_phase, joined, real_form, split
 
 _Ends = tuple[float, float] | None  #: where the output converter reaches its last levels, where somebody asks which vectors do
 
 
-class OnArray(Protocol):
-    """What a layer must answer to have its product on arrays; a matrix is ``(groups, outputs, inputs)``."""
-
-    chain: AnalogChain
-
-    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
-        """The digital product."""
-
-    def matrix(self, weight: Tensor) -> Tensor:
-        """A weight as the matrix of its arrays."""
-
-    def native(self, matrix: Tensor) -> Tensor:
-        """The weight that a matrix stands for: the inverse of ``matrix``."""
-
-    def vectors(self, x: Tensor) -> Tensor:
-        """What enters the arrays for an input, one vector a product: ``(products, groups, inputs)``."""
-
-    def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
-        """The layer's output from the results of all products, ``(products, groups, outputs)``, for its input ``x``."""
-
-
 def product(layer: OnArray, x: Tensor, weight: Tensor, call: int, *how: Any) -> Tensor:
     """The layer's output for that weight, without its bias; ``how`` is what else it was called with."""
-    chain, lies = layer.chain, _layout(layer.chain)
     autocast = x.device.type != "meta" and torch.is_autocast_enabled(x.device.type)
     with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
         signal = x.float() if x.dtype.itemsize < 4 else x
-        if lies.whole:
-            alpha = input_scale(chain, signal)
-            held, digital = whole(layer, weight, call)
-            y = chain.decode(layer.mvm(chain.encode(signal / alpha, call), held, None, *how), call) * (alpha * digital)
-            return y.to(x.dtype)
-        omega, held, gain = _programmed(layer, weight, call)
-        vectors = layer.vectors(signal)
-        numbers = split(vectors) if vectors.is_complex() else vectors
-        if omega.shape[-1] != 1:  # of each input
-            numbers, omega = numbers * omega.squeeze(-2), omega.new_ones(1, 1, 1)
-        alpha = input_scale(chain, numbers)
-        y = _sent(chain, numbers / alpha, held, gain, call) * (alpha * omega.squeeze(-1))
-        return layer.fold(joined(y) if vectors.is_complex() else y, signal, *how).to(x.dtype)
+        return multiplied(layer, signal, programmed(layer, weight, call), call, *how).to(x.dtype)
 
 
-def whole(layer: OnArray, weight: Tensor, call: int) -> tuple[Tensor, Tensor]:
-    """The weight that the arrays hold, in the layer's own shape, and the digital factor of each output; where nothing is split."""
-    lies = _layout(layer.chain)
-    omega, held, gain = _programmed(layer, weight, call)
-    digital = omega.expand(lies.groups, lies.outputs, 1) * gain.expand(1, lies.groups, lies.outputs).movedim(0, -1)
-    return layer.native(held[0]), digital.reshape(layer.chain.shapes["output"])
-
-
-def input_scale(chain: AnalogChain, x: Tensor) -> Tensor:
-    """What inputs are divided by: one number, or one for each of the vectors ``(…, n)``."""
-    return _scale(chain, "input.scale", _spec(chain).input.scale, x)
-
-
-def _programmed(layer: OnArray, weight: Tensor, call: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The digital scale of each output, or of each input, what the arrays hold, and the compensation of their drift."""
+def multiplied(layer: Multiplying, x: Tensor, stored: Programmed, call: int, *how: Any) -> Tensor:
+    """The layer's output for what its arrays hold, without its bias."""
     chain = layer.chain
+    held, scale, gain = stored
+    if gain is None:
+        alpha = input_scale(chain, x)
+        return chain.decode(layer.mvm(chain.encode(x / alpha, call), held, None, *how), call) * (alpha * scale)
+    vectors = layer.vectors(x)
+    numbers = split(vectors) if vectors.is_complex() else vectors
+    if scale.shape[-1] != 1:  # of each input
+        numbers, scale = numbers * scale.movedim(-2, -3), scale.new_ones(1, 1, 1)
+    alpha = input_scale(chain, numbers)
+    y = _sent(chain, numbers / alpha, held, gain, call) * (alpha * scale.movedim(-1, -3))
+    return layer.fold(joined(y) if vectors.is_complex() else y, x, *how)
 
-    def programmed() -> tuple[Tensor, Tensor, Tensor]:
+
+def programmed(layer: OnArray, weight: Tensor, call: int) -> Programmed:
+    """What the arrays of one chip hold for that weight."""
+    chain, lies = layer.chain, _layout(layer.chain)
+
+    def store() -> tuple[Tensor, Tensor, Tensor]:
         matrix = _matrix(layer, weight.float() if weight.dtype.itemsize < 4 else weight)
         omega = _scale(chain, "weight.scale", _spec(chain).weight.scale, matrix)
         w = chain.weights((matrix / omega).flatten(0, 1), None, call)[0].reshape(matrix.shape)
         w = measured.effective(chain, w, lambda one: _matrix(layer, one) / omega)
-        held = planes(chain, w, call)
-        return omega, held, _compensation(chain, w, held, call)
+        return omega, w, _stored(chain, w, call, None)
 
-    return once(chain, "array", programmed, weight)
+    def write() -> Programmed:
+        if chain.kept is None or chain.maps or steady(chain):
+            omega, w, cells = store()
+        else:  # what is drawn anew comes behind what was written
+            omega, w, cells = once(chain, "stored", store, weight, steps=[*chain.steps["weight"], *_lasting(chain)])
+        held = _signed(chain, _read(chain, cells, call, None))
+        gain = _compensation(chain, w, held, call)
+        if not lies.whole:
+            return Programmed(blocks.tiled(held, lies), omega, gain)
+        digital = omega.expand(lies.groups, lies.outputs, 1) * gain.expand(1, lies.groups, lies.outputs).movedim(0, -1)
+        return Programmed(layer.native(held[0]), digital.reshape(chain.shapes["output"]), None)
+
+    return once(chain, "array", write, weight)
+
+
+def input_scale(chain: Chain, x: Tensor) -> Tensor:
+    """What inputs are divided by: one number, or one for each of the vectors ``(…, n)``; with chips, of each."""
+    spec = _spec(chain).input.scale
+    if isinstance(chain, ChipsChain) and isinstance(spec, Scale) and spec.per == "tensor":
+        return torch.stack([input_scale(one, own).reshape((1,) * own.dim()) for one, own in zip(chain.chains, x, strict=True)])
+    return _scale(chain, "input.scale", spec, x)
 
 
 def conductances(layer: OnArray, weight: Tensor) -> Tensor | None:
@@ -119,37 +111,59 @@ def planes(chain: AnalogChain, w: Tensor, call: int, seconds: float | None = Non
     Returns:
         ``(planes, groups, outputs + extra, inputs)``.
     """
+    return _signed(chain, _cells(chain, w, call, seconds))
+
+
+def _signed(chain: AnalogChain, cells: Tensor) -> Tensor:
+    """The planes that are converted by themselves, in ranges of a cell, of what all cells hold."""
     array, lies = _spec(chain).array, _layout(chain)
-    held = _cells(chain, w, call, seconds)
     if isinstance(array.mapping, Mapping):
-        held = held / array.mapping.siemens
+        held = cells / array.mapping.siemens
         held = held if lies.planes == lies.cells else held[0::2] - held[1::2]
     else:
-        held = held.unsqueeze(0)
+        held = cells.unsqueeze(0)
     columns = array.tiles.columns if isinstance(array.tiles, Tiles) else None
     return measured.amplified(chain, held, held.shape[2] if columns is None else columns * lies.quadratures)
 
 
 def _cells(chain: AnalogChain, w: Tensor, call: int, seconds: float | None) -> Tensor:
     """What the cells hold: conductances of all planes, or the signed matrix where there is no mapping."""
+    return _read(chain, _stored(chain, w, call, seconds), call, seconds)
+
+
+def _stored(chain: AnalogChain, w: Tensor, call: int, seconds: float | None) -> Tensor:
+    """What the cells hold before the first error that does not last; complex in a coherent circuit."""
     mapping, extra = _spec(chain).array.mapping, _layout(chain).extra
     held = F.pad(w, (0, 0, 0, extra)) if extra else w
     if isinstance(mapping, Mapping):
         exact = chain.modes["array.mapping"] == "ideal" or "weight" in measured.acting(chain)
         held = encode(held, mapping, lossless=exact)
+    held = in_phase(held) if _layout(chain).quadratures == 2 else held  # the circuit is the complex matrix
+    return _behind(chain, held, _lasting(chain), call, seconds)
+
+
+def _read(chain: AnalogChain, held: Tensor, call: int, seconds: float | None) -> Tensor:
+    """What the cells hold in the end, for what is stored."""
     before, after = measured.remaining(chain, chain.steps["array"])
-    coherent = _layout(chain).quadratures == 2  # the circuit is the complex matrix
-    held = in_phase(held) if coherent else held
-    for step in before:
-        held = chain.one(step, held, call, seconds) if chain.modes[step.slot] != "ideal" else held
-    held = measured.held(chain, real_form(held) if coherent else held)
-    for step in after:
+    held = _behind(chain, held, before[len(_lasting(chain)) :], call, seconds)
+    held = measured.held(chain, real_form(held) if _layout(chain).quadratures == 2 else held)
+    return _behind(chain, held, after, call, seconds)
+
+
+def _lasting(chain: AnalogChain) -> list[Any]:
+    """The first stages of the array: those whose errors stay until somebody changes something."""
+    before, _ = measured.remaining(chain, chain.steps["array"])
+    return list(itertools.takewhile(lambda step: steady(chain, steps=[step]), before))
+
+
+def _behind(chain: AnalogChain, held: Tensor, steps: Sequence[Any], call: int, seconds: float | None) -> Tensor:
+    for step in steps:
         held = chain.one(step, held, call, seconds) if chain.modes[step.slot] != "ideal" else held
     return held
 
 
-def _sent(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, call: int) -> Tensor:
-    """The digital results of vectors ``(products, groups, inputs)``; those that saturate are sent again at half their size."""
+def _sent(chain: Chain, vectors: Tensor, held: Tensor, gain: Tensor, call: int) -> Tensor:
+    """The digital results of vectors ``(…, products, groups, inputs)``; those that saturate are sent again at half their size."""
     scale = _spec(chain).input.scale
     retries = scale.retries or 0 if isinstance(scale, Scale) and chain.modes["input.scale"] != "ideal" else 0
     ends = _ends(chain) if retries else None
@@ -164,7 +178,7 @@ def _sent(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, call:
     return y
 
 
-def _attempt(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, call: int, ends: _Ends) -> tuple[Tensor, Tensor]:
+def _attempt(chain: Chain, vectors: Tensor, held: Tensor, gain: Tensor, call: int, ends: _Ends) -> tuple[Tensor, Tensor]:
     """The digital results of one sending, and which vectors reached the ends of the output converter's range."""
     spec, lies = _spec(chain), _layout(chain)
     codes = chain.encode(vectors, call)
@@ -174,10 +188,10 @@ def _attempt(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, ca
         weights, zero = decoding(mapping)
         weights = weights if lies.planes == lies.cells else weights[0::2]
     by_plane = torch.tensor(weights, dtype=codes.dtype, device=codes.device)
-    through = None if _differentiated() else blocks.paths(chain, call)
-    if through is not None:
+    by = None if _differentiated() else blocks.paths(chain, call)
+    if by is not None:
         compensated = gain if isinstance(spec.array.compensation, Compensation) else None
-        sent = blocks.send(codes, held, compensated, by_plane, lies=lies, slices=slices, through=through, ends=ends)
+        sent = blocks.send(codes, held, compensated, by_plane, lies=lies, slices=slices, by=by, ends=ends)
     else:
         sent = _at_once(chain, codes, held, gain, by_plane, slices, call, ends)
     if lies.extra:
@@ -186,28 +200,26 @@ def _attempt(chain: AnalogChain, vectors: Tensor, held: Tensor, gain: Tensor, ca
 
 
 def _at_once(
-    chain: AnalogChain, codes: Tensor, held: Tensor, gain: Tensor, by_plane: Tensor, slices: Slices, call: int, ends: _Ends
+    chain: Chain, codes: Tensor, held: Tensor, gain: Tensor, by_plane: Tensor, slices: Slices, call: int, ends: _Ends
 ) -> blocks.Sent:
     """What :func:`neurosim.nn.blocks.send` computes, with its derivatives."""
-    lies = _layout(chain)
-    digits = sliced(codes, slices)
-    x = chain.send(digits, call)
-    missing = lies.tiles * lies.rows - lies.inputs
-    x, held = (F.pad(one, (0, missing)).reshape(*one.shape[:-1], lies.tiles, lies.rows) for one in (x, held))
-    y = _converted(chain, torch.einsum("kngtr,pgotr->kntpgo", x, held), call)
-    full = y.new_zeros((y.shape[1], y.shape[4]), dtype=torch.bool)
+    digits = sliced(codes, slices).movedim(0, -4)
+    x = blocks.tiled(chain.send(digits, call), _layout(chain))
+    y = _converted(chain, torch.einsum("...kngtr,...pgotr->...kntpgo", x, held), call)
+    full = torch.zeros(codes.shape[:-1], dtype=torch.bool, device=y.device)
     if ends is not None:
-        full = ((y <= ends[0]) | (y >= ends[1])).any(-1).any(3).any(2).any(0)
+        full = ((y <= ends[0]) | (y >= ends[1])).any(-1).any(-2).any(-2).any(-3)
     ranges = _spec(chain).output.ranges
     if isinstance(ranges, Ranges) and chain.modes["output.ranges"] != "ideal":
         y = y * widths(ranges, y)
     by_pass = torch.tensor(factors(slices), dtype=y.dtype, device=y.device)
-    total = torch.einsum("knpgo,k,p->ngo", chain.total((y * gain.unsqueeze(1)).sum(2), call), by_pass, by_plane)
-    return blocks.Sent(total, torch.tensordot(by_pass, digits.sum(-1, keepdim=True), 1), full)
+    summed = chain.total((y * gain[..., None, None, :, None, :, :]).sum(-4), call)
+    total = torch.einsum("...knpgo,k,p->...ngo", summed, by_pass, by_plane)
+    return blocks.Sent(total, torch.einsum("...kngi,k->...ngi", digits.sum(-1, keepdim=True), by_pass), full)
 
 
-def _converted(chain: AnalogChain, y: Tensor, call: int) -> Tensor:
-    """The partial sums ``(passes, products, tiles, planes, groups, outputs)`` behind their converters."""
+def _converted(chain: Chain, y: Tensor, call: int) -> Tensor:
+    """The partial sums ``(…, passes, products, tiles, planes, groups, outputs)`` behind their converters."""
     scale = _spec(chain).output.scale
     y = chain.run("detected", y, call) if "detected" in chain.steps else y
     if not isinstance(scale, Scale) or chain.modes["output.scale"] == "ideal":
@@ -215,8 +227,8 @@ def _converted(chain: AnalogChain, y: Tensor, call: int) -> Tensor:
     if scale.per == "vector":
         size = scale_of(y, scale, *chain.context("output.scale"))
     else:  # of all products of one array
-        together = y.movedim(1, -2).flatten(-2)
-        size = scale_of(together, scale.model_copy(update={"per": "vector"}), *chain.context("output.scale")).unsqueeze(1)
+        together = y.movedim(-5, -2).flatten(-2)
+        size = scale_of(together, scale.model_copy(update={"per": "vector"}), *chain.context("output.scale")).unsqueeze(-5)
     return chain.decode(y / size, call) * size
 
 
@@ -226,7 +238,7 @@ def _differentiated() -> bool:
     return torch.is_grad_enabled() or traced or forward_ad._current_level >= 0
 
 
-def _ends(chain: AnalogChain) -> _Ends:
+def _ends(chain: Chain) -> _Ends:
     """Between which results the output converter does not saturate, if it can."""
     adc = _spec(chain).output.adc
     if adc is None or chain.modes["output.adc"] == "ideal":
@@ -257,7 +269,7 @@ def _compensation(chain: AnalogChain, w: Tensor, held: Tensor, call: int) -> Ten
     return compensation(now, programmed, how.per)
 
 
-def _scale(chain: AnalogChain, slot: str, spec: Any, x: Tensor) -> Tensor:
+def _scale(chain: Chain, slot: str, spec: Any, x: Tensor) -> Tensor:
     if not isinstance(spec, Scale) or chain.modes[slot] == "ideal":
         return x.new_ones((1,) * x.dim() if slot == "weight.scale" else ())
     if chain.rewritten and slot == "weight.scale" and spec.mode == "absmax" and spec.per == "tensor":  # each matrix is one by itself
@@ -266,13 +278,13 @@ def _scale(chain: AnalogChain, slot: str, spec: Any, x: Tensor) -> Tensor:
     return scale if scale.dim() or slot == "input.scale" else scale.reshape((1,) * x.dim())
 
 
-def _spec(chain: AnalogChain) -> ChainSpec:
+def _spec(chain: Chain) -> ChainSpec:
     if not isinstance(chain.spec, ChainSpec):
         raise TypeError(f"{chain.path}: an array needs the chain of a product, got {type(chain.spec).__name__}")
     return chain.spec
 
 
-def _layout(chain: AnalogChain) -> Layout:
+def _layout(chain: Chain) -> Layout:
     if chain.layout is None:
         raise TypeError(f"{chain.path}: its chain has no array")
     return chain.layout

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,21 +11,43 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from neurosim.nn.analog import AnalogLayer
-from neurosim.nn.array import input_scale, whole
+from neurosim.nn.array import multiplied, programmed
+from neurosim.nn.array_layer import Programmed
 from neurosim.nn.chain import AnalogChain
-from neurosim.nn.kept import steady
+from neurosim.nn.chips_chain import ChipsChain, alike
+from neurosim.nn.kept import Kept, once, steady
 
+ELEMENTS: Final[dict[str, int]] = {"cpu": 1 << 21}  #: signals of the chips that pass arrays at once: eight mebibytes
+_ELSEWHERE: Final = 1 << 27
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
-_Held = tuple[Tensor, Tensor | None, Tensor | None]  #: of all chips: weights, analog biases, digital factors of the outputs
+
+class Together(NamedTuple):
+    """A layer of several chips as their arrays see it: inputs and outputs have an axis of chips first."""
+
+    layer: Any
+    chain: ChipsChain
+
+    def mvm(self, x: Tensor, weight: Tensor, bias: Tensor | None, *how: Any) -> Tensor:
+        """The product of every chip."""
+        return products(self.layer, x, weight, bias)
+
+    def vectors(self, x: Tensor) -> Tensor:
+        """``(chips, products, groups, inputs)``."""
+        vectors: Tensor = self.layer.vectors(x.flatten(0, 1))
+        return vectors.unflatten(0, (len(x), -1))
+
+    def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
+        """``(chips, samples, …)``."""
+        outputs: Tensor = self.layer.fold(y.flatten(0, 1), x.flatten(0, 1))
+        return outputs.unflatten(0, (len(x), -1))
 
 
 class ChipsLayer(nn.Module):
     """The same layer of n chips, whose samples are one batch, chip after chip.
 
-    Each chip draws exactly what it draws alone. Products are one batched product where there is a rule for it: linear layers and
-    convolutions whose product is one of the layer's own shape (``layout.whole``), without tiles, planes, passes, offsets, ranges or a
-    scale for every input vector. Other layers, and 16-bit signals, go chip by chip.
+    Each chip draws exactly what it draws alone. Linear layers and convolutions are computed together, transposed ones too where they are
+    split over arrays. Other layers, 16-bit signals, measured chips and chips in different modes go chip by chip.
 
     Args:
         layers: The layer of every chip, at least one; their clean parameters are the same.
@@ -37,7 +59,8 @@ class ChipsLayer(nn.Module):
     def __init__(self, layers: Sequence[AnalogLayer]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        self.kept: tuple[object, _Held] | None = None  #: for which state of the chips, and what the arrays hold
+        self.kept: Kept = {}  #: what the arrays of all chips hold
+        self.kept_of: object = None  #: of which chips
 
     def forward(self, x: Tensor, *how: Any) -> Tensor:
         """Inputs and outputs as in the layer, for all chips."""
@@ -45,67 +68,75 @@ class ChipsLayer(nn.Module):
         layer: AnalogLayer = layers[0]
         chains = [one.chain for one in layers]
         if all(chain.bypassed for chain in chains):
-            alike: Tensor = layer(x, *how)
-            return alike
+            same: Tensor = layer(x, *how)
+            return same
         samples = x.reshape(len(layers), -1, *x.shape[1:])
-        if how or not self._batched(x) or not _alike(chains) or any(chain.maps for chain in chains):
+        if how or not self._batched(x) or not alike(chains) or any(chain.maps for chain in chains):
             return torch.cat([one(own, *how) for one, own in zip(layers, samples, strict=True)])
-        calls = [chain.begin() for chain in chains]  # all of them count
-        call = calls[0]
-        weight, bias, digital = self._held(call)
-        if digital is not None:
-            alpha = torch.stack([input_scale(chain, own) for chain, own in zip(chains, samples, strict=True)])
-            samples = samples / _beside(alpha, samples)
-        y = through(chains, "output", products(layer, through(chains, "input", samples, call), weight, bias), call)
-        if digital is not None:
-            y = y * (_beside(alpha, y) * digital.unsqueeze(1))
+        samples = samples.flatten(1, -2) if isinstance(layer, nn.Linear) else samples
+        chain = ChipsChain(chains)
+        call = chain.begin()
+        if layer.chain.layout is not None:
+            y = self._on_arrays(samples, chains, call)
+        else:
+            weight, bias = self._held(chain, lambda: _written(layer, chain, call))
+            y = chain.decode(products(layer, chain.encode(samples, call), weight, bias), call)
         if layer.bias is not None and layer.chain.digital_bias:
-            y = y + layer.bias.reshape(layer.chain.shapes["output"])
-        return y.flatten(0, 1)
+            y = y + layer.bias.reshape(-1, *layer.chain.shapes["output"][1:])
+        return y.reshape(*x.shape[:-1], -1) if isinstance(layer, nn.Linear) else y.flatten(0, 1)
 
     def _batched(self, x: Tensor) -> bool:
         layer: Any = self.layers[0]
-        known = isinstance(layer, nn.Linear) or (isinstance(layer, _ConvNd) and not isinstance(layer, _ConvTransposeNd))
+        lies = layer.chain.layout
+        split = lies is not None and not lies.whole
+        known = isinstance(layer, nn.Linear) or (isinstance(layer, _ConvNd) and (split or not isinstance(layer, _ConvTransposeNd)))
         axes = 2 if isinstance(layer, nn.Linear) else layer.weight.dim()  # or there is no axis of samples
-        known = known and not layer.weight.is_complex()
         single = torch.is_autocast_enabled(x.device.type) or x.dtype.itemsize < 4 or x.dim() < axes
-        return known and not single and (layer.chain.layout is None or layer.chain.layout.whole)
+        return known and not single and x.is_complex() == layer.weight.is_complex() and (split or not x.is_complex())
 
-    def _held(self, call: int) -> _Held:
+    def _on_arrays(self, x: Tensor, chains: Sequence[AnalogChain], call: int) -> Tensor:
+        """The outputs of every chip, of as many at once as memory has room for."""
+        layer: Any = self.layers[0]
+        lies = layer.chain.layout
+        stored: Programmed = self._held(ChipsChain(chains), lambda: self._programmed(call))
+        signals = lies.passes * max(lies.groups * lies.inputs, lies.tiles * lies.planes * lies.groups * (lies.outputs + lies.extra))
+        each = max(1, len(layer.vectors(x[0, :1])) * x.shape[1] * signals)
+        several = max(1, ELEMENTS.get(x.device.type, _ELSEWHERE) // each)
+        outputs = []
+        for at in range(0, len(chains), several):
+            here = slice(at, at + several)
+            part = Programmed(*(None if one is None else one[here] for one in stored))
+            outputs.append(multiplied(Together(layer, ChipsChain(chains[here])), x[here], part, call))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _held(self, chain: ChipsChain, make: Callable[[], Any]) -> Any:
+        """What all chips hold, made once if no forward draws it anew."""
+        made_of = [(one.spec, one.seed) for one in chain.chains]
+        if self.kept_of != made_of:
+            self.kept, self.kept_of = {}, made_of
+        chain.kept = self.kept
+        layer: Any = self.layers[0]
+        return once(chain, "held", make, layer.weight, layer.bias)
+
+    def _programmed(self, call: int) -> Programmed:
         layers: list[Any] = list(self.layers)
-        chains, layer = [one.chain for one in layers], layers[0]
-        made_of = (layer.weight, layer.bias, *(one for chain in chains for one in chain.parameters(recurse=False)))
-        first, clean = chains[0], [(one._version, one.data_ptr()) for one in made_of if one is not None]
-        state = first.spec, first.seconds, first.strength, dict(first.modes), [chain.seed for chain in chains], clean
-        if self.kept is not None and self.kept[0] == state:
-            return self.kept[1]
-        if layer.chain.layout is not None:
-            each = [whole(one, one.weight, call) for one in layers]
-            held: _Held = torch.stack([weight for weight, _ in each]), None, torch.stack([digital for _, digital in each])
-        else:
-            weight = through(chains, "weight", layer.weight.expand(len(chains), *layer.weight.shape), call)
-            bias = None
-            if layer.bias is not None and not first.digital_bias:
-                bias = through(chains, "bias", layer.bias.expand(len(chains), *layer.bias.shape), call)
-            held = weight, bias, None
-        for chain in chains:
-            chain.kept = {}  # it is in what all of them hold
-        self.kept = (state, held) if steady(first) else None
-        return held
+        lies = layers[0].chain.layout
+        each = [programmed(one, one.weight, call) for one in layers]
+        if steady(layers[0].chain):
+            for one in layers:
+                one.chain.kept = {}  # it is in what all of them hold
+        held, scale = (torch.stack([one[at] for one in each]) for at in (0, 1))
+        if lies.whole:
+            return Programmed(held, scale.unsqueeze(1), None)
+        in_order = held.permute(0, 4, 2, 1, 3, 5).contiguous()  # that of the products of all chips
+        return Programmed(in_order.permute(0, 3, 2, 4, 1, 5), scale, torch.stack([one.gain for one in each if one.gain is not None]))
 
 
-def through(chains: Sequence[AnalogChain], path: str, x: Tensor, call: int) -> Tensor:
-    """Signals ``(chips, …)`` behind the stages of a path, each through those of its own chip."""
-    passes = [chain.packed(path, call) for chain in chains]
-    if any(found is None for found in passes):  # a stage that is not elementwise, or one whose numbers are the chip's own
-        return torch.stack([chain.run(path, own, call) for chain, own in zip(chains, x, strict=True)])
-    for together in zip(*(found or [] for found in passes), strict=True):
-        streams = [
-            [chain.source(step, named, call, chain.seconds) for step, named in steps]
-            for chain, (_, steps) in zip(chains, together, strict=True)
-        ]
-        x = together[0][0].rows(x, streams)
-    return x
+def _written(layer: Any, chain: ChipsChain, call: int) -> tuple[Tensor, Tensor | None]:
+    """Weights and analog biases of all chips, where only elementwise stages make them."""
+    weight, bias = (None if one is None else one.expand(len(chain.chains), *one.shape) for one in (layer.weight, layer.bias))
+    written = chain.run("weight", weight, call)
+    return written, None if bias is None or layer.chain.digital_bias else chain.run("bias", bias, call)
 
 
 def products(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -136,15 +167,3 @@ def products(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -
     side_by_side = x.transpose(0, 1).flatten(1, 2)
     grouped: Tensor = convolve(side_by_side, weight.flatten(0, 1), None if bias is None else bias.flatten(), *how, chips * layer.groups)
     return grouped.reshape(samples, chips, -1, *grouped.shape[2:]).transpose(0, 1)
-
-
-def _alike(chains: Sequence[AnalogChain]) -> bool:
-    """Whether the chips differ in nothing but their seeds."""
-    first = chains[0]
-    state = first.spec, first.modes, first.seconds, first.strength, first.calls
-    return all((chain.spec, chain.modes, chain.seconds, chain.strength, chain.calls) == state for chain in chains[1:])
-
-
-def _beside(numbers: Tensor, x: Tensor) -> Tensor:
-    """One number a chip, to be multiplied with ``x``."""
-    return numbers.reshape(-1, *[1] * (x.dim() - 1))

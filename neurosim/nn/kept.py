@@ -39,7 +39,7 @@ class Keeping(Protocol):
         """The stages of every path."""
 
 
-def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None) -> T:
+def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None, steps: Sequence[Any] | None = None) -> T:
     """What ``make`` gives for these clean tensors; while weights are kept and nothing of them is drawn anew, what it gave before.
 
     Args:
@@ -47,9 +47,10 @@ def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None
         name: What is made.
         make: Makes it.
         clean: The parameters that it is made of, beside those of the chain; a change in place is noticed, but for one through ``.data``.
+        steps: The stages that it is made by; None for all of weights, biases and arrays.
     """
     within = isinstance(chain.kept, OneForward)
-    if chain.kept is None or (torch.is_grad_enabled() and not within) or torch.compiler.is_compiling() or not steady(chain, within):
+    if chain.kept is None or (torch.is_grad_enabled() and not within) or torch.compiler.is_compiling() or not steady(chain, within, steps):
         return make()
     made_of = (*clean, *chain.parameters(recurse=False))
     tensors = [(id(_owner(one)), one._version, one.data_ptr()) for one in made_of if one is not None]
@@ -81,10 +82,13 @@ def _owner(tensor: Tensor) -> Tensor:
     return tensor if tensor._base is None else tensor._base
 
 
-def steady(chain: Keeping, within: bool = False) -> bool:
-    """Whether every forward, or every use ``within`` one, finds the same in the array, as long as nobody changes it."""
+def steady(chain: Keeping, within: bool = False, steps: Sequence[Any] | None = None) -> bool:
+    """Whether every forward, or every use ``within`` one, finds the same behind these stages, as long as nobody changes it.
+
+    None are those of weights, biases and arrays.
+    """
     scopes = ("device", "hold", "batch") if within else ("device", "hold")
     if chain.rewritten or "noise" in chain.maps:
         return False
-    steps = (step for path in ("weight", "bias", "array") for step in chain.steps.get(path, ()))
-    return all(step.stream is None or step.scope in scopes or chain.modes[step.slot] in ("off", "ideal") for step in steps)
+    made_by = steps if steps is not None else [step for path in ("weight", "bias", "array") for step in chain.steps.get(path, ())]
+    return all(step.stream is None or step.scope in scopes or chain.modes[step.slot] in ("off", "ideal") for step in made_by)

@@ -130,13 +130,13 @@ def test_what_chips_hold_is_computed_once() -> None:
     stack, x = ns.chips(model, 3), torch.rand(2, 20)
     stack(x)
     layers = [part for part in stack.together.modules() if isinstance(part, ChipsLayer)]
-    held = [layer.kept[1][0] for layer in layers if layer.kept is not None]
+    held = [layer.kept["held"][1][0] for layer in layers]
     stack(x)
     assert len(held) == 2
-    assert all(layer.kept is not None and layer.kept[1][0] is before for layer, before in zip(layers, held, strict=True))
+    assert all(layer.kept["held"][1][0] is before for layer, before in zip(layers, held, strict=True))
     ns.set_noise_strength(stack, 0.5)
     stack(x)
-    assert all(layer.kept is not None and layer.kept[1][0] is not before for layer, before in zip(layers, held, strict=True))
+    assert all(layer.kept["held"][1][0] is not before for layer, before in zip(layers, held, strict=True))
 
 
 @pytest.mark.parametrize("mode", ["off", "ideal", "fixed", "fresh"])

@@ -46,13 +46,13 @@ def spread(factors: Sequence[float], places: int) -> list[float]:
 
 
 def widths(spec: Ranges, x: Tensor) -> Tensor:
-    """How many times as wide the range is for each part of a signal ``(passes, products, tiles, planes, groups, outputs)``."""
+    """How many times as wide the range is for each part of a signal ``(…, passes, products, tiles, planes, groups, outputs)``."""
     by_plane, by_pass = spec.factors("planes"), spec.factors("passes")
     if len(by_plane) == len(by_pass) == 1:
         return torch.tensor(by_plane[0] * by_pass[0], dtype=x.dtype, device=x.device)
-    if x.dim() != 6:
+    if x.dim() < 6:
         raise ConfigError(f"ranges: a signal must be (passes, products, tiles, planes, groups, outputs), got the shape {tuple(x.shape)}")
-    passes, planes = (torch.tensor(spread(*one), dtype=x.dtype, device=x.device) for one in ((by_pass, len(x)), (by_plane, x.shape[3])))
+    passes, planes = (torch.tensor(spread(*one), dtype=x.dtype, device=x.device) for one in ((by_pass, x.shape[-6]), (by_plane, x.shape[-3])))
     return passes.reshape(-1, 1, 1, 1, 1, 1) * planes.reshape(-1, 1, 1)
 
 
