@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.analysis import probe as probe
     from neurosim.analysis import quantize as quantize
     from neurosim.analysis import record as record
+    from neurosim.analysis import revive_units as revive_units
     from neurosim.analysis import tweak_norms as tweak_norms
     from neurosim.catalogue import NORMS as NORMS
     from neurosim.citations import cite as cite
@@ -168,6 +169,10 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.training import train as train
     from neurosim.training.evaluate import evaluate as evaluate
     from neurosim.training.evaluate import evaluate_chips as evaluate_chips
+    from neurosim.training.radial import SGDP as SGDP
+    from neurosim.training.radial import AdamP as AdamP
+    from neurosim.training.rescaling import keep_norms as keep_norms
+    from neurosim.training.rescaling import keep_variances as keep_variances
 
 _MODULES = (
     "activations",
@@ -211,6 +216,7 @@ _NAMES = {
         "probe",
         "quantize",
         "record",
+        "revive_units",
         "tweak_norms",
     ),
     "neurosim.catalogue": ("NORMS",),
@@ -276,6 +282,8 @@ _NAMES = {
     "neurosim.sweep": ("Report", "Results", "load_results", "sensitivity"),
     "neurosim.training": ("Interrupted", "METRICS", "Run", "load", "train"),
     "neurosim.training.evaluate": ("evaluate", "evaluate_chips"),
+    "neurosim.training.radial": ("AdamP", "SGDP"),
+    "neurosim.training.rescaling": ("keep_norms", "keep_variances"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -38,6 +38,10 @@ from neurosim.analysis.ranges import calibrate as calibrate
 from neurosim.analysis.recorder import record as record
 from neurosim.analysis.recording import Recording as Recording
 from neurosim.analysis.recording_reader import load_recording as load_recording
+from neurosim.analysis.revival import Revival as Revival
+from neurosim.analysis.revival import RevivedReport as RevivedReport
+from neurosim.analysis.revival import dormancy as dormancy
+from neurosim.analysis.revival import revive_units as revive_units
 from neurosim.analysis.signal_probe import probe as probe
 from neurosim.analysis.signal_report import LayerProbe as LayerProbe
 from neurosim.analysis.signal_report import Probe as Probe

@@ -170,7 +170,7 @@ def check_between(chain: list[Place], uses: Uses) -> None:
     Raises:
         ConversionError: With the reason.
     """
-    first, *between, second = (place.module for place in chain)
+    first, *between = (place.module for place in chain[:-1])
     after_convolution = not isinstance(first, nn.Linear)
     for module in between:
         name = type(module).__name__
@@ -180,6 +180,17 @@ def check_between(chain: list[Place], uses: Uses) -> None:
             raise ConversionError(f"{name} is between them, and no factor passes through it")
         if hooked(module):
             raise ConversionError(f"the {name} between them has hooks")
+    check_channels(chain, uses)
+
+
+def check_channels(chain: list[Place], uses: Uses) -> None:
+    """Raise unless both ends stand alone, own their weights, and the channels of one are inputs of the other.
+
+    Raises:
+        ConversionError: With the reason.
+    """
+    first, *between, second = (place.module for place in chain)
+    after_convolution = not isinstance(first, nn.Linear)
     for layer in (first, second):
         name = type(layer).__name__
         if uses.shared(layer):
@@ -211,10 +222,10 @@ def _equalize(first: nn.Module, second: nn.Module) -> float:
     return float((s - 1).abs().max())
 
 
-def cells(layer: nn.Module) -> Tensor:
-    """The weights as ``(groups, outputs, inputs, kernel)``: a view."""
+def cells(layer: nn.Module, like_weight: Tensor | None = None) -> Tensor:
+    """The weights, or what has their shape, as ``(groups, outputs, inputs, kernel)``: a view."""
     module: Any = layer  # one that weighted let through
-    weight: Tensor = module.weight.detach()
+    weight: Tensor = module.weight.detach() if like_weight is None else like_weight
     groups = 1 if isinstance(module, nn.Linear) else module.groups
     grouped = weight.view(groups, weight.shape[0] // groups, weight.shape[1], -1)
     return grouped.transpose(1, 2) if isinstance(module, TRANSPOSED) else grouped

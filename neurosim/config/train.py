@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-from neurosim.config.base import Block, Count, Flag, Globs, Natural, NonNegative, Positive, ProperShare, Share
+from neurosim.config.base import Block, Count, Flag, Globs, NonNegative, Positive, ProperShare, Share
+from neurosim.config.optimizer import AdamConfig, ConstantConfig, OptimizerConfig, SchedulerConfig
 from neurosim.errors import ConfigError
 
 
@@ -20,101 +22,6 @@ def _activation(choice: object) -> object:
 
 
 ActivationChoice = Annotated[str | dict[str, Any], BeforeValidator(_activation)]
-LearningRate = Annotated[Positive, Field(le=1000)]
-WeightDecay = Annotated[NonNegative, Field(le=1000)]
-
-
-class _Adaptive(Block):
-    """What Adam and AdamW share."""
-
-    kind: str
-    lr: LearningRate = 1e-3
-    """Learning rate before the schedule's factor."""
-    betas: tuple[ProperShare, ProperShare] = (0.9, 0.999)
-    """Decay of the running means of the gradient and of its square."""
-    eps: Annotated[Positive, Field(le=1)] = 1e-8
-    """Added to the denominator."""
-
-
-class AdamConfig(_Adaptive):
-    """Adam, weight decay added to the gradient."""
-
-    kind: Literal["adam"]
-    weight_decay: WeightDecay = 0.0
-    """L2 penalty, added to the gradient."""
-
-
-class AdamWConfig(_Adaptive):
-    """Adam with decoupled weight decay."""
-
-    kind: Literal["adamw"]
-    weight_decay: WeightDecay = 0.01
-    """Share of a weight taken away per unit of learning rate."""
-
-
-class _Descent(Block):
-    """What plain gradient descent and that of excitatory-inhibitory layers share."""
-
-    kind: str
-    lr: LearningRate = 0.01
-    """Learning rate before the schedule's factor."""
-    weight_decay: WeightDecay = 0.0
-    """L2 penalty, added to the gradient."""
-    momentum: ProperShare = 0.0
-    """Share of the last step that is taken again."""
-    nesterov: Flag = False
-    """Look ahead along the momentum, which must then be > 0."""
-
-    @field_validator("nesterov")
-    @classmethod
-    def _needs_momentum(cls, value: bool, info: ValidationInfo) -> bool:
-        if value and info.data.get("momentum") == 0:
-            raise ValueError("must be false without momentum, got true; set momentum > 0")
-        return value
-
-
-class SGDConfig(_Descent):
-    """Stochastic gradient descent."""
-
-    kind: Literal["sgd"]
-
-
-class EISGDConfig(_Descent):
-    """Stochastic gradient descent as the authors of excitatory-inhibitory layers have it: with momentum, the first step is longer."""
-
-    kind: Literal["eisgd"]
-
-
-class _Schedule(Block):
-    """What all schedules share."""
-
-    kind: str
-    warmup_steps: Natural = 0
-    """Steps over which the learning rate rises linearly to its full value."""
-
-
-class ConstantConfig(_Schedule):
-    """The learning rate stays as it is after the warm-up."""
-
-    kind: Literal["constant"]
-
-
-class CosineConfig(_Schedule):
-    """Half a cosine from the full learning rate to a fraction of it at the end of the run."""
-
-    kind: Literal["cosine"]
-    final_fraction: Share = 0.0
-    """Learning rate at the end, as a fraction of the full one."""
-
-
-class StepConfig(_Schedule):
-    """The learning rate is multiplied by ``gamma`` every so many epochs."""
-
-    kind: Literal["step"]
-    every_epochs: Count = 10
-    """Epochs between two steps."""
-    gamma: Annotated[Positive, Field(le=1)] = 0.1
-    """Factor of a step."""
 
 
 class EarlyStoppingConfig(Block):
@@ -159,7 +66,7 @@ class OnlyConfig(Block):
     """Train a part of the parameters; the others stay as they were drawn."""
 
     parameters: Globs
-    """norms (scales and shifts), biases, last (the last layer), or globs over names of parameters; several may be given."""
+    """norms (scales and shifts), shifts (of norms), biases, last (layer), or globs over names of parameters; several may be given."""
     random: Flag = False
     """Train elements of the other weights instead, as many as these have, at random places that the run's seed decides."""
 
@@ -184,6 +91,58 @@ class NormLossConfig(Block):
     """What is added."""
     strength: NonNegative = 1e-3
     """Factor of the sum."""
+
+
+class ActivationPenaltyConfig(Block):
+    """The mean magnitude in every activation, summed over them, is added to the loss, more and more: models learn to be sparse."""
+
+    kind: Literal["activation_l1"]
+    """What is added."""
+    ends: Annotated[tuple[Count, ...], Field(min_length=1)]
+    """Steps at which stages end, rising; from one strength to the next along half a sine."""
+    strengths: Annotated[tuple[NonNegative, ...], Field(min_length=1)]
+    """Factor at the end of every stage; the first holds from the beginning, the last to the end."""
+    layers: Globs = ("*",)
+    """Activations that it is of: globs over their paths."""
+
+    @model_validator(mode="after")
+    def _one_each(self) -> Self:
+        if len(self.ends) != len(self.strengths) or any(one >= other for one, other in pairwise(self.ends)):
+            raise ValueError(f"ends must rise, one a strength, got {list(self.ends)} and {list(self.strengths)}")
+        return self
+
+
+class KeepNormsConfig(Block):
+    """Normalize-and-Project: after steps every weight gets its first length back; of two axes or more, without those of norms."""
+
+    kind: Literal["nap"]
+    """What is kept."""
+    every_steps: Count = 1
+    """Steps from one time to the next."""
+    skip: Globs = ()
+    """Layers whose weights are left alone."""
+
+
+class KeepVariancesConfig(Block):
+    """Target variance rescaling: after some steps the weights of every layer get one standard deviation, norms left out."""
+
+    kind: Literal["tvr"]
+    """What is kept."""
+    std: Positive
+    """The standard deviation."""
+    every_steps: Count = 100
+    """Steps from one time to the next."""
+    skip: Globs = ()
+    """Layers whose weights are left alone."""
+
+
+class ReviveConfig(Block):
+    """ReDo: units that are hardly ever on get new incoming weights, and outgoing weights of 0."""
+
+    every_steps: Count = 1000
+    """Steps from one time to the next; the batch of that step decides."""
+    tau: NonNegative = 0.025
+    """Up to which share of the mean magnitude of its layer a unit is dormant."""
 
 
 class SwapConfig(Block):
@@ -219,15 +178,15 @@ class TrainConfig(Block):
 
     epochs: Count = 20
     """Passes over the training set."""
-    optimizer: Annotated[AdamConfig | AdamWConfig | SGDConfig | EISGDConfig, Field(discriminator="kind")] = AdamConfig(kind="adam")
+    optimizer: OptimizerConfig = AdamConfig(kind="adam")
     decay: Literal["all", "weights"] = "all"
     """What weight_decay acts on: all parameters, or weights alone: not those of norms and activations, biases, and what has no two axes."""
-    scheduler: Annotated[ConstantConfig | CosineConfig | StepConfig, Field(discriminator="kind")] = ConstantConfig(kind="constant")
+    scheduler: SchedulerConfig = ConstantConfig(kind="constant")
     clip_grad_norm: Positive | None = None
     """Longest gradient, as an L2 norm over all parameters; null: no limit."""
     clip: AdaptiveClipConfig | None = None
     """Of gradients, beside or in the place of clip_grad_norm, which comes after it; null: none."""
-    regularizer: NormLossConfig | None = None
+    regularizer: Annotated[NormLossConfig | ActivationPenaltyConfig, Field(discriminator="kind")] | None = None
     """What is added to the loss that is trained on, and not to the one that is reported; null: nothing."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     """Of the digital arithmetic; bf16 and fp16 are automatic mixed precision."""
@@ -238,6 +197,10 @@ class TrainConfig(Block):
     noise: TrainNoiseConfig = TrainNoiseConfig()
     clip_weights: ClipWeightsConfig | None = None
     """Needs hardware; null: weights are free."""
+    rescale: Annotated[KeepNormsConfig | KeepVariancesConfig, Field(discriminator="kind")] | None = None
+    """Weights that keep their length or spread; null: none."""
+    revive: ReviveConfig | None = None
+    """null: units that are hardly ever on stay so."""
     only: OnlyConfig | None = None
     """null: train all parameters."""
     swap: SwapConfig | None = None
@@ -247,3 +210,9 @@ class TrainConfig(Block):
     """Where to compute; auto is a GPU where there is one."""
     threads: Annotated[Count, Field(le=1024)] | None = None
     """CPU threads of torch; null: as torch decides."""
+
+    @model_validator(mode="after")
+    def _moves_what_it_keeps(self) -> Self:
+        if self.only is not None and (self.revive is not None or (self.only.random and self.rescale is not None)):
+            raise ValueError("only: what does not learn stays as it is: leave revive out, and with random rescale too")
+        return self

@@ -115,11 +115,25 @@ def watch_activations(model: nn.Module, layers: Selection = None) -> Iterator[Ac
     ...     outputs = model(torch.ones(4, 2))
     >>> loss = outputs.square().mean() + sine_stages(5, [10], [0.01]) * seen.l1()
     """
+    seen = Activations()
+    with watching(chosen_activations("watch_activations", model, layers), seen):
+        yield seen
+
+
+def chosen_activations(where: str, model: nn.Module, layers: Selection = None) -> list[nn.Module]:
+    """The activations of a model that are modules.
+
+    Args:
+        where: Who asks, for messages.
+        model: Any module.
+        layers: Globs over their paths, or types; None for all.
+
+    Raises:
+        ConfigError: There is none, or a glob names none.
+    """
     known = activations_of(unwrapped(model))
-    check_globs("watch_activations: layers", as_list(layers), [path for path, _ in known], "activation")
+    check_globs(f"{where}: layers", as_list(layers), [path for path, _ in known], "activation")
     chosen = [module for path, module in known if layers is None or matches(path, module, layers)]
     if not chosen:
-        raise ConfigError("watch_activations: the model must have activations that are modules, got none that is chosen")
-    seen = Activations()
-    with watching(chosen, seen):
-        yield seen
+        raise ConfigError(f"{where}: the model must have activations that are modules, got none that is chosen")
+    return chosen

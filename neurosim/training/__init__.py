@@ -17,9 +17,16 @@ from neurosim.training.metrics import Metric as Metric
 from neurosim.training.optim import make_optimizer as make_optimizer
 from neurosim.training.precision import pick_device as pick_device
 from neurosim.training.provenance import environment as environment
+from neurosim.training.radial import SGDP as SGDP
+from neurosim.training.radial import AdamP as AdamP
+from neurosim.training.radial import remove_radial as remove_radial
 from neurosim.training.recipe import load_recipe as load_recipe
 from neurosim.training.recipe import recipe_file as recipe_file
 from neurosim.training.recipe import recipes as recipes
+from neurosim.training.rescaling import keep_norms as keep_norms
+from neurosim.training.rescaling import keep_variances as keep_variances
+from neurosim.training.rescaling import rescaled as rescaled
+from neurosim.training.revival import revive_after_steps as revive_after_steps
 from neurosim.training.run import Run as Run
 from neurosim.training.run import load as load
 from neurosim.training.run import train as train

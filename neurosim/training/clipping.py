@@ -59,12 +59,7 @@ def adaptive_clip(model: nn.Module, limit: float = 0.01, floor: float = 1e-3, sk
     Raises:
         ConfigError: A number is not above 0, or a glob names no layer with parameters.
     """
-    owned: dict[str, list[nn.Parameter]] = {}
-    for path, module in named_unwrapped(model):
-        owned.setdefault(path.split(".parametrizations.")[0], []).extend(module.parameters(recurse=False))
-    owned = {path: values for path, values in owned.items() if values}
-    check_globs("train.clip.skip", skip, owned, "layer with parameters")
-    chosen = [(path, value) for path, values in owned.items() if not matches(path, model, list(skip)) for value in values]
+    chosen = unskipped(model, skip, "train.clip.skip")
     layers = dict(named_unwrapped(model))
     groups = [_groups(layers.get(path), value) for path, value in chosen]
     clip_adaptively([], limit, floor)  # refuses numbers before anything is trained
@@ -75,6 +70,25 @@ def adaptive_clip(model: nn.Module, limit: float = 0.01, floor: float = 1e-3, sk
                 _clip(value.detach(), value.grad, limit, floor, count)
 
     return clip
+
+
+def unskipped(model: nn.Module, skip: Sequence[str], where: str) -> list[tuple[str, nn.Parameter]]:
+    """The parameters of a model with the paths of their layers; what makes a parametrized one is in the layer that it is for.
+
+    Args:
+        model: Any module.
+        skip: Globs over the paths of layers to leave out.
+        where: What names them, for messages.
+
+    Raises:
+        ConfigError: A glob names no layer with parameters.
+    """
+    owned: dict[str, list[nn.Parameter]] = {}
+    for path, module in named_unwrapped(model):
+        owned.setdefault(path.split(".parametrizations.")[0], []).extend(module.parameters(recurse=False))
+    owned = {path: values for path, values in owned.items() if values}
+    check_globs(where, skip, owned, "layer with parameters")
+    return [(path, value) for path, values in owned.items() if not matches(path, model, list(skip)) for value in values]
 
 
 def _groups(layer: nn.Module | None, value: Tensor) -> int | None:

@@ -7,8 +7,7 @@ from torch import nn
 
 from neurosim.convert.swap_activation import is_activation
 from neurosim.nn.wrappers import unwrapped
-from neurosim.norms import Norm
-from neurosim.training.subset import NORMS_OF_TORCH
+from neurosim.training.subset import of_norms
 
 
 def spared(model: nn.Module) -> list[str]:
@@ -24,8 +23,7 @@ def spared(model: nn.Module) -> list[str]:
     ['0.bias', '1.weight']
     """
     bare = unwrapped(model)
-    kinds = (Norm, *NORMS_OF_TORCH)
-    held = {id(value) for one in bare.modules() if isinstance(one, kinds) or is_activation(one) for value in one.parameters()}
+    held = of_norms(bare) | {id(value) for one in bare.modules() if is_activation(one) for value in one.parameters()}
     named = bare.named_parameters()
     return [name for name, value in named if value.dim() < 2 or id(value) in held or name.rpartition(".")[2] == "bias"]
 

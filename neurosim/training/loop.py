@@ -18,7 +18,7 @@ from neurosim.random import permutation, stream
 from neurosim.training.build import check_initialized
 from neurosim.training.checkpoint import Checkpoints
 from neurosim.training.clipping import adaptive_clip
-from neurosim.training.constraints import constrain, penalty
+from neurosim.training.constraints import constrain
 from neurosim.training.evaluate import Batches, measure
 from neurosim.training.folder import RunFolder
 from neurosim.training.interrupt import Interrupted, StopSignals
@@ -26,6 +26,7 @@ from neurosim.training.logs import MetricsLog, Scalars, Value, add_scalars, tens
 from neurosim.training.metrics import METRICS, accuracy
 from neurosim.training.noise import NoisePlan
 from neurosim.training.optim import make_schedule, set_learning_rate, take_step
+from neurosim.training.penalty import penalty
 from neurosim.training.precision import autocast, grad_scaler
 from neurosim.training.progress import Progress
 from neurosim.training.state import State, Sums, Trained
@@ -108,6 +109,8 @@ class Loop:
         self._signals.__exit__(kind, error, trace)
         self._progress.close()
         self._noise.end()
+        if self._penalty is not None:
+            self._penalty.end()
         if self._writer is not None:
             self._writer.close()
 
@@ -156,7 +159,7 @@ class Loop:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise self._diverged(self._now(), f"the loss is {value}")
-        total = loss if self._penalty is None else loss + self._penalty(self.model)
+        total = loss if self._penalty is None else loss + self._penalty(self.state.step)
         try:
             take_step(total, self.optimizer, self._scaler, self.config.train.clip_grad_norm, self._clip)
         except RunError as error:

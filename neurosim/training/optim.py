@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from neurosim.ei import EISGD
 from neurosim.errors import ConfigError, RunError, nearest
+from neurosim.training.radial import SGDP, AdamP
 
-OPTIMIZERS: Final = ("adam", "adamw", "eisgd", "sgd")
+OPTIMIZERS: Final = ("adam", "adamp", "adamw", "eisgd", "sgd", "sgdp")
 SCHEDULES: Final = ("constant", "cosine", "step")
 _SMALLEST_SCALE: Final = 2.0**-14
 
@@ -90,18 +91,21 @@ def make_optimizer(
 
     Args:
         parameters: Those of the model, on their device already.
-        kind: ``sgd``, ``adam`` (weight decay added to the gradient), ``adamw`` (decoupled weight decay), or ``eisgd``
-            (:class:`neurosim.ei.EISGD`; the loop projects the weights of excitatory-inhibitory layers, whatever the optimiser is).
+        kind: ``sgd``, ``adam`` (weight decay added to the gradient), ``adamw`` (decoupled weight decay), ``adamp`` and ``sgdp``
+            (:class:`neurosim.AdamP`, :class:`neurosim.SGDP`), or ``eisgd`` (:class:`neurosim.ei.EISGD`; the loop projects the weights of
+            excitatory-inhibitory layers, whatever the optimiser is).
         lr: Learning rate before the schedule's factor, > 0.
         weight_decay: Applied to every parameter, ≥ 0.
-        settings: ``sgd`` and ``eisgd``: ``momentum``, ``nesterov``; ``adam`` and ``adamw``: ``betas``, ``eps``; as in :mod:`torch.optim`.
+        settings: ``sgd`` and ``eisgd``: ``momentum``, ``nesterov``; ``adam`` and ``adamw``: ``betas``, ``eps``; as in :mod:`torch.optim`;
+            ``sgdp`` and ``adamp``: the same, and ``delta``, ``wd_ratio``, ``nesterov``.
 
     Raises:
         ConfigError: No such kind or setting, a value torch refuses, or nothing to train.
     """
     if kind not in OPTIMIZERS:
         raise ConfigError(f"train.optimizer.kind: no optimizer is named {kind!r}{nearest(kind, OPTIMIZERS)}")
-    known = ("momentum", "nesterov") if kind in ("sgd", "eisgd") else ("betas", "eps")
+    known = ["momentum", "nesterov"] if kind in ("sgd", "sgdp", "eisgd") else ["betas", "eps"]
+    known += {"adamp": ["nesterov", "delta", "wd_ratio"], "sgdp": ["delta", "wd_ratio"]}.get(kind, [])
     for name in settings:
         if name not in known:
             raise ConfigError(f"train.optimizer.{name}: {kind} has no such setting{nearest(name, known)}")
@@ -111,7 +115,9 @@ def make_optimizer(
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "sgd": torch.optim.SGD,
         "eisgd": EISGD,
+        "sgdp": SGDP,
         "adam": torch.optim.Adam,
+        "adamp": AdamP,
         "adamw": torch.optim.AdamW,
     }
     try:

@@ -18,8 +18,8 @@ from neurosim.nn.wrappers import unwrapped
 from neurosim.norms import Norm
 from neurosim.random import permutation, stream
 
-NORMS_OF_TORCH = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
-WORDS = ("norms", "biases", "last")  #: that name parameters by what they are
+_NORMS = (Norm, _BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+WORDS = ("norms", "shifts", "biases", "last")  #: that name parameters by what they are
 
 
 def parameters_of(model: nn.Module, which: str | Sequence[str]) -> list[str]:
@@ -27,8 +27,9 @@ def parameters_of(model: nn.Module, which: str | Sequence[str]) -> list[str]:
 
     Args:
         model: Any module.
-        which: One or several of ``norms``: scales and shifts of all norms; ``biases``: all that are named so; ``last``: those of the last
-            layer, no norm, that has a weight of two axes or more; and of globs over the names of parameters.
+        which: One or several of ``norms``: scales and shifts of all norms; ``shifts``: what of these is named bias; ``biases``:
+            all that are named so; ``last``: those of the last layer, no norm, that has a weight of two axes or more; and of globs over the
+            names of parameters.
 
     Raises:
         ConfigError: A glob names nothing, or there is no such parameter.
@@ -46,9 +47,11 @@ def parameters_of(model: nn.Module, which: str | Sequence[str]) -> list[str]:
     globs = [one for one in asked if one not in WORDS]
     check_globs("train.only.parameters", globs, known, "parameter")
     chosen = {name for name in known if any(fnmatchcase(name, glob) for glob in globs)}
-    held = {id(value) for module in bare.modules() if isinstance(module, (Norm, *NORMS_OF_TORCH)) for value in module.parameters()}
+    held = of_norms(bare)
     if "norms" in asked:
         chosen |= {name for name, value in known.items() if id(value) in held}
+    if "shifts" in asked:
+        chosen |= {name for name, value in known.items() if id(value) in held and _place(name)[1] == "bias"}
     if "biases" in asked:
         chosen |= {name for name in known if _place(name)[1] == "bias"}
     if "last" in asked:
@@ -57,6 +60,11 @@ def parameters_of(model: nn.Module, which: str | Sequence[str]) -> list[str]:
     if not chosen:
         raise ConfigError(f"train.only.parameters: the model must have parameters that are meant by {which!r}, has none")
     return [name for name in known if name in chosen]
+
+
+def of_norms(model: nn.Module) -> set[int]:
+    """The ids of the parameters of norms."""
+    return {id(value) for module in model.modules() if isinstance(module, _NORMS) for value in module.parameters()}
 
 
 def _place(name: str) -> tuple[str, str]:

@@ -15,9 +15,9 @@ from neurosim.errors import ConfigError
 from neurosim.norms import NormLoss, WeightNorm
 from neurosim.training.build import rebuild
 from neurosim.training.clipping import adaptive_clip, clip_adaptively
-from neurosim.training.constraints import penalty
 from neurosim.training.loop import Loop
 from neurosim.training.optim import make_optimizer, take_step
+from neurosim.training.penalty import penalty
 from neurosim.training.precision import grad_scaler
 from tests.norms.cases import recorded
 
