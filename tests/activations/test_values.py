@@ -30,6 +30,7 @@ from neurosim.activations import (
 )
 from neurosim.activations.approximate import Steps, stepped_backward
 from neurosim.activations.drawn import give_seed
+from neurosim.activations.moments import gaussian_rule
 from neurosim.clock import Clock
 from neurosim.errors import ConfigError
 from neurosim.training import build_model
@@ -46,7 +47,7 @@ def at_twice(curve: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return curve(2.0 * x)
 
 
-#: mean, variance, E f², E f'² under N(0, 1), by quadrature with numpy, and the share of exact zeros
+#: mean, variance, E f², E f'² under N(0, 1), by quadrature with numpy
 TABLE: list[tuple[str, dict[str, Any], tuple[float, ...]]] = [
     ("identity", {}, (0.0, 1.0, 1.0, 1.0)),
     ("relu", {}, (0.3989, 0.3408, 0.5, 0.5)),
@@ -96,6 +97,29 @@ TABLE: list[tuple[str, dict[str, Any], tuple[float, ...]]] = [
 ]
 
 
+def normal(x: float) -> float:
+    """Φ."""
+    return (1 + math.erf(x / math.sqrt(2))) / 2
+
+
+#: of inputs from N(0, 1), the share for which a unit of that table gives exactly 0; for all others it is none
+ZEROS: dict[tuple[str, tuple[float, ...]], float] = {
+    ("relu", ()): 0.5,
+    ("relu_n", ()): 0.5,
+    ("relu_n", (1.0,)): 0.5,
+    ("relu_squared", ()): 0.5,
+    ("polyrelu", ()): 0.5,
+    ("hardswish", ()): normal(-3),
+    ("smelu", (1.0,)): normal(-1),
+    ("smelu", (0.5,)): normal(-0.5),
+    ("jumprelu", (0.5,)): normal(0.5),
+    ("shifted_relu", ()): normal(1),
+    ("crelu", ()): normal(1),
+    ("soft_threshold", ()): normal(1) - normal(-1),
+    ("cst", ()): normal(1) - normal(-1),
+}
+
+
 # --- moments ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -106,6 +130,14 @@ def test_moments_are_those_of_the_table(name: str, settings: dict[str, Any], row
     assert found.forward_gain == pytest.approx(row[2] ** -0.5, rel=1e-3)
     assert found.backward_gain == pytest.approx(row[3] ** -0.5, rel=1e-3)
     assert found.norm_free_gain == pytest.approx(row[1] ** -0.5, rel=2e-3)
+
+
+@pytest.mark.parametrize(("name", "settings"), [row[:2] for row in TABLE], ids=[f"{name}-{settings}" for name, settings, _ in TABLE])
+def test_the_share_of_exact_zeros_is_that_of_the_inputs_that_a_unit_cuts_off(name: str, settings: dict[str, Any]) -> None:
+    z, weights = gaussian_rule()
+    inside = z.abs() < 5  # 6e-7 of the probability lies beyond, where some curves underflow
+    found = float((weights * (facts(name, **settings)(z) == 0) * inside).sum())
+    assert found == pytest.approx(ZEROS.get((name, tuple(settings.values())), 0.0), abs=2e-4)
 
 
 def test_moments_at_another_variance_are_those_of_the_stretched_input() -> None:
