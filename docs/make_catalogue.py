@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from catalogue_figures import of_activation, of_norm
 
 import neurosim as ns
-from neurosim.activations import Curve, facts
+from neurosim.activations import FOLDS, Curve, facts
 from neurosim.activations.catalogue import KINDS, row_of, work_of
 from neurosim.activations.facts import IN_MODELS
 from neurosim.catalogue import NORMS, table_of_norms
@@ -40,6 +40,13 @@ _NORM = (
     "Left: one output against the input at its place, in evaluation, while all other inputs stand still. "
     f"{_NOISE} Right: the size of all outputs against that of all inputs; the running statistics are those of the inputs at 2."
 )
+#: what operations are counted for, where it is not an element
+_OF: Mapping[str, str] = {
+    "vector": "an element / of a vector",
+    "units": "an input of a unit / of a unit",
+    "attention": "a score / of a query, beside products of matrices",
+    "head": "a class / of all",
+}
 #: settings that have no default, in the examples
 _NEEDED: Mapping[str, Mapping[str, int]] = {"smart_mixed": {"units": 32}, "rbf": {"inputs": 64, "units": 32}}
 
@@ -85,7 +92,8 @@ def _page_of_activation(name: str) -> str:
         ("parameters", "" if row["parameters"] == "–" else row["parameters"]),
         ("range of the outputs", row["bounds"]),
         ("on analog hardware", entry.hardware),
-        ("folds", _folds(name)),
+        ("fold class", f"{row['fold']}: {FOLDS[row['fold']]}"),
+        (f"operations of {_OF.get(entry.kind, 'an element')}", row["operations"]),
     ]
     if isinstance(entry, Curve):
         told = facts(name)
@@ -107,16 +115,6 @@ def _page_of_activation(name: str) -> str:
 
 def _page(parts: list[str]) -> str:
     return _MADE + "\n\n".join(part.strip() for part in parts if part) + "\n"
-
-
-def _folds(name: str) -> str:
-    entry = ns.ACTIVATIONS[name]
-    if name == "identity":
-        return "all of it"
-    if entry.kind == "wrapper":
-        return "its gains, into the layers around it"
-    scales = facts(name).homogeneous if isinstance(entry, Curve) else getattr(entry, "homogeneous", False)
-    return "a gain above 0 may pass it: f(cx) = c f(x)" if scales else "a gain before it and one after it, into the layers around it"
 
 
 def _where(name: str) -> str:
@@ -149,12 +147,16 @@ def _index_of_activations() -> str:
     for kind, title in KINDS.items():
         rows = [row_of(ns.ACTIVATIONS[name]) for name in ns.ACTIVATIONS if ns.ACTIVATIONS[name].kind == kind]
         if rows:
-            parts.append(f"## {title}\n\n| name | formula | outputs |\n|---|---|---|\n" + "".join(_index_row(row) for row in rows))
+            parts.append(
+                f"## {title}\n\n| name | formula | folds | operations | outputs |\n|---|---|---|---|---|\n"
+                + "".join(_index_row(row) for row in rows)
+            )
     return "\n".join(parts)
 
 
 def _index_row(row: Mapping[str, str]) -> str:
-    return f"| [`{row['name']}`]({row['name']}.md) | {_cell(_code(row['formula']))} | {row['bounds']} |\n"
+    shown = (_cell(_code(row["formula"])), row["fold"], row["operations"], row["bounds"])
+    return f"| [`{row['name']}`]({row['name']}.md) | {' | '.join(shown)} |\n"
 
 
 def _page_of_norm(entry: NormEntry, row: Mapping[str, str]) -> str:

@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurosim.activations.base import Bounds, Parameter, Smoothness, curve
+from neurosim.activations.base import Bounds, Smoothness
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
 from neurosim.activations.facts import facts
+from neurosim.activations.parameter import Parameter
 from neurosim.errors import ConfigError
 
 
@@ -123,6 +126,8 @@ def _smoothness(base: str, backward: str) -> Smoothness:
     monotone=lambda base, backward: facts(base).monotone,
     smoothness=_smoothness,
     own_gradient=True,
+    operations=lambda base, backward: facts(base).operations or Operations(),
+    fold=lambda base, backward: facts(base).fold,
     hardware="inference is that of f; training on a chip keeps 1 bit (relu) or 2 bits (gelu2, silu2) of an input instead of the input",
     cite=("approx_bp",),
     speed="training packs 1 or 2 bits of every element into bytes: it trades time for memory",

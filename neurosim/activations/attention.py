@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurosim.activations.base import layer
+from neurosim.activations.cost import Cost, Operations
+from neurosim.activations.declare import layer
 from neurosim.checks import number
 from neurosim.errors import ConfigError
 
@@ -21,6 +22,7 @@ class _Scores(nn.Module):
     "relu_scores",
     "max(0, z)/L",
     "scores",
+    cost=Cost(Operations(multiplies=1, comparisons=1)),
     hardware="no exponential and no sum over keys; divide by the number of keys L",
     cite=("relu_attention",),
     bounds=(0.0, math.inf),
@@ -39,6 +41,7 @@ class ReLUScores(_Scores):
     "reluformer_scores",
     "max(0, z)/(γ√(L/2))",
     "scores",
+    cost=Cost(Operations(multiplies=1, comparisons=1)),
     hardware="as relu_scores, with the variance of the output kept at any number of keys",
     cite=("reluformer",),
     bounds=(0.0, math.inf),
@@ -65,6 +68,8 @@ class ReLUFormerScores(_Scores):
     "sigmoid_scores",
     "σ(z − log L)",
     "scores",
+    cost=Cost(Operations(adds=1, lookups=1)),
+    fold="parts",
     hardware="one saturating device a score; no sum over keys",
     cite=("sigmoid_attention",),
     bounds=(0.0, 1.0),
@@ -85,6 +90,8 @@ class _Attention(nn.Module):
     "rela",
     "RMSNorm(max(0, QKᵀ/√d)·V)",
     "attention",
+    cost=Cost(Operations(multiplies=1, comparisons=1), Operations(adds=1, multiplies=1, divisions=1, square_roots=1)),
+    fold="parts",
     hardware="most weights are exactly 0; the norm is the only statistic, after the sum",
     cite=("rela",),
     zero_preserving=True,
@@ -110,6 +117,8 @@ class RectifiedAttention(_Attention):
     "gaussian_attention",
     "Σ e^(−‖q − k‖²/2√d)·v",
     "attention",
+    cost=Cost(Operations(adds=2, multiplies=1, lookups=1, comparisons=1)),
+    fold="parts",
     hardware="a resonator a pair instead of a softmax: weights stay in 0 … 1 without a sum over keys",
     cite=("soft",),
 )
@@ -152,6 +161,7 @@ def sdm(z: Tensor, similarity: Tensor, distance: Tensor) -> Tensor:
     "sdm",
     "(2 + q)^(d·zᵢ)/Σⱼ(2 + q)^(d·zⱼ)",
     "head",
+    cost=Cost(Operations(adds=2, multiplies=2, lookups=1, comparisons=1), Operations(adds=1, multiplies=1, divisions=1, lookups=1)),
     hardware="digital: lets a classifier abstain where drift has carried its features away from the training data",
     cite=("sdm",),
     bounds=(0.0, 1.0),

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
 from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
+from neurosim.activations.cost import Cost, Fold, Operations
 from neurosim.activations.parameter import Parameter as Parameter
 from neurosim.activations.parameter import Value as Value
 from neurosim.checks import whole
@@ -84,6 +83,8 @@ class Curve(Entry):
         homogeneous: f(c x) = c f(x) for c > 0.
         zero_preserving: f(0) = 0.
         own_gradient: Whether its gradient is on purpose not the derivative of its values.
+        operations: What hardware computes for an element; None: nobody has counted.
+        fold: What goes into the layers around; see :data:`neurosim.activations.FOLDS`.
         module: torch's own module for some settings, None for the others.
     """
 
@@ -95,6 +96,8 @@ class Curve(Entry):
     homogeneous: bool | Callable[..., bool]
     zero_preserving: bool | Callable[..., bool]
     own_gradient: bool
+    operations: Operations | Callable[..., Operations] | None
+    fold: Callable[..., Fold]
     module: Callable[..., nn.Module | None] | None
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,12 +153,16 @@ class Layer(Entry):
         make: Its class.
         bounds: Of its outputs, over all inputs; None at an end that depends on what it holds.
         homogeneous, zero_preserving: As for a curve.
+        cost: What hardware computes, with default settings; None: nobody has counted.
+        fold: As for a curve.
     """
 
     make: Callable[..., nn.Module]
     bounds: Bounds
     homogeneous: bool
     zero_preserving: bool
+    cost: Cost | None
+    fold: Fold
 
     def __call__(self, **settings: Any) -> nn.Module:
         """A fresh module.
@@ -235,64 +242,3 @@ class Activation(nn.Module):
         """For ``print``."""
         shown = [f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!s:.40}" for name, value in self.settings().items()]
         return ", ".join([self.entry.name, *shown])
-
-
-def in_float32(function: Function) -> Function:
-    """The function, computed in float32 for numbers of 16 bits; parameters are taken in the type of the computation."""
-
-    @wraps(function)
-    def run(x: Tensor, *parameters: Any) -> Tensor:
-        wide = x.float() if x.dtype.itemsize < 4 else x
-        given = [one.to(wide.dtype) if isinstance(one, Tensor) else one for one in parameters]
-        return function(wide, *given).to(x.dtype)
-
-    return run
-
-
-def curve(
-    name: str,
-    formula: str,
-    *,
-    bounds: Bounds | Callable[..., Bounds],
-    smoothness: Smoothness | Callable[..., Smoothness],
-    hardware: str,
-    cite: Sequence[str] = (),
-    monotone: bool | Callable[..., bool] | None = True,
-    homogeneous: bool | Callable[..., bool] = False,
-    zero_preserving: bool | Callable[..., bool] = True,
-    own_gradient: bool = False,
-    module: Callable[..., nn.Module | None] | None = None,
-    speed: str = "",
-    **parameters: Parameter,
-) -> Callable[[Function], Function]:
-    """Register a function ``f(x, *parameters)`` as a curve; see :class:`Curve`. It becomes safe for numbers of 16 bits."""
-
-    def add(function: Function) -> Function:
-        safe = in_float32(function)
-        facts = (bounds, monotone, smoothness, homogeneous, zero_preserving)
-        ACTIVATIONS.add(
-            name, Curve(name, formula, "curve", tuple(cite), hardware, safe, parameters, *facts, own_gradient, module, speed=speed)
-        )
-        return safe
-
-    return add
-
-
-def layer(
-    name: str,
-    formula: str,
-    kind: Kind,
-    *,
-    hardware: str,
-    cite: Sequence[str] = (),
-    bounds: Bounds = (-math.inf, math.inf),
-    homogeneous: bool = False,
-    zero_preserving: bool = False,
-) -> Callable[[type[Any]], type[Any]]:
-    """Register a class as a :class:`Layer`."""
-
-    def add(made: type[Any]) -> type[Any]:
-        ACTIVATIONS.add(name, Layer(name, formula, kind, tuple(cite), hardware, made, bounds, homogeneous, zero_preserving))
-        return made
-
-    return add

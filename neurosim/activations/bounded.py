@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurosim.activations.base import Parameter, Value, curve
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
+from neurosim.activations.parameter import Parameter, Value
 from neurosim.activations.smooth import at_least
 
 curve(
@@ -17,6 +19,7 @@ curve(
     bounds=(0.0, 1.0),
     smoothness="smooth",
     zero_preserving=False,
+    operations=Operations(lookups=1),
     hardware="a saturating device for signals above 0; fits an unsigned converter without a clamp",
     module=lambda: nn.Sigmoid(),
 )(torch.sigmoid)
@@ -26,6 +29,7 @@ curve(
     "tanh x",
     bounds=(-1.0, 1.0),
     smoothness="smooth",
+    operations=Operations(lookups=1),
     hardware="a differential pair; fits a signed converter without a clamp, and is the smooth clamp",
     module=lambda: nn.Tanh(),
 )(torch.tanh)
@@ -38,6 +42,8 @@ curve(
     bounds=lambda low, high: (low, high),
     smoothness="C0",
     zero_preserving=lambda low, high: low <= 0 <= high,
+    operations=Operations(comparisons=2),
+    fold="parts",
     hardware="the clamp of a converter itself; two kinks, each with the gradient noise of a ReLU",
     cite=("hardtanh",),
     module=lambda min_val, max_val: nn.Hardtanh(min_val, max_val),
@@ -48,6 +54,7 @@ curve(
     "x/(1 + |x|)",
     bounds=(-1.0, 1.0),
     smoothness="C1",
+    operations=Operations(adds=1, divisions=1),
     hardware="divisive saturation; reaches its ends slowly",
     cite=("softsign",),
     module=lambda: nn.Softsign(),
@@ -59,6 +66,8 @@ curve(
     bounds=(0.0, 1.0),
     smoothness="C0",
     zero_preserving=False,
+    operations=Operations(adds=1, multiplies=1, comparisons=2),
+    fold="parts",
     hardware="a clamp with an offset and a gain",
     cite=("hardswish",),
     module=lambda: nn.Hardsigmoid(),
@@ -73,6 +82,8 @@ curve(
     monotone=False,
     smoothness="smooth",
     zero_preserving=False,
+    operations=Operations(multiplies=2, lookups=1),
+    fold="parts",
     hardware="the transmission of a resonator around its line; s = 1/√2 is e^(−x²)",
     cite=("rbf", "analogvnn"),
 )
@@ -88,6 +99,8 @@ def gaussian(x: Tensor, s: Value) -> Tensor:
     bounds=(None, math.inf),
     monotone=False,
     smoothness="smooth",
+    operations=Operations(multiplies=3, lookups=1),
+    fold="parts",
     hardware="no slope exceeds 1: noise is not amplified, so layers with ‖W‖ ≤ 1 have a certified noise budget",
     cite=("residual_flows",),
 )

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from textwrap import wrap
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from neurosim.activations.base import ACTIVATIONS, Curve, Entry
+from neurosim.activations.base import ACTIVATIONS, Curve, Entry, Layer
+from neurosim.activations.cost import FOLDS, Fold
 from neurosim.activations.facts import Facts, facts
 from neurosim.activations.moments import values_and_slopes
 from neurosim.checks import number
@@ -42,7 +44,7 @@ class Panel(NamedTuple):
 
 
 def table_of_activations() -> list[dict[str, str]]:
-    """One row an entry, plain text: name, kind, formula, parameters, bounds, smoothness, monotone, citation."""
+    """One row an entry, plain text: name, kind, formula, parameters, bounds, smoothness, monotone, fold, operations, hardware, citation."""
     return [row_of(ACTIVATIONS[name]) for name in ACTIVATIONS]
 
 
@@ -59,9 +61,17 @@ def row_of(entry: Entry) -> dict[str, str]:
         "bounds": f"{_number(low)} … {_number(high)}",
         "smoothness": told.smoothness if curve else "–",
         "monotone": ("yes" if told.monotone else "no") if curve else "–",
+        "fold": told.fold,
+        "operations": _operations(told),
         "hardware": entry.hardware,
         "citation": ", ".join(entry.citation) or "–",
     }
+
+
+def _operations(told: Facts) -> str:
+    """What hardware computes, as short as it can be said."""
+    found = told.entry.cost if isinstance(told.entry, Layer) else told.operations
+    return "–" if found is None else str(found)
 
 
 def _parameters(entry: Entry) -> str:
@@ -163,8 +173,13 @@ averaged over N(0, 1). Your own: `ns.activations.curve("name", "formula", bounds
 `neurosim catalogue activations` prints the table, `--plot FILE` draws the figure; `neurosim cite NAME` gives the BibTeX of a work. Every
 entry has a [page of its own](catalogue/activations/README.md), with its figure, its numbers, and its sources.
 
-| name | formula | parameters | bounds | smooth | rises | E f² | E f′² |
-|---|---|---|---|---|---|---|---|
+Operations are those of an element in evaluation, with the parameters of the table: additions (+), products (×), divisions (÷), roots (√),
+look-ups of a function of one number such as tanh (f), and comparisons (<); after a stroke, once for all elements that share a statistic.
+Those of attentions are of a score, beside products of matrices. Constants are worked out beforehand. What folds into the layers around:
+{folds}.
+
+| name | formula | parameters | bounds | smooth | rises | folds | operations | E f² | E f′² |
+|---|---|---|---|---|---|---|---|---|---|
 {rows}
 """
 
@@ -176,15 +191,23 @@ def page_of_activations() -> str:
         if row["kind"] == "curve":
             moments = facts(row["name"]).moments()
             cells = [_link(row["name"]), _cell(row["formula"]), row["parameters"], row["bounds"], row["smoothness"], row["monotone"]]
+            cells += [row["fold"], row["operations"]]
             rows.append(f"| {' | '.join([*cells, f'{moments.second:.4f}', f'{moments.slope:.4f}'])} |")
-    parts = [_INTRODUCTION.format(count=len(ACTIVATIONS), rows="\n".join(rows))]
+    parts = [_INTRODUCTION.format(count=len(ACTIVATIONS), folds=_wrapped(FOLDS), rows="\n".join(rows))]
     for kind, title in KINDS.items():
         if kind != "curve":
-            parts.append(f"## {title}\n\n| name | formula | on analog hardware |\n|---|---|---|")
-            entries = [ACTIVATIONS[name] for name in ACTIVATIONS if ACTIVATIONS[name].kind == kind]
-            parts += [f"| {_link(entry.name)} | {_cell(entry.formula)} | {entry.hardware} |" for entry in entries]
+            parts.append(f"## {title}\n\n| name | formula | folds | operations | on analog hardware |\n|---|---|---|---|---|")
+            rows_of_kind = [row for row in table_of_activations() if row["kind"] == kind]
+            for row in rows_of_kind:
+                cells = [_link(row["name"]), _cell(row["formula"]), row["fold"], row["operations"], row["hardware"]]
+                parts.append(f"| {' | '.join(cells)} |")
             parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _wrapped(folds: Mapping[Fold, str]) -> str:
+    """The meanings of the classes, as a sentence of short lines."""
+    return "\n".join(wrap("; ".join(f"`{name}`, {meaning}" for name, meaning in folds.items()), 138, break_on_hyphens=False))
 
 
 def _link(name: str) -> str:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurosim.activations.base import layer
+from neurosim.activations.cost import Cost, Operations
+from neurosim.activations.declare import layer
 from neurosim.activations.facts import activation
 from neurosim.checks import number, one_of, whole
 from neurosim.clock import Clock
@@ -71,6 +72,8 @@ def faulty_relu(x: Tensor, width: float, fault: Fault, stream: Stream) -> Tensor
     "stochastic",
     "max(0, x) with probability p, else xσ(x); in evaluation max(0, x)",
     "random",
+    cost=Cost(Operations(comparisons=1)),
+    fold="scale",
     hardware="noise in the shape of the curve: trains networks that are sparse with a plain ReLU afterwards",
     cite=("stochastic_activations",),
     bounds=(-0.2784645427610738, float("inf")),
@@ -101,6 +104,8 @@ class Stochastic(Drawn):
     "faulty_relu",
     "max(0, x) with a wrong sign test of probability max(0, 1 − |x|/w)",
     "random",
+    cost=Cost(Operations(comparisons=1)),
+    fold="parts",
     hardware="the fault model of a comparator with offset; training through it shows how much a network stands",
     cite=("circa",),
     zero_preserving=True,
@@ -134,6 +139,7 @@ POOL: Final = ("relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu")
     "smart_mixed",
     "Σₖ oₖ·fₖ(x), o one-hot for each neuron: drawn while it learns, then fixed",
     "random",
+    cost=Cost(Operations(adds=1, multiplies=2, lookups=1, comparisons=1)),
     hardware="learns which device curve each neuron gets; after freeze() every neuron has one",
     cite=("smart_mixed",),
 )

@@ -12,8 +12,8 @@ from pydantic import BeforeValidator
 from torch import Tensor, nn
 
 from neurosim.activations.base import ACTIVATIONS, Activation, Curve, Entry, Layer, Smoothness
+from neurosim.activations.cost import Fold, Operations
 from neurosim.activations.moments import Moments, gradient_noise, moments_of
-from neurosim.clock import Clock
 from neurosim.errors import ConfigError
 
 IN_MODELS: Final = ("curve", "random", "vector", "wrapper")  #: kinds that can stand in any place
@@ -76,43 +76,6 @@ def _in_config(choice: object) -> object:
 
 #: what a model takes: a name, or a mapping with ``kind`` and parameters
 Choice = Annotated[str | dict[str, Any], BeforeValidator(_in_config)]
-
-
-class Maker:
-    """Makes the activations of one model: a fresh one at every place, or with ``shared`` the same module at all.
-
-    Args:
-        choice: As for :func:`activation`; ``shared: true`` beside the parameters shares them.
-
-    Raises:
-        ConfigError: No activation can be made of it.
-
-    >>> make = Maker({"kind": "rational", "shared": True})
-    >>> make() is make()
-    True
-    """
-
-    def __init__(self, choice: object) -> None:
-        self.choice = choice
-        self._one = activation(choice) if isinstance(choice, Mapping) and choice.get("shared") else None
-        self._places = 0
-        check_activation(choice)
-
-    def __call__(self) -> nn.Module:
-        """The activation of the next place."""
-        if self._one is not None:
-            return self._one
-        self._places += 1
-        return named_draws(activation(self.choice), f"activation {self._places}")
-
-
-def named_draws(module: nn.Module, path: str) -> nn.Module:
-    """The module, drawing from streams of that name if it draws at all; two of one seed would draw alike."""
-    for part in module.modules():
-        if isinstance(part, Clock):
-            part.path = path
-            part.program(part.seed)
-    return module
 
 
 @dataclass(frozen=True)
@@ -179,6 +142,22 @@ class Facts:
     def zero_preserving(self) -> bool:
         """f(0) = 0."""
         return self._holds("zero_preserving")
+
+    @property
+    def operations(self) -> Operations | None:
+        """What hardware computes for an element, with the parameters of the first channel; None where nobody has counted."""
+        if isinstance(self.entry, Layer):
+            return self.entry.cost.per_element if self.entry.cost is not None else None
+        found: Operations | None = _told(self.curve.operations, self._variants()[0])
+        return found
+
+    @property
+    def fold(self) -> Fold:
+        """What of it goes into the layers around; see :data:`neurosim.activations.FOLDS`. Of several channels, what all of them have."""
+        if isinstance(self.entry, Layer):
+            return self.entry.fold
+        found = {self.curve.fold(*values) for values in self._variants()}
+        return found.pop() if len(found) == 1 else "scale" if found == {"all", "scale"} else "none"
 
     def moments(self, variance: float = 1.0) -> Moments:
         """Under Gaussian inputs of mean 0; see :class:`Moments`. With several channels, the mean over them."""

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurosim.activations.base import Bounds, Parameter, Value, curve
-from neurosim.activations.parameter import plus_times
+from neurosim.activations.base import Bounds
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
+from neurosim.activations.parameter import Parameter, Value, plus_times
 from neurosim.activations.smooth import at_least
 
 _INF = math.inf
@@ -22,6 +24,7 @@ curve(
     bounds=_LOBE,
     monotone=False,
     smoothness="smooth",
+    operations=lambda approximate: Operations(0, 1, lookups=1) if approximate == "none" else Operations(2, 5, lookups=1),
     hardware="x times the probability that Gaussian noise of variance 1 leaves it above 0",
     cite=("gelu",),
     module=lambda approximate: nn.GELU(approximate),
@@ -36,6 +39,8 @@ curve(
     monotone=lambda beta: beta == 0,
     smoothness="smooth",
     homogeneous=lambda beta: beta == 0,
+    operations=lambda beta: Operations(multiplies=1 + (beta != 1), lookups=1),
+    fold=lambda beta: "none" if beta == 1 else "parts",
     hardware="learn: [beta] is Swish; one logistic and one product",
     cite=("swish", "gelu"),
     module=lambda beta: nn.SiLU() if beta == 1 else None,
@@ -51,6 +56,7 @@ curve(
     bounds=_LOBE,
     monotone=False,
     smoothness="C0",
+    operations=Operations(adds=1, multiplies=2, comparisons=2),
     hardware="SiLU of straight pieces: exactly 0 below −3",
     cite=("hardswish",),
     module=lambda: nn.Hardswish(),
@@ -62,6 +68,7 @@ curve(
     bounds=_LOBE,
     monotone=False,
     smoothness="smooth",
+    operations=Operations(adds=1, multiplies=1, lookups=3),
     hardware="two saturating devices in a row gate the signal",
     speed="torch's own kernel: an exponential, a logarithm and a hyperbolic tangent",
     cite=("mish",),
@@ -78,6 +85,8 @@ curve(
     bounds=lambda alpha, beta, gamma: (-_INF if alpha > 1 else None, _INF),
     monotone=None,
     smoothness="smooth",
+    operations=lambda alpha, beta, gamma: Operations(adds=int(alpha != 1), multiplies=1 + (beta != 0.5) + (gamma != 0.5), lookups=1),
+    fold="parts",
     hardware="one saturating device and two products; α = 1, β = γ = ½ is SiLU exactly",
     cite=("aptx",),
 )
@@ -98,6 +107,8 @@ def aptx(x: Tensor, alpha: Value, beta: Value, gamma: Value) -> Tensor:
     bounds=_LOBE,
     monotone=False,
     smoothness="smooth",
+    operations=lambda alpha, beta, gamma: Operations(adds=int(beta != 1), multiplies=1 + (alpha != 1) + (gamma != 1), lookups=2),
+    fold=lambda alpha, beta, gamma: "none" if alpha == gamma == 1 else "parts",
     hardware="the smallest negative lobe and the least variance of its family",
     cite=("golu",),
 )
@@ -127,6 +138,8 @@ _KAPPA = Parameter(0.5, gt=0, learned=True)
     bounds=(0.0, 1.0),
     smoothness="smooth",
     zero_preserving=False,
+    operations=lambda lam, kappa: Operations(adds=1 + (lam != 1), multiplies=(lam != 1) + (kappa != 1), lookups=3),
+    fold="parts",
     hardware="a saturating device with a foot; λ = κ = 1 is the logistic function, λ → 0 Gumbel's; the authors start both at random",
     speed="two exponentials and a logarithm, and two parameters that learn",
     cite=("apa",),
@@ -144,6 +157,8 @@ def apa(x: Tensor, lam: Value, kappa: Value) -> Tensor:
     bounds=_LOBE,
     monotone=False,
     smoothness="smooth",
+    operations=lambda lam, kappa: Operations(adds=1 + (lam != 1), multiplies=1 + (lam != 1) + (kappa != 1), lookups=3),
+    fold="parts",
     hardware="λ = κ = 1 is SiLU, λ → 0 the gate of golu",
     speed="two exponentials and a logarithm, and two parameters that learn",
     cite=("apa",),
@@ -161,6 +176,7 @@ def aglu(x: Tensor, lam: Value, kappa: Value) -> Tensor:
     bounds=lambda alpha, gate: (-_INF if alpha < 0 else -1 / math.pi if alpha == 0 and gate == "arctan" else None, _INF),
     monotone=lambda alpha, gate: gate == "arctan" and alpha == 0,
     smoothness="smooth",
+    operations=lambda alpha, gate: Operations(adds=int(alpha != 0), multiplies=1 + (alpha != 0), lookups=1),
     hardware="xATLU, xGELU and xSiLU: a gate from −α to 1 + α, one number a layer",
     speed="an arctangent that is exact at both ends",
     cite=("expanded_gating",),
@@ -181,6 +197,7 @@ def expanded_gate(x: Tensor, alpha: Value, gate: str) -> Tensor:
     bounds=lambda epsilon: (-epsilon * math.exp(-0.5) if epsilon > 0 else 0.0 if epsilon >= -1 else None, _INF),
     monotone=False,
     smoothness="C0",
+    operations=Operations(adds=1, multiplies=4, lookups=1, comparisons=1),
     hardware="a ReLU with a small learned correction around 0, for units that would die",
     cite=("crrelu",),
     speed="an exponential, and several passes over memory",

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurosim.activations.base import Parameter, Value, curve
-from neurosim.activations.parameter import plus_times
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
+from neurosim.activations.parameter import Parameter, Value, plus_times
 
 _INF = math.inf
 #: nearest to a leaky ReLU of slope 0.01, as the authors' code starts
@@ -27,6 +28,11 @@ def _horner(x: Tensor, coefficients: Sequence[float] | Tensor) -> Tensor:
     for one in reversed(terms[:-2]):
         found = plus_times(one, found, x)
     return found
+
+
+def _products(coefficients: Sequence[float]) -> int:
+    """How often it multiplies."""
+    return len(coefficients) - 1 - (len(coefficients) > 1 and abs(coefficients[-1]) == 1)
 
 
 def _rational_ends(numerator: Sequence[float], denominator: Sequence[float]) -> tuple[float | None, float | None]:
@@ -49,6 +55,7 @@ def _rational_ends(numerator: Sequence[float], denominator: Sequence[float]) -> 
     monotone=None,
     smoothness="C0",
     zero_preserving=False,
+    operations=lambda above, below: Operations(len(above) - 1 + len(below), _products(above) + _products((1, *below)), 1),
     hardware="fits a measured curve, see fit_activation(); shared: true makes it one physical curve for all neurons of a model",
     speed="two polynomials, and on the way back a sum over all values for each of ten coefficients",
     cite=("pau", "recurrent_rational"),
@@ -68,6 +75,8 @@ def rational(x: Tensor, numerator: Sequence[float] | Tensor, denominator: Sequen
     monotone=lambda a: all(one >= 0 for one in a[1:]),
     smoothness="C0",
     zero_preserving=lambda a: a[0] == 0,
+    operations=lambda a: Operations(adds=len(a) - 1 - (a[0] == 0), multiplies=_products(a), comparisons=1),
+    fold=lambda a: "none" if a[0] == 0 else "parts",
     hardware="powers of a rectified signal: needs headroom; clamp before it",
     cite=("polycom",),
 )
@@ -84,6 +93,7 @@ def polyrelu(x: Tensor, coefficients: Sequence[float] | Tensor) -> Tensor:
     monotone=lambda t: _rises(t),
     smoothness=lambda t: "jump" if _jumps(t) else "C0",
     homogeneous=lambda t: len(set(t[: len(t) // 2])) <= 1 and len(set(t[len(t) // 2 :])) <= 1 and len(t) % 2 == 0,
+    operations=Operations(adds=1, multiplies=2, lookups=1, comparisons=2),
     hardware="a multiplexer and a scale: a look-up table; starts as ReLU; the diagonal of a trainable matrix activation",
     cite=("tmaf",),
 )
@@ -119,6 +129,8 @@ def _rises(t: Sequence[float]) -> bool:
     smoothness="smooth",
     homogeneous=lambda a, b, c: a == 0 and c == 0,
     zero_preserving=lambda a, b, c: c == 0,
+    operations=lambda a, b, c: Operations(adds=(a != 0 and b != 0) + (c != 0), multiplies=(a not in (0, 1)) + (a != 0 or b not in (0, 1))),
+    fold=lambda a, b, c: "all" if a == 0 else "square" if b == c == 0 else "parts",
     hardware="a square law and no comparator; as it comes, the parabola nearest to ReLU for Gaussian inputs, see fit_quadratic()",
     cite=("autorep",),
 )

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from neurosim.activations.base import Parameter, Value, curve
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
+from neurosim.activations.parameter import Parameter, Value
 from neurosim.activations.smooth import at_least
 
 _INF = math.inf
@@ -19,6 +21,8 @@ _INF = math.inf
     a=Parameter(0.5, gt=0, learned=True),
     bounds=(-_INF, _INF),
     smoothness="smooth",
+    operations=Operations(adds=1, multiplies=3, lookups=1),
+    fold="parts",
     hardware="the response of an interferometer on a straight line; continues periodic signals beyond the data",
     cite=("snake",),
 )
@@ -35,6 +39,7 @@ def snake(x: Tensor, a: Value) -> Tensor:
     bounds=(-_INF, _INF),
     monotone=False,
     smoothness="smooth",
+    operations=Operations(multiplies=1, lookups=1),
     hardware="an interferometer whose amplitude grows with the signal; one neuron solves XOR",
     cite=("gcu",),
 )
@@ -50,6 +55,8 @@ def gcu(x: Tensor) -> Tensor:
     bounds=(-1.0, 1.0),
     monotone=False,
     smoothness="smooth",
+    operations=lambda omega: Operations(multiplies=int(omega != 1), lookups=1),
+    fold=lambda omega: "none" if omega == 1 else "parts",
     hardware="an interferometer between two arms, at quadrature",
     cite=("siren",),
 )

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from neurosim.activations.base import Parameter, Value, curve
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
+from neurosim.activations.parameter import Parameter, Value
 
 _INF = math.inf
 
@@ -19,6 +21,7 @@ curve(
     bounds=(-_INF, _INF),
     smoothness="smooth",
     homogeneous=True,
+    operations=Operations(),
     hardware="none: the amplifier or the detector alone",
     module=nn.Identity,
 )(torch.clone)
@@ -29,6 +32,7 @@ curve(
     bounds=(0.0, _INF),
     smoothness="C0",
     homogeneous=True,
+    operations=Operations(comparisons=1),
     hardware="a diode or a comparator; half of the signed range is never used",
     cite=("relu",),
     module=lambda: nn.ReLU(),
@@ -41,6 +45,8 @@ curve(
     n=Parameter(6.0, gt=0),
     bounds=lambda n: (0.0, n),
     smoothness="C0",
+    operations=Operations(comparisons=2),
+    fold="parts",
     hardware="a rectifier that saturates; n = 1 is the clamp to 0 … 1 of an unsigned converter",
     cite=("relu6",),
     module=lambda n: nn.ReLU6() if n == 6 else None,
@@ -58,6 +64,7 @@ curve(
     monotone=lambda a: a >= 0,
     smoothness="C0",
     homogeneous=True,
+    operations=Operations(multiplies=1, comparisons=1),
     hardware="two gains, chosen by a comparator",
     cite=("leaky_relu",),
     module=lambda negative_slope: nn.LeakyReLU(negative_slope),
@@ -72,6 +79,7 @@ curve(
     monotone=lambda a: a >= 0,
     smoothness="C0",
     homogeneous=True,
+    operations=Operations(multiplies=1, comparisons=1),
     hardware="as leaky_relu, with a gain that can be set; with a < 0 one neuron solves XOR; its slope wants no weight decay",
     cite=("prelu", "prelu_xor"),
     module=lambda init: nn.PReLU(init=init),
@@ -89,6 +97,7 @@ def prelu(x: Tensor, init: Value) -> Tensor:
     smoothness="C0",
     homogeneous=True,
     own_gradient=True,
+    operations=Operations(comparisons=1),
     hardware="inference is the ReLU's comparator; 0.05 for transformers",
     cite=("helu",),
 )
@@ -106,6 +115,8 @@ def helu(x: Tensor, alpha: Value) -> Tensor:
     "max(0, x)²",
     bounds=(0.0, _INF),
     smoothness="C1",
+    operations=Operations(multiplies=1, comparisons=1),
+    fold="square",
     hardware="the square law of a transistor or of a photodetector behind a rectified field",
     cite=("primer", "relu_squared_wins"),
 )
@@ -121,6 +132,7 @@ def relu_squared(x: Tensor) -> Tensor:
     bounds=lambda a: (-max(a, 0.0), _INF) if a >= 0 else (0.0, _INF),
     monotone=lambda a: a >= 0,
     smoothness=lambda a: "C1" if a == 1 else "C0",
+    operations=lambda a: Operations(adds=1, multiplies=int(a != 1), lookups=1, comparisons=1),
     hardware="a rectifier with the exponential foot of a diode",
     cite=("elu",),
     module=lambda alpha: nn.ELU(alpha),
@@ -137,6 +149,8 @@ curve(
     "1.0507·(x for x > 0, 1.6733·(eˣ − 1) below)",
     bounds=(-_SELU_SCALE * _SELU_ALPHA, _INF),
     smoothness="C0",
+    operations=Operations(adds=1, multiplies=2, lookups=1, comparisons=1),
+    fold="parts",
     hardware="keeps mean 0 and variance 1 through the layers, where weights start LeCun-normal; no norm is needed",
     cite=("selu",),
     module=lambda: nn.SELU(),

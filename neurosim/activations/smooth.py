@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurosim.activations.base import Parameter, Value, curve
-from neurosim.activations.parameter import plus_times
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
+from neurosim.activations.parameter import Parameter, Value, plus_times
 
 _INF = math.inf
 
@@ -26,6 +27,8 @@ def at_least(value: Value, low: float) -> Value:
     bounds=(0.0, _INF),
     smoothness="C1",
     zero_preserving=False,
+    operations=Operations(adds=1, multiplies=2, comparisons=2),
+    fold="parts",
     hardware="the cheapest rectifier with a continuous slope: one multiplication, exactly 0 below −b",
     cite=("smelu",),
     speed="a clip, a square and a sum are several passes over memory, each as long as the one of ReLU",
@@ -54,6 +57,8 @@ def _bend(x: Tensor, start: Value, width: Value, rise: Value) -> Tensor:
     monotone=lambda left, right, start, stop: left >= 0 and right >= 0,
     smoothness="C1",
     zero_preserving=False,
+    operations=lambda left, right, start, stop: Operations(adds=2 + (left != 0), multiplies=3 + (left != 0), comparisons=2),
+    fold="parts",
     hardware="generalised SmeLU: a parabola from slope g₋ to slope g₊; integrates any ramp that a current mirror makes",
     cite=("smelu",),
 )
@@ -73,6 +78,8 @@ def rescu(x: Tensor, left: Value, right: Value, start: Value, stop: Value) -> Te
     monotone=lambda a, s: a >= 0,
     smoothness="smooth",
     zero_preserving=False,
+    operations=lambda a, s: Operations(adds=1 + (a != 0), multiplies=6 + (a != 0), lookups=2),
+    fold="parts",
     hardware="what leaky_relu is on average under Gaussian noise of standard deviation s before it: set s to that of the hardware",
     speed="an error function, an exponential, and a parameter that learns",
     cite=("sau",),
@@ -96,6 +103,8 @@ def sau(x: Tensor, alpha: Value, s: Value) -> Tensor:
     bounds=(0.0, _INF),
     smoothness="smooth",
     zero_preserving=False,
+    operations=lambda scale, sharpness, shift: Operations(adds=1 + (shift != 0), multiplies=(scale != 1) + (sharpness != 1), lookups=2),
+    fold=lambda scale, sharpness, shift: "none" if (scale, sharpness, shift) == (1, 1, 0) else "parts",
     hardware="the current of a transistor from weak to strong inversion",
     cite=("softplus",),
 )
@@ -115,6 +124,8 @@ def softplus(x: Tensor, scale: Value, sharpness: Value, shift: Value) -> Tensor:
     monotone=None,
     smoothness=lambda i, s, alpha, target: "smooth" if i == 1 else "C0",
     homogeneous=lambda i, s, alpha, target: i == 0,
+    operations=lambda i, s, alpha, target: Operations(adds=2, multiplies=2 + (alpha != 0) + (s != 1), lookups=1, comparisons=1),
+    fold=lambda i, s, alpha, target: "none" if s == 1 else "parts",
     hardware="from ReLU (i = 0) to GELU or SiLU (i = 1) under quantisation and noise; its gradient jumps by (1 − i)(1 − a) at 0",
     cite=("interpolated_activation",),
 )

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurosim.activations.base import Parameter, Value, curve
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
+from neurosim.activations.parameter import Parameter, Value
 from neurosim.checks import number
 
 _INF = math.inf
@@ -48,6 +50,8 @@ def threshold_of(sparsity: float, *, symmetric: bool = False, variance: float = 
     bounds=(0.0, _INF),
     smoothness="C0",
     homogeneous=lambda tau: tau == 0,
+    operations=Operations(adds=1, comparisons=1),
+    fold="parts",
     hardware="a comparator with an offset; τ sets the share of zeros, threshold_of() tells which; deep networks of it do not train",
     cite=("sparse_init",),
 )
@@ -63,6 +67,8 @@ def shifted_relu(x: Tensor, tau: Value) -> Tensor:
     bounds=(-_INF, _INF),
     smoothness=lambda tau: "C0" if tau > 0 else "smooth",
     homogeneous=lambda tau: tau == 0,
+    operations=Operations(adds=1, comparisons=1),
+    fold="parts",
     hardware="a dead zone of two comparators; deep networks of it do not train",
     cite=("sparse_init",),
 )
@@ -78,6 +84,8 @@ def soft_threshold(x: Tensor, tau: Value) -> Tensor:
     m=_WIDTH,
     bounds=lambda tau, m: (0.0, m),
     smoothness="C0",
+    operations=Operations(adds=1, comparisons=2),
+    fold="parts",
     hardware="a comparator and a converter that saturates: the clamp is what makes sparse networks train, up to 85 % zeros",
     cite=("sparse_init",),
 )
@@ -93,6 +101,8 @@ def crelu(x: Tensor, tau: Value, m: Value) -> Tensor:
     m=_WIDTH,
     bounds=lambda tau, m: (-m, m),
     smoothness="C0",
+    operations=Operations(adds=1, comparisons=2),
+    fold="parts",
     hardware="a dead zone and a signed converter that saturates",
     cite=("sparse_init",),
 )
@@ -114,6 +124,8 @@ def _above(x: Tensor) -> Tensor:
     bounds=(0.0, _INF),
     smoothness="jump",
     own_gradient=True,
+    operations=Operations(comparisons=1),
+    fold="parts",
     hardware="a comparator that opens a gate; learn: false with θ raised after training is FATReLU, a knob from accuracy to zeros",
     cite=("jumprelu", "prosparse"),
     speed="a threshold that learns: a mask, and a choice by it that keeps zeros at infinite inputs",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from neurosim.activations.base import Parameter, Value, curve
+from neurosim.activations.cost import Operations
+from neurosim.activations.declare import curve
+from neurosim.activations.parameter import Parameter, Value
 from neurosim.activations.qcfs import QCFS, qcfs
 from neurosim.neurons.spike import spike
 from neurosim.surrogate import SURROGATES
@@ -17,6 +19,8 @@ curve(
     bounds=lambda limit, levels: (0.0, limit),
     smoothness="jump",
     own_gradient=True,
+    operations=Operations(adds=1, multiplies=2, comparisons=2),
+    fold="parts",
     hardware="the values that an integrate-and-fire neuron can send in L steps: train with it, then convert to spikes",
     cite=("qcfs",),
     module=lambda limit, levels: QCFS(levels, limit),
@@ -32,6 +36,8 @@ curve(
     smoothness="jump",
     zero_preserving=lambda threshold, surrogate: threshold > 0,
     own_gradient=True,
+    operations=Operations(comparisons=1),
+    fold="parts",
     hardware="a comparator; neurons with a membrane are in neurosim.neurons",
     cite=("surrogate_gradients",),
 )

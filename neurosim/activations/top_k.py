@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurosim.activations.base import layer
+from neurosim.activations.cost import Cost, Operations
+from neurosim.activations.declare import layer
 from neurosim.checks import number, whole
 from neurosim.errors import ConfigError
 
@@ -115,6 +116,7 @@ class _Share(nn.Module):
     "top_k",
     "max(0, x) of the k largest, else 0",
     "vector",
+    cost=Cost(Operations(comparisons=3)),
     hardware="a winner-take-all circuit or a sort; at most a share of the lines is driven, whatever the input",
     cite=("lazy_neuron",),
     bounds=(0.0, math.inf),
@@ -138,6 +140,7 @@ class TopK(_Share):
     "statistical_top_k",
     "max(0, x − θ), θ = µ + σ·Φ⁻¹(1 − k/d)",
     "vector",
+    cost=Cost(Operations(adds=4, multiplies=1, comparisons=1), Operations(adds=1, multiplies=3, square_roots=1)),
     hardware="mean and deviation of the currents set one common threshold for comparators: no sort",
     cite=("spark",),
     bounds=(0.0, math.inf),

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.activations.base import Curve, layer
+from neurosim.activations.base import Curve
+from neurosim.activations.cost import Cost, Operations
+from neurosim.activations.declare import layer
 from neurosim.activations.facts import activation, facts
 from neurosim.checks import number, whole
 from neurosim.errors import ConfigError
@@ -47,6 +49,7 @@ def group_sort(x: Tensor, group: int = 2, axis: int = 1) -> Tensor:
     "groupsort",
     "the elements of each group, sorted; MaxMin for groups of 2",
     "vector",
+    cost=Cost(Operations(comparisons=1)),
     hardware="comparators and no loss of gradient norm: with ‖W‖ ≤ 1 a network of slope 1 exactly",
     cite=("groupsort",),
     homogeneous=True,
@@ -105,6 +108,8 @@ def poly_norm(x: Tensor, weights: Tensor, bias: Tensor, axis: int = -1, eps: flo
     "polynorm",
     "Σ aᵢ·xⁱ/RMS(xⁱ) + b",
     "vector",
+    cost=Cost(Operations(adds=6, multiplies=7), Operations(adds=3, multiplies=3, divisions=3, square_roots=3)),
+    fold="parts",
     hardware="powers that stay in range whatever the signal; needs the mean square of every vector at run time",
     cite=("polycom",),
 )
@@ -137,6 +142,8 @@ class PolyNorm(nn.Module):
     "rbf",
     "e^(−‖x − c‖²/2s²)",
     "units",
+    cost=Cost(Operations(adds=2, multiplies=1), Operations(multiplies=1, lookups=1)),
+    fold="parts",
     hardware="one resonator a unit, tuned to its own line; replaces a linear layer",
     cite=("rbf",),
     bounds=(0.0, 1.0),
@@ -175,6 +182,8 @@ class RBF(nn.Module):
     "glu",
     "g(u)·v, (u, v) the halves of an axis; with both: g(u)·g(v)",
     "gate",
+    cost=Cost(Operations(multiplies=1, lookups=1)),
+    fold="parts",
     hardware="needs an analog multiplier; both with relu is dReLU, about 90 % zeros; keep the width at two thirds for equal cost",
     cite=("glu", "glu_variants", "drelu"),
 )

@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.activations.base import ACTIVATIONS, layer
+from neurosim.activations.base import ACTIVATIONS
+from neurosim.activations.cost import Cost, Operations
+from neurosim.activations.declare import layer
 from neurosim.activations.facts import activation, facts, read_choice
 from neurosim.checks import number
 from neurosim.errors import ConfigError
@@ -26,6 +28,8 @@ def _curve(where: str, base: Any) -> nn.Module:
     "variance_scaled",
     "f(s·x), s = clip(1/σ, ½, 2), σ the running deviation of x",
     "wrapper",
+    cost=Cost(Operations(multiplies=2, lookups=1)),
+    fold="parts",
     hardware="in the manner of VeLU, not its formula: in evaluation s is one fixed gain, which folds into the layer before",
     cite=("velu",),
 )
@@ -83,6 +87,8 @@ class VarianceScaled(nn.Module):
     "scaled",
     "α·f(βx)",
     "wrapper",
+    cost=Cost(Operations(multiplies=3, lookups=1)),
+    fold="parts",
     hardware="a gain before and one after a device: α and β fold into the layers around it",
     cite=("safs",),
 )
@@ -114,6 +120,8 @@ class Scaled(nn.Module):
     "centred",
     "f(x) − E f(√q z), z ~ N(0, 1)",
     "wrapper",
+    cost=Cost(Operations(adds=1, comparisons=1)),
+    fold="parts",
     hardware="a constant that folds into the bias of the next layer: rectified signals lose the mean that they carry on",
 )
 class Centred(nn.Module):

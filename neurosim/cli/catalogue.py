@@ -25,7 +25,7 @@ def add(commands: Parsers) -> None:
     """Declare the commands."""
     inner = group(commands, "catalogue", "what a model can be made of, with formulas and sources")
     examples = ["neurosim catalogue activations", "neurosim catalogue activations --plot activations.png"]
-    parser = command(inner, "activations", activations, "the activations: formula, bounds, smoothness, hardware, citation", examples)
+    parser = command(inner, "activations", activations, "the activations: formula, bounds, what folds away, operations", examples)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw all curves and slopes, with noise: a .png, .svg or .pdf file")
     add_plugin(parser)
     add_json(parser)
@@ -63,7 +63,7 @@ def activations(args: argparse.Namespace) -> int:
     if args.json:
         result_json(rows)
     else:
-        shown = ("name", "formula", "bounds", "smoothness", "monotone", "hardware", "citation")
+        shown = ("name", "formula", "bounds", "smoothness", "monotone", "fold", "operations", "hardware", "citation")
         result(_table(rows, shown))
     if args.plot is not None:
         from neurosim.plot.activations import curve_panels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,11 @@ from tests.pages import run_page
 def test_the_command_prints_a_row_for_every_entry(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalogue", "activations"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["name", "formula", "bounds", "smoothness", "monotone", "hardware", "citation"]
+    assert lines[0].split() == ["name", "formula", "bounds", "smoothness", "monotone", "fold", "operations", "hardware", "citation"]
     assert [line.split()[0] for line in lines[1:]] == list(ns.ACTIVATIONS)
     (gelu,) = (line for line in lines if line.startswith("gelu "))
     assert "−0.17 … ∞" in gelu
-    assert "smooth" in gelu
+    assert re.search(r"smooth +no +none +1× 1f ", gelu)
 
 
 def test_the_table_as_json_and_the_figure_are_whole(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
