@@ -20,6 +20,7 @@ import neurosim as ns
 from neurosim.activations.catalogue import page_of_activations
 from neurosim.catalogue import table_of_norms
 from neurosim.config import json_schema, study_schema
+from neurosim.described import descriptions
 from neurosim.config.schema import DataConfig, ModelConfig
 from neurosim.hardware.chain import ChainSpec, NeuronSpec
 from neurosim.hardware.devices import LAWS
@@ -583,9 +584,8 @@ def hardware_page() -> str:
     """hardware/README.md."""
     parts = [_MADE + _HARDWARE_HEAD]
     rows = _slot_rows(ChainSpec.paths)
-    rows += [
-        [f"`{name}`", _clean(ChainSpec.model_fields[name].description or "") + f" Test: {_test(COVERED[name])}."] for name in OF_THE_CHAIN
-    ]
+    texts = descriptions(ChainSpec)
+    rows += [[f"`{name}`", _clean(texts[name]) + f" Test: {_test(COVERED[name])}."] for name in OF_THE_CHAIN]
     parts.append(_rows(rows, ("slot", "what it stands for")))
     parts += [_NEURONS_HEAD, _rows(_slot_rows(NeuronSpec.paths), ("slot", "what it stands for"))]
     parts += [_STAGES_HEAD, *map(_stage, ns.STAGES), _LAWS_HEAD, *map(_law, LAWS), _PROFILES]
@@ -594,7 +594,7 @@ def hardware_page() -> str:
 
 
 def _slot_rows(paths: Mapping[str, type[BaseModel]]) -> list[list[str]]:
-    return [[f"`{path}.{slot}`", _clean(one.description or "")] for path, part in paths.items() for slot, one in _fields(part).items()]
+    return [[f"`{path}.{slot}`", _clean(text)] for path, part in paths.items() for slot, text in descriptions(part).items()]
 
 
 def _stage(kind: str) -> str:
@@ -606,13 +606,13 @@ def _stage(kind: str) -> str:
     effects = [one for one in public if next(iter(inspect.signature(one).parameters)) == "x"] or public
     functions = "".join(f", function `{one.__name__}`" for one in effects)
     schema = spec.model_json_schema()
-    rows = []
+    rows, texts = [], descriptions(spec)
     for name, info in _fields(spec).items():
         one = schema["properties"][name]
         default = "*required*" if info.is_required() else f"`{_value(info.default)}`"
         unit = " or ".join(units_of(info, name)) if is_number(one) or is_law(one) else ""
         allowed = "[law](#laws)" if is_law(one) else allowed_text(one, schema.get("$defs", {}))
-        rows.append([f"`{name}`", unit, allowed, default, _clean(info.description or ""), _test(COVERED[f"{kind}.{name}"])])
+        rows.append([f"`{name}`", unit, allowed, default, _clean(texts[name]), _test(COVERED[f"{kind}.{name}"])])
     title = f"### {kind}\n\n{_clean((spec.__doc__ or '').splitlines()[0])} File: [{file}](../{file}){functions}.\n\n"
     return title + _rows(rows, ("field", "unit", "what it may be", "default", "meaning", "test"))
 
@@ -643,12 +643,12 @@ def is_law(one: Schema) -> bool:
 def _law(law: type[BaseModel]) -> str:
     schema = law.model_json_schema(mode="serialization")
     schema = schema if "properties" in schema else schema["$defs"][law.__name__]
-    rows = []
+    rows, texts = [], descriptions(law)
     for name, info in _fields(law).items():
         one = schema["properties"][name]
         default = "*required*" if info.is_required() else f"`{_value(info.default)}`"
         unit = " or ".join(units_of(info, name)) if not is_law(one) and "number" in json.dumps(one) else ""
-        rows.append([f"`{name}`", unit, "law" if is_law(one) else _laws_text(one), default, _clean(info.description or "")])
+        rows.append([f"`{name}`", unit, "law" if is_law(one) else _laws_text(one), default, _clean(texts[name])])
     head = f"### {law.model_fields['kind'].default}\n\n{_clean((law.__doc__ or '').splitlines()[0])}\n\n"
     return head + _rows(rows, ("field", "unit", "what it may be", "default", "meaning"))
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from neurosim.config.wording import restate
+from neurosim.described import Described
 from neurosim.yamlfile import show
 
 VERSION: Final = 1  #: of the config format
@@ -100,10 +100,10 @@ def seeds_from(first: int, seeds: int | tuple[int, ...]) -> tuple[int, ...]:
     return tuple(range(first, first + seeds)) if isinstance(seeds, int) else seeds
 
 
-class Block(BaseModel):
+class Block(Described):
     """Base of all blocks: immutable, unknown keys refused, nothing converted silently, numbers finite, errors in this package's words."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), defer_build=True)
 
     @model_validator(mode="wrap")
     @classmethod

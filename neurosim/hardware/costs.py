@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from neurosim.described import Described
 from neurosim.hardware.energy import schreier_energy, walden_energy
 from neurosim.hardware.quantity import Quantity, quantities
 from neurosim.hardware.stage import Unit
@@ -16,8 +17,8 @@ from neurosim.yamlfile import YamlFile
 Positive = Field(gt=0)
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+class _Part(Described):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 class ConverterCost(_Part):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Self
 
-from pydantic import BaseModel, ConfigDict, PlainValidator, SerializeAsAny, ValidationInfo, WithJsonSchema, field_validator, model_validator
+from pydantic import ConfigDict, PlainValidator, SerializeAsAny, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
+from neurosim.described import Described
 from neurosim.errors import nearest
 from neurosim.hardware.stage import STAGES, Spec
 from neurosim.wording import said
@@ -34,10 +35,10 @@ def _by_kind(value: object) -> Spec:
 AnyStage = Annotated[SerializeAsAny[Spec], PlainValidator(_by_kind), WithJsonSchema({"type": "object", "required": ["kind"]})]
 
 
-class Path(BaseModel):
+class Path(Described):
     """Base of all paths: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 #: the kinds that a slot may hold, where it holds what the layer reads

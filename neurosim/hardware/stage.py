@@ -28,9 +28,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 from torch import Tensor
 
+from neurosim.described import Described
 from neurosim.hardware.fuse import Piece
 from neurosim.hardware.memory import Memory
 from neurosim.hardware.ranges import Code
@@ -69,10 +70,10 @@ class Unit:
 RESULT = Unit("of the result")
 
 
-class Spec(BaseModel):
+class Spec(Described):
     """Base of all stage specifications: immutable, unknown keys refused, finite numbers only, told apart by ``kind``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     kind: str
 
