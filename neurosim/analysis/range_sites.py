@@ -42,6 +42,11 @@ class Site(NamedTuple):
         return self.spec.mode in ("learned", "average") if isinstance(self.spec, Scale) else bool(getattr(self.spec, "learned", False))
 
     @property
+    def several(self) -> bool:
+        """Whether it is one range for each output or input of a matrix."""
+        return isinstance(self.spec, Scale) and self.spec.several
+
+    @property
     def name(self) -> str:
         """For reports."""
         if self.part is not None:
@@ -81,7 +86,7 @@ def part_of(signal: Tensor, chain: AnalogChain, site: Site) -> Tensor:
 
 
 def ends_of(chain: AnalogChain, site: Site) -> Ends:
-    """The range as it is now."""
+    """The range as it is now; of several, the widest."""
     spec: Any = chain.slots[site.slot]
     trained = chain.context(site.slot)[0]
     if site.part is not None:
@@ -89,14 +94,18 @@ def ends_of(chain: AnalogChain, site: Site) -> Ends:
         factor = spec.factors(site.part.of)[site.part.at]
         return low * factor, high * factor
     if isinstance(spec, Scale):
-        value = float(trained["value"].abs()) if "value" in trained else spec.start
+        value = float(trained["value"].abs().max()) if "value" in trained else spec.start
         return -value, value
     code = code_of(chain, site.slot)
     return (spec.low, spec.high) if code is None else (code.low, code.high)
 
 
-def set_ends(chain: AnalogChain, site: Site, ends: Ends) -> None:
-    """Make these the ends of a range: where it is trained its parameters, else the specification."""
+def set_ends(chain: AnalogChain, site: Site, ends: Ends | Tensor) -> None:
+    """Make these the ends of a range: where it is trained its parameters, else the specification; of several, these are the parameters."""
+    if isinstance(ends, Tensor):
+        with torch.no_grad():
+            chain.context(site.slot)[0]["value"].copy_(ends)
+        return
     changes: dict[str, Any] = {}
     spec: Any = chain.slots[site.slot]
     if site.part is not None:

@@ -17,9 +17,11 @@ from tqdm import tqdm
 from neurosim.analysis.calibration_report import Calibration, Ends, RangeReport
 from neurosim.analysis.range_sites import Site, ends_of, part_of, set_ends, sites
 from neurosim.analysis.sample import METHODS, Method, Sample
+from neurosim.analysis.scale_ranges import fit_scales
 from neurosim.checks import number, one_of
 from neurosim.convert.calibration import Calibration as Inputs
 from neurosim.convert.calibration import Samples
+from neurosim.convert.parts import parts_in
 from neurosim.convert.select import analog_layers, check_globs, matches, select_layers
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import override
@@ -27,6 +29,7 @@ from neurosim.hardware.ranges import max_range
 from neurosim.hardware.stage import Spec
 from neurosim.hardware.stages.fixed_point import FixedPoint, fixed_point
 from neurosim.hardware.stages.scale import Scale, scale_of
+from neurosim.nn.analog import ProductLayer
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
@@ -60,7 +63,8 @@ def calibrate(
 
     - A converter that does not clip (``clip: none``) has the range of the clamp right before it; both are set.
     - A scale that is a number (``constant``, ``learned``, ``average``) is set to the range of what it divides. One that is the largest
-      magnitude now (``absmax``) needs no calibration.
+      magnitude now (``absmax``) needs no calibration. Scales of weights that are learned for each output or input are each set to the
+      range of the weights that it is for.
 
     Ranges are in units of the signal. A converter of signals whose range grows asks the hardware for a larger signal; errors that are
     given in full scales stay as they are.
@@ -98,11 +102,12 @@ def calibrate(
         raise ConfigError(f"calibrate: percentile must be in (0, 100], got {percentile}")
     chosen = _sites(model, layers, stages, trained_only)
     twin = copy.deepcopy(unwrapped(model))
-    chains = {path: layer.chain for path, layer in analog_layers(twin).items()}
+    layers_of, parts = analog_layers(twin), parts_in(twin)
+    chains = {path: layer.chain for path, layer in layers_of.items()}
     for chain in chains.values():
         _silence(chain)
     samples = Samples("calibrate", loader, next((value.device for value in twin.parameters()), torch.device("cpu")))
-    found: list[tuple[str, Site, Ends]] = []
+    found: list[tuple[str, Site, Ends | Tensor]] = []
     rows: list[RangeReport] = []
     with torch.no_grad(), evaluation_mode(twin):
         seen, uses = _order(twin, chains, samples, stream)
@@ -112,6 +117,15 @@ def calibrate(
         with bar:
             for path in order:
                 for site in chosen[path]:
+                    owner = layers_of[path]
+                    if site.several and isinstance(owner, ProductLayer):
+                        matrix = owner.matrix(parts[path].weight)
+                        row, scales = fit_scales(path, owner.chain, site, matrix, method, percentile / 100)
+                        set_ends(chains[path], site, scales)
+                        found.append((path, site, scales))
+                        rows.append(row)
+                        bar.update(batches)
+                        continue
                     signal = Sample()
                     _observe(twin, chains[path], site, samples, signal, uses[path], stream, bar)
                     before = ends_of(chains[path], site)

@@ -24,10 +24,11 @@ from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.hardware.profile import Profile, load_profile
 from neurosim.neurons import Neuron
-from neurosim.nn.analog import HardwareLayer
+from neurosim.nn.analog import AnalogLayer, HardwareLayer
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.classes import become, chain_of
 from neurosim.nn.composed import AnalogProduct, ComposedLayer, put, take_off
+from neurosim.nn.first_scales import start_scales
 from neurosim.nn.neuron import HardwareNeuron
 from neurosim.nn.rewritten import RewrittenChain
 
@@ -207,9 +208,12 @@ def _install(part: Part | None, module: nn.Module | None, chain: AnalogChain) ->
     if part is not None and part.name is not None:
         become(part.owner)
         put(part.owner, part.name, chain)
+        start_scales(chain, part.weight.unsqueeze(0))
     elif module is not None:
         become(module)
         module.chain = chain.train(module.training)
+        if isinstance(module, AnalogLayer):
+            start_scales(chain, module.matrix(module.weight))
 
 
 def _take_off(module: HardwareLayer) -> None:

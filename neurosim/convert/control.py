@@ -19,7 +19,8 @@ from neurosim.errors import ConfigError, ConversionError, nearest
 from neurosim.hardware.chain import LayerSpec, fields, matching, places
 from neurosim.hardware.chain import override as override_chain
 from neurosim.hardware.stage import Mode
-from neurosim.nn.analog import HardwareLayer
+from neurosim.nn.analog import HardwareLayer, ProductLayer
+from neurosim.nn.first_scales import start_scales
 from neurosim.nn.wrappers import unwrapped
 
 
@@ -126,7 +127,8 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
         ConversionError: A layer, or several that lead to one neuron, have too many inputs, or a layer measured maps that do not fit, or
             weights below 0 where cells would hold none; likewise.
     """
-    chains = {path: layer.chain for path, layer in select_layers(model, layers, "override: layers").items()}
+    chosen = select_layers(model, layers, "override: layers")
+    chains = {path: layer.chain for path, layer in chosen.items()}
     specs = overridden({path: chain.spec for path, chain in chains.items()}, changes, "override")
     products = parts_in(unwrapped(model))
     for path, chain in chains.items():
@@ -140,6 +142,8 @@ def override(model: nn.Module, changes: Mapping[str, Any], layers: str | Sequenc
         raise ConversionError("\n".join(crowded))
     for path, chain in chains.items():
         chain.configure(specs[path], chain.seed)
+        if path in products and isinstance(layer := chosen[path], ProductLayer):
+            start_scales(chain, layer.matrix(products[path].weight))
     warn_beyond(chains.values())
 
 

@@ -20,6 +20,7 @@ from neurosim.hardware.validity import beyond
 from neurosim.nn.array import conductances
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.measured import maps_of
+from neurosim.nn.rewritten import check_scales
 from neurosim.nn.wrappers import unwrapped
 
 
@@ -42,9 +43,11 @@ def check_fits(spec: LayerSpec, chain: AnalogChain, path: str) -> None:
     """Raise unless a layer can have that chain instead of its own.
 
     Raises:
-        ConversionError: It has more inputs than the hardware can sum, or maps that were measured of other cells.
+        ConversionError: It has more inputs than the hardware can sum, maps that were measured of other cells, or scales to learn of signals.
     """
     check_fan_in(spec, chain.shapes, path)
+    if chain.rewritten:
+        check_scales(spec, path)
     maps, lies = maps_of(chain), layout_of(spec, chain.shapes)
     cells = [one for name, one in maps.items() if name == "conductance" or (name == "noise" and "weight" not in maps)]
     if cells and (lies is None or tuple(cells[0].shape) != lies.conductances):

@@ -124,6 +124,12 @@ def features(shapes: Shapes, path: str) -> int:
     return shapes[path][0] // shapes.get("quadratures", (1,))[0] if path in shapes else 0
 
 
+def scaled(lies: Layout, shapes: Shapes) -> tuple[int, int, int]:
+    """``(groups, outputs, inputs)`` that may have digital factors of their own: complex ones counted once."""
+    parts = shapes.get("quadratures", (1,))[0]
+    return lies.groups, lies.outputs // parts, lies.inputs // parts
+
+
 def check_fan_in(spec: LayerSpec, shapes: Shapes, path: str) -> None:
     """Raise unless the hardware can sum as many inputs as each output of a layer has.
 

@@ -98,6 +98,11 @@ class InputPath(SlotPath):
 
 
 def _of_a_signal(scale: Spec | None) -> None:
+    if getattr(scale, "several", False):
+        raise ValueError(
+            "scale of a signal is learned per 'tensor': its vectors are others every time, none has a factor of its own to learn; "
+            f"got per '{getattr(scale, 'per', '')}', which is for weight.scale"
+        )
     if getattr(scale, "per", None) == "input":
         raise ValueError("scale of a signal is per 'tensor' or 'vector', got per 'input', which is for weight.scale")
 

@@ -16,6 +16,7 @@ from neurosim.hardware.layout import Shapes
 from neurosim.hardware.profile import Profile, load_profile
 from neurosim.nn.array import product
 from neurosim.nn.chain import AnalogChain
+from neurosim.nn.first_scales import follow_loaded, start_scales
 from neurosim.nn.kept import once
 from neurosim.nn.quadratures import joined, real_form, split
 from neurosim.nn.windows import positions, windows
@@ -96,6 +97,10 @@ class AnalogLayer(ProductLayer):
     def forward(self, x: Tensor, *how: Any) -> Tensor:
         """Inputs and outputs as in the digital layer."""
         return self.compute(x, self.weight, self.bias, *how)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        follow_loaded(self.chain, self.matrix(self.weight), state_dict, prefix, [f"{prefix}weight"])
 
 
 class MatrixProduct(ProductLayer):
@@ -206,9 +211,11 @@ class AnalogConv3d(_AnalogConv, nn.Conv3d):
     digital_class = nn.Conv3d
 
 
-def make_chain(layer: nn.Module, spec: ChainSpec, seed: int, path: str) -> AnalogChain:
+def make_chain(layer: AnalogLayer, spec: ChainSpec, seed: int, path: str) -> AnalogChain:
     """A chain for a layer, on the device of its weight."""
-    return AnalogChain(spec, seed=seed, path=path, shapes=shapes_of(layer)).to(_weight(layer).device)
+    chain = AnalogChain(spec, seed=seed, path=path, shapes=shapes_of(layer)).to(_weight(layer).device)
+    start_scales(chain, layer.matrix(_weight(layer)))
+    return chain
 
 
 def shapes_of(layer: nn.Module) -> Shapes:

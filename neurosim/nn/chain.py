@@ -13,7 +13,7 @@ from neurosim.clock import recomputing
 from neurosim.errors import RunError
 from neurosim.hardware.chain import ChainSpec, LayerSpec, slots
 from neurosim.hardware.fuse import Piece, prepared, run
-from neurosim.hardware.layout import Shapes, check_fan_in, layout_of
+from neurosim.hardware.layout import Shapes, check_fan_in, layout_of, scaled
 from neurosim.hardware.memory import Memory
 from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage, moment
 from neurosim.nn.kept import Kept, once
@@ -281,7 +281,7 @@ class AnalogChain(StaysReal):
         if path == "array":
             return lies.matrix if slot == "array.mesh" else lies.conductances
         if path == "weight":
-            return lies.groups * lies.outputs, lies.inputs
+            return scaled(lies, self.shapes) if slot == "weight.scale" else (lies.groups * lies.outputs, lies.inputs)
         if lies.whole:
             return self.shapes[path]
         return lies.signals if path == "output" else (lies.groups, lies.inputs)

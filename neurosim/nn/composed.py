@@ -11,6 +11,7 @@ from neurosim.hardware.chain import ChainSpec
 from neurosim.hardware.profile import Profile, load_profile
 from neurosim.nn.analog import HardwareLayer, MatrixProduct, shapes_of_matrix
 from neurosim.nn.chain import AnalogChain
+from neurosim.nn.first_scales import follow_loaded, start_scales
 
 
 class Matrix(NamedTuple):
@@ -68,6 +69,13 @@ class ComposedLayer(nn.Module):
         """Whether every stage of every product is ideal: the layer is then the digital one."""
         return all(part.chain.bypassed for part in self.children() if isinstance(part, HardwareLayer))
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        own = [prefix + name for name in self._parameters]
+        for name, matrix in self.matrices(self).items():
+            if isinstance(part := self._modules.get(name), AnalogProduct):
+                follow_loaded(part.chain, matrix.weight.unsqueeze(0), state_dict, f"{prefix}{name}.", own)
+
     def product(self, name: str, x: Tensor, matrix: Matrix) -> Tensor:
         """One of the products."""
         on_hardware = self._modules.get(name)
@@ -80,7 +88,9 @@ class ComposedLayer(nn.Module):
 def make_product_chain(matrix: Matrix, spec: ChainSpec, seed: int, path: str) -> AnalogChain:
     """A chain for one matrix, on its device."""
     outputs, inputs = matrix.weight.shape
-    return AnalogChain(spec, seed=seed, path=path, shapes=shapes_of_matrix(outputs, inputs)).to(matrix.weight.device)
+    chain = AnalogChain(spec, seed=seed, path=path, shapes=shapes_of_matrix(outputs, inputs)).to(matrix.weight.device)
+    start_scales(chain, matrix.weight.unsqueeze(0))
+    return chain
 
 
 def put(layer: nn.Module, name: str, chain: AnalogChain) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neurosim.errors import ConversionError
 from neurosim.hardware.chain import ChainSpec, LayerSpec
 from neurosim.hardware.layout import check_fan_in, layout
 from neurosim.hardware.stage import Stage
+from neurosim.hardware.stages.scale import Scale
 from neurosim.hardware.stages.source import Source
 from neurosim.nn.chain import AnalogChain
 from neurosim.random import Stream, stream
@@ -46,6 +48,15 @@ class RewrittenChain(AnalogChain):
     @seconds.setter
     def seconds(self, when: float) -> None:
         pass
+
+    def configure(self, spec: LayerSpec, seed: int) -> None:
+        """Take another specification.
+
+        Raises:
+            ConversionError: A scale is to be learned of each output or input of what is written.
+        """
+        check_scales(spec, self.path)
+        super().configure(spec, seed)
 
     def program(self, seed: int) -> None:
         """Become the chip of that seed; its errors are drawn at every use, for the shapes that it has then."""
@@ -114,6 +125,20 @@ class RewrittenChain(AnalogChain):
     def _elementwise(self, slot: str) -> bool:
         """Whether a slot acts on signals in their own shape, ``(samples, arrays, …)``."""
         return self.layout is None or (self.layout.whole and slot.split(".")[0] in ("input", "output"))
+
+
+def check_scales(spec: LayerSpec, path: str) -> None:
+    """Raise if scales are to be learned of each output or input of what is written anew at every use.
+
+    Raises:
+        ConversionError: They are; with the layer's name.
+    """
+    scale = spec.weight.scale if isinstance(spec, ChainSpec) else None
+    if isinstance(scale, Scale) and scale.several:
+        raise ConversionError(
+            f"{path or 'Matmul'}: weight.scale must be learned per 'tensor', or be 'absmax', where what is written is a signal: its outputs are others "
+            f"every time, none has a factor of its own to learn; got mode 'learned' per '{scale.per}'"
+        )
 
 
 def _shapes(samples: int, arrays: int, outputs: int, inputs: int) -> dict[str, Sequence[int]]:

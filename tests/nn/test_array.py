@@ -22,11 +22,17 @@ from neurosim.hardware.stages.mapping import decode, encode
 from neurosim.hardware.stages.slices import factors
 
 FILLED = {"scale": {"kind": "scale", "per": "vector"}}
+LEARNED: dict[str, Any] = {"kind": "scale", "mode": "learned", "per": "vector"}
 CELLS: dict[str, Any] = {"kind": "mapping", "g_min_siemens": 1e-6, "g_max_siemens": 25e-6}
 LAYOUTS: dict[str, dict[str, Any]] = {
     "one scale a tensor": {"input": {"scale": {"kind": "scale"}}, "weight": {"scale": {"kind": "scale"}}},
     "one scale a vector": {"input": FILLED, "weight": FILLED},
     "one scale an input": {"weight": {"scale": {"kind": "scale", "per": "input"}}},
+    "a learned scale an output": {"input": {"scale": {"kind": "scale"}}, "weight": {"scale": LEARNED}},
+    "a learned scale an input, pairs, tiles": {
+        "weight": {"scale": LEARNED | {"per": "input"}},
+        "array": {"mapping": CELLS, "tiles": {"kind": "tiles", "rows": 5}},
+    },
     "one scale an input, pairs, tiles": {
         "input": FILLED,
         "weight": {"scale": {"kind": "scale", "per": "input"}},
@@ -84,7 +90,8 @@ def test_without_errors_the_product_is_the_digital_one(lies: str, how: str) -> N
     assert y.shape == expected.shape
     torch.testing.assert_close(y, expected, rtol=0, atol=rounding)
     cotangent = torch.randn_like(y)
-    got = torch.autograd.grad((y * cotangent).sum(), list(on_array.parameters()))
+    own = [on_array.get_parameter(name) for name, _ in layer.named_parameters()]
+    got = torch.autograd.grad((y * cotangent).sum(), own)
     for one, right in zip(got, torch.autograd.grad((expected * cotangent).sum(), list(layer.parameters())), strict=True):
         torch.testing.assert_close(one, right, rtol=0, atol=10 * rounding * float(right.abs().max()))
 
@@ -257,8 +264,14 @@ def test_passes_add_up_to_the_input(fields: dict[str, Any]) -> None:
         ({"input": {"scale": {"kind": "scale", "mode": "learned"}}}, "mode 'learned' needs value, the factor that it starts from"),
         ({"input": {"scale": {"kind": "scale", "mode": "average", "value": 1.0}}}, "mode 'average' needs momentum"),
         ({"bias": {}, "array": {"tiles": {"kind": "tiles", "rows": 4}}}, "leave bias out"),
-        ({"input": {"scale": {"kind": "scale", "mode": "learned", "value": 1.0, "per": "vector"}}}, "only absmax"),
-        ({"weight": {"scale": {"kind": "scale", "mode": "learned", "value": 1.0, "per": "input"}}}, "only absmax is taken per input"),
+        ({"input": {"scale": LEARNED}}, "none has a factor of its own to learn; got per 'vector', which is for weight.scale"),
+        ({"input": {"scale": LEARNED | {"per": "input"}}}, "learned per 'tensor': its vectors are others every time"),
+        ({"output": {"scale": LEARNED}}, "none has a factor of its own to learn"),
+        (
+            {"weight": {"scale": {"kind": "scale", "mode": "constant", "value": 1.0, "per": "input"}}},
+            "must be 'absmax' or 'learned' per input",
+        ),
+        ({"weight": {"scale": {"kind": "scale", "mode": "learned"}}}, "mode 'learned' needs value"),
         ({"input": {"scale": {"kind": "scale", "per": "input"}}}, "per 'input', which is for weight.scale"),
         ({"output": {"scale": {"kind": "scale", "per": "input"}}}, "per 'input', which is for weight.scale"),
     ],
