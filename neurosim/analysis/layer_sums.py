@@ -54,7 +54,7 @@ class LayerSums:
         if not rows.numel():
             return
         found = moments(rows)
-        self.moments = found if self.moments is None else self.moments + found
+        self.moments = found if self.moments is None else self.moments.merge(found)
         size = rows.abs().sum(0)
         self._size = size if self._size is None else self._size + size
         used = (x != 0).any(0)
@@ -64,13 +64,13 @@ class LayerSums:
         few = rows[spread(torch.arange(len(rows), device=rows.device), ROWS)]
         few = few[:, spread(torch.arange(few.shape[1], device=rows.device), WIDEST)]
         directions = covariance(few)
-        self.covariance = directions if self.covariance is None else self.covariance + directions
+        self.covariance = directions if self.covariance is None else self.covariance.merge(directions)
 
     def add_membrane(self, v: Tensor) -> None:
         """Take down potentials, of any shape."""
         if v.numel():
             found = moments(v.reshape(-1, 1))
-            self.membrane = found if self.membrane is None else self.membrane + found
+            self.membrane = found if self.membrane is None else self.membrane.merge(found)
 
     def add_noise(self, noisy: Tensor, quiet: Tensor, first: bool) -> None:
         """Take down one call with noise beside the same without, ``(samples, *units)``; ``first`` of the passes with noise."""
@@ -79,7 +79,7 @@ class LayerSums:
             return
         if first:
             found = moments(b)
-            self.quiet = found if self.quiet is None else self.quiet + found
+            self.quiet = found if self.quiet is None else self.quiet.merge(found)
         self.noise += float((a - b).square().sum())
         self.differences += a.numel()
 

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from neurosim.analysis.quantization_report import LayerQuantization, Quantization
 from neurosim.analysis.sample import METHODS, Method, Sample
 from neurosim.checks import number, one_of, whole
+from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.select import as_list, check_globs, matches
 from neurosim.errors import ConfigError
@@ -27,8 +28,6 @@ from neurosim.quantizers import GradientQuantizer, LowRank, Quantizer, low_rank_
 from neurosim.quantizers.rounding import ROUNDINGS
 
 Per = Literal["tensor", "channel", "shift"]
-_TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_LAYERS: Final = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 _SHIFTS: Final = 8  #: groups of ranges that are powers of two of one another
 
 
@@ -164,7 +163,7 @@ def _check(
 
 def _layers(model: nn.Module, layers: str | Sequence[str] | None) -> list[str]:
     """Paths of what is to be quantised, each layer once."""
-    every = {path: module for path, module in model.named_modules() if isinstance(module, _LAYERS)}
+    every = {path: module for path, module in model.named_modules() if isinstance(module, WEIGHTED)}
     check_globs("quantize: layers", as_list(layers), every, "linear layer or convolution")
     chosen = {path: module for path, module in every.items() if layers is None or matches(path, module, layers)}
     if not chosen:
@@ -195,7 +194,7 @@ def _round_gradient(layer: Any, args: tuple[Any, ...], y: Tensor) -> Tensor:
 
 def _round_weight(layer: Any, form: str, per: Per, rank: int | None) -> float:
     """Round a layer's weight from now on; its signal-to-noise ratio."""
-    axis = None if per == "tensor" else int(isinstance(layer, _TRANSPOSED))
+    axis = None if per == "tensor" else int(isinstance(layer, TRANSPOSED))
     before = layer.weight.detach().clone()
     rounds = Quantizer(form, axis=axis, shifts=_SHIFTS if per == "shift" else None, grad="ste")
     parametrize.register_parametrization(layer, "weight", rounds)
@@ -211,7 +210,7 @@ def _power_db(x: Tensor, near: Tensor) -> float:
 
 def _channel_axis(layer: nn.Module) -> int:
     """Of its inputs and outputs."""
-    return -1 if isinstance(layer, nn.Linear) else -1 - len(layer.kernel_size)  # type: ignore[arg-type]  # a convolution
+    return -1 - len(layer.kernel_size) if isinstance(layer, WEIGHTED) and not isinstance(layer, nn.Linear) else -1
 
 
 Seen = tuple[Sample, Tensor | None]  #: what entered a layer, less its offset

@@ -20,7 +20,7 @@ class Moments(NamedTuple):
     m3: Tensor  #: Σ (x − mean)³
     m4: Tensor  #: Σ (x − mean)⁴
 
-    def __add__(self, other: Moments) -> Moments:  # type: ignore[override]  # tuples are joined, these are merged
+    def merge(self, other: Moments) -> Moments:
         """Those of both together."""
         count = self.n + other.n
         mean = self.mean + (other.mean - self.mean) * (other.n / count)
@@ -70,7 +70,7 @@ class Covariance(NamedTuple):
     mean: Tensor  #: (channels,), float64
     products: Tensor  #: (channels, channels), float64
 
-    def __add__(self, other: Covariance) -> Covariance:  # type: ignore[override]  # tuples are joined, these are merged
+    def merge(self, other: Covariance) -> Covariance:
         """Those of both together."""
         count, apart = self.n + other.n, other.mean - self.mean
         between = apart.outer(apart) * (self.n * other.n / count)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, cast
+from typing import Final, Literal, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.parameter import UninitializedParameter
-from torch.nn.utils import parametrize
 
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED, Weighted
 from neurosim.convert.places import chains
@@ -21,6 +19,7 @@ from neurosim.convert.swap_activation import PASSIVE, is_activation
 from neurosim.errors import ConfigError
 from neurosim.nn.delta import DeltaActivation
 from neurosim.norms import Branch, Norm, Residual
+from neurosim.norms.placing import put_weight
 
 Source = Literal["input", "activation", "norm", "layer", "stream", "unknown"]
 
@@ -92,21 +91,13 @@ class Target:
         inputs = layer.in_channels // groups
         return matrices.reshape(groups, outputs, inputs, -1).transpose(1, 2).reshape(weight.shape)
 
-    @torch.no_grad()
     def put(self, weight: Tensor) -> None:
         """Give the layer this weight; of a parametrized one, what makes it.
 
         Raises:
             ConfigError: The parametrization cannot tell what makes a given weight.
         """
-        if not parametrize.is_parametrized(self.layer, "weight"):
-            self.layer.weight.copy_(weight)
-            return
-        try:
-            self.layer.weight = cast(nn.Parameter, weight.to(self.layer.weight))
-        except (NotImplementedError, RuntimeError) as error:
-            text = " ".join(str(error).split())[:120]
-            raise ConfigError(f"initialize: {self.name}: the parametrization of its weight takes no weight: {text}") from None
+        put_weight(f"initialize: {self.name}", self.layer, weight.to(self.layer.weight))
 
 
 def targets(model: nn.Module, selection: Selection = None, *, look_back: bool = True) -> list[Target]:

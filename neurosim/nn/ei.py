@@ -107,5 +107,6 @@ def scale_gradient(x: Tensor, factor: float) -> Tensor:
     >>> torch.autograd.grad(scale_gradient(x, 0.25), x)
     (tensor([0.2500]),)
     """
-    result: Tensor = _ScaleGradient.apply(x, factor)  # type: ignore[no-untyped-call]  # torch does not type apply
+    apply: Any = _ScaleGradient.apply
+    result: Tensor = apply(x, factor)
     return result

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from neurosim.errors import ConfigError
+
+
+@torch.no_grad()
+def put_weight(where: str, layer: nn.Module, weight: Tensor) -> None:
+    """Give a layer this weight, in place; of a parametrized one, what makes it.
+
+    Args:
+        where: Who does so, and to which layer, for the message.
+        layer: The layer.
+        weight: Of its shape and type.
+
+    Raises:
+        ConfigError: The parametrization cannot tell what makes a given weight.
+    """
+    held: Any = layer
+    if not parametrize.is_parametrized(layer, "weight"):
+        held.weight.copy_(weight)
+        return
+    try:
+        held.weight = weight
+    except (RuntimeError, ValueError) as error:
+        # torch asks the parametrization's right_inverse: without one it raises a RuntimeError, as where the answer has not the shape of
+        # what is stored, and a ValueError where the answer is no tensor of its type; one that is there may raise NotImplementedError,
+        # which is a RuntimeError
+        text = " ".join(str(error).split())[:120]
+        raise ConfigError(f"{where}: its parametrization takes no weight: {text}") from None
 
 
 @torch.no_grad()
@@ -26,18 +52,9 @@ def put_weights(where: str, found: Sequence[tuple[str, nn.Module, Tensor]]) -> N
     """
     for path, layer, weight in found:
         if parametrize.is_parametrized(layer, "weight"):
-            twin: Any = copy.deepcopy(layer)
-            try:
-                twin.weight = weight
-            except (NotImplementedError, RuntimeError, ValueError) as error:
-                raise ConfigError(f"{where}: {path or type(layer).__name__}: its parametrization takes no weight: {error!s:.120}") from None
-            if not torch.allclose(twin.weight, weight, rtol=1e-3, atol=1e-3):
-                raise ConfigError(
-                    f"{where}: {path or type(layer).__name__}: its parametrization gives another weight than the one put there"
-                )
-    for _, layer, weight in found:
-        one: Any = layer
-        if parametrize.is_parametrized(layer, "weight"):
-            one.weight = weight
-        else:
-            one.weight.copy_(weight)
+            name, twin = f"{where}: {path or type(layer).__name__}", copy.deepcopy(layer)
+            put_weight(name, twin, weight)
+            if not torch.allclose(cast(Tensor, twin.weight), weight, rtol=1e-3, atol=1e-3):
+                raise ConfigError(f"{name}: its parametrization gives another weight than the one put there")
+    for path, layer, weight in found:
+        put_weight(f"{where}: {path or type(layer).__name__}", layer, weight)

@@ -141,9 +141,10 @@ class TimeNorm(StaysWide, Norm):
 
     def _evaluate(self, x: Tensor, mean: Tensor | None = None, var: Tensor | None = None) -> Tensor:
         """With given statistics, by default the running ones; x is ``(time, batch, *units)``."""
-        given = (self.running_mean if mean is None else mean, self._scale(self.running_var if var is None else var), self.bias)
-        of = [None if value is None else self._spread(value, x.dim() - 2) for value in given]
-        return normalize(x, *of).to(x.dtype)  # type: ignore[arg-type]  # the first two exist
+        units = x.dim() - 2
+        centre = self._spread(self.running_mean if mean is None else mean, units)
+        scale = self._spread(self._scale(self.running_var if var is None else var), units)
+        return normalize(x, centre, scale, None if self.bias is None else self._spread(self.bias, units)).to(x.dtype)
 
     def _train(self, x: Tensor, at: int | None = None) -> Tensor:
         """With the statistics of ``(samples, *units)``, which update the running ones; ``at`` is the set, where there are several."""

@@ -176,5 +176,6 @@ class GradientQuantizer(nn.Module):
         """The signal."""
         clock = self.rounds.clock
         source = clock() if clock is not None else None  # here and not in the backward pass, so that the draw is that of the forward
-        result: Tensor = _Backwards.apply(x, partial(self.rounds, stream=source))  # type: ignore[no-untyped-call]  # torch does not type apply
+        apply: Any = _Backwards.apply
+        result: Tensor = apply(x, partial(self.rounds, stream=source))
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from neurosim.nn.wrappers import unwrapped
 from neurosim.sparsity.thresholds import above, check_sparsity, largest
 
 
-class Gate(nn.Module):
+class Gate(nn.Module, ABC):
     r"""Base of the gates: what is left out is replaced by the centre.
 
     .. math:: y_i = \begin{cases} x_i - d & \text{if } x_i \text{ is kept} \\ m - d & \text{else} \end{cases}
@@ -49,9 +50,9 @@ class Gate(nn.Module):
         after = x.dim() - 1 - self.axis % x.dim()
         return value.to(x.dtype).reshape(-1, *(1,) * after) if value.dim() else value.to(x.dtype)
 
+    @abstractmethod
     def keeps(self, x: Tensor) -> Tensor:
         """A mask: which inputs are kept."""
-        raise NotImplementedError
 
 
 class ThresholdGate(Gate):

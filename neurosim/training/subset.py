@@ -148,7 +148,8 @@ def train_only(
 def _hold(optimizer: torch.optim.Optimizer, parts: list[tuple[nn.Parameter, Tensor]]) -> None:
     """Let only the elements of a mask learn: a gradient for them alone, and every step undone for the others."""
     for value, mask in parts:
-        value.register_hook(lambda gradient, mask=mask: gradient * mask)  # type: ignore[no-untyped-call]  # torch does not annotate it
+        register: Any = value.register_hook
+        register(lambda gradient, mask=mask: gradient * mask)
     before: list[Tensor] = []
 
     def remember(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

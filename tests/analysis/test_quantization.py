@@ -37,8 +37,10 @@ def test_weights_and_inputs_are_those_of_the_format() -> None:
 
 def test_convolutions_have_a_range_for_each_output_channel_transposed_ones_too() -> None:
     for layer, axis in ((nn.Conv2d(3, 4, 3), 0), (nn.ConvTranspose2d(3, 4, 3), 1)):
-        for per, limit in (("channel", channel_limits(layer.weight, axis)), ("shift", shift_limits(channel_limits(layer.weight, axis), 8))):
-            rounded: Any = ns.quantize(layer, weights="int3", per=per)  # type: ignore[arg-type]  # the names of the ways
+        limits = channel_limits(layer.weight, axis)
+        ways: dict[Any, Tensor] = {"channel": limits, "shift": shift_limits(limits, 8)}
+        for per, limit in ways.items():
+            rounded: Any = ns.quantize(layer, weights="int3", per=per)
             torch.testing.assert_close(rounded.weight, fake_quantize(layer.weight, "int3", limit))
 
 
@@ -133,8 +135,9 @@ def test_layers_that_are_done_or_on_hardware_are_refused() -> None:
         ns.quantize(ns.to_analog(perceptron(), "photonic_avnn", seed=0), weights="int4")
     with pytest.raises(ConfigError, match="the model has no linear layer or convolution"):
         ns.quantize(nn.ReLU(), weights="int4")
+    number: Any = 3
     with pytest.raises(ConfigError, match=r"model must be a torch\.nn\.Module, got int"):
-        ns.quantize(3, weights="int4")  # type: ignore[arg-type]  # that is the point
+        ns.quantize(number, weights="int4")
 
 
 def test_importance_is_the_slope_of_the_loss_that_finite_differences_see() -> None:
@@ -185,12 +188,13 @@ def test_importance_of_a_square_is_its_second_derivative_and_ranks_layers() -> N
 
 def test_what_has_no_importance_is_refused() -> None:
     model, x = perceptron(), normal(2, 6)
-    for arguments, message in (
-        ({"layers": "9"}, "layers: '9' names no module"),
-        ({"step": 0.0}, "step: must be a finite number > 0"),
-    ):
+    wrong: dict[str, dict[str, Any]] = {
+        "layers: '9' names no module": {"layers": "9"},
+        "step: must be a finite number > 0": {"step": 0.0},
+    }
+    for message, arguments in wrong.items():
         with pytest.raises(ConfigError, match=message):
-            ns.layer_importance(model, x, **arguments)  # type: ignore[arg-type]  # that is the point
+            ns.layer_importance(model, x, **arguments)
     with pytest.raises(ConfigError, match="the model has no layer with a weight"):
         ns.layer_importance(nn.ReLU(), x)
     model[1].unused = nn.Linear(2, 2)

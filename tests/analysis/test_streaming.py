@@ -20,7 +20,7 @@ def rows() -> torch.Tensor:
 
 
 def test_moments_of_parts_are_those_of_the_whole(rows: torch.Tensor) -> None:
-    found = moments(rows[:7]) + moments(rows[7:8]) + moments(rows[8:])
+    found = moments(rows[:7]).merge(moments(rows[7:8])).merge(moments(rows[8:]))
     values = rows.double().numpy()
     assert found.n == 90
     torch.testing.assert_close(found.mean, torch.from_numpy(values.mean(0)))
@@ -32,7 +32,7 @@ def test_moments_of_parts_are_those_of_the_whole(rows: torch.Tensor) -> None:
 
 def test_moments_far_from_zero_keep_their_digits() -> None:
     far = 1e8 + torch.tensor([[1.0], [2.0], [4.0], [9.0]], dtype=torch.float64)
-    found = moments(far[:2]) + moments(far[2:])
+    found = moments(far[:2]).merge(moments(far[2:]))
     assert float(found.variance) == pytest.approx(9.5)
     assert float(found.excess_kurtosis) == pytest.approx(stats.kurtosis([1, 2, 4, 9]))
 
@@ -47,7 +47,7 @@ def test_the_excess_kurtosis_of_known_distributions() -> None:
 
 
 def test_the_covariance_of_parts_is_that_of_the_whole(rows: torch.Tensor) -> None:
-    found = covariance(rows[:40]) + covariance(rows[40:41]) + covariance(rows[41:])
+    found = covariance(rows[:40]).merge(covariance(rows[40:41])).merge(covariance(rows[41:]))
     torch.testing.assert_close(found.products / (found.n - 1), rows.double().T.cov())
     assert found.effective_rank == pytest.approx(effective_rank(rows, center=True))
 
