@@ -6,13 +6,12 @@ python docs/figures/choice.py studies/choice     # writes choice.json from a stu
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from PIL import Image
+from stacked import save_stacked
 
 import neurosim as ns
 from neurosim import plot
@@ -46,18 +45,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         data.write_text(json.dumps(read(Path(sys.argv[1])), indent=1) + "\n", encoding="utf-8")
     found = json.loads(data.read_text(encoding="utf-8"))
-    pictures = [Image.open(_png(draw(found[name], title))) for name, title in TITLES.items()]
-    whole = Image.new("RGB", (pictures[0].width, sum(picture.height for picture in pictures)), "white")
-    for at, picture in enumerate(pictures):
-        whole.paste(picture, (0, at * pictures[0].height))
-    whole.quantize(64).save(HERE / "choice.png", optimize=True)
-
-
-def _png(figure: Figure) -> io.BytesIO:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=130)
-    file.seek(0)
-    return file
+    save_stacked([draw(found[name], title) for name, title in TITLES.items()], HERE / "choice.png", dpi=130)
 
 
 if __name__ == "__main__":

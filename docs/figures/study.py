@@ -5,11 +5,9 @@ It first runs the study of ``study.yaml`` beside it, in ``studies/digits_figure`
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
-from matplotlib.figure import Figure
-from PIL import Image
+from stacked import save_stacked
 
 import neurosim as ns
 from neurosim import plot
@@ -36,18 +34,7 @@ def main() -> None:
     bars = [plot.Bar(width, *one[:3]) for width, one in zip(widths, found.effects, strict=True)]
     below, ax = plot.layer_bars(bars, xlabel="accuracy, difference to the mean of all widths (points)")
     ax.set_ylabel("hidden units")
-    pictures = [Image.open(_png(figure)) for figure in (above, below)]
-    whole = Image.new("RGB", (pictures[0].width, sum(picture.height for picture in pictures)), "white")
-    whole.paste(pictures[0], (0, 0))
-    whole.paste(pictures[1], (0, pictures[0].height))
-    whole.quantize(64).save(HERE / "study.png", optimize=True)
-
-
-def _png(figure: Figure) -> io.BytesIO:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=150)
-    file.seek(0)
-    return file
+    save_stacked([above, below], HERE / "study.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import torch
 
@@ -12,9 +12,9 @@ from neurosim.activations import Activation, Moments, threshold_of
 from neurosim.activations import activation as activation_of
 from neurosim.checks import number
 from neurosim.errors import ConfigError
-from neurosim.initialisers.base import INITIALISERS, Initialiser
-from neurosim.initialisers.draws import Distribution, bias_of, draw
-from neurosim.initialisers.feeding import check, fed, given, moments, positive
+from neurosim.initialisers.base import INITIALISERS
+from neurosim.initialisers.draws import bias_of, draw
+from neurosim.initialisers.feeding import Fed, check, fed, given, moments, positive
 from neurosim.initialisers.layers import Target
 from neurosim.initialisers.sparse import SPARSE
 from neurosim.initialisers.variance import as_function
@@ -25,7 +25,7 @@ _WHERE: Final = "initialiser edge_of_chaos"
 
 @INITIALISERS.register("edge_of_chaos")
 @dataclass(frozen=True)
-class EdgeOfChaos(Initialiser):
+class EdgeOfChaos(Fed):
     r"""Gradients of one size through all layers, and random biases that make up for what the sums then lack.
 
     .. math:: \sigma_w^2 = \frac{1}{\mathrm E[f'(\sqrt q\,z)^2]}, \qquad
@@ -50,12 +50,6 @@ class EdgeOfChaos(Initialiser):
 
     formula = "σ_w² = 1/E[f'²], σ_b² = q − σ_w² E[f²] − σ_noise²"
     citation = ("deep_information", "sparse_init")
-    looks_back = True
-    activation: Any = None
-    variance: float = 1.0
-    input_moment: float = 1.0
-    noise: float = 0.0
-    distribution: Distribution = "normal"
     sparsity: float | None = None
 
     def __post_init__(self) -> None:

@@ -3,44 +3,42 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 from torch import Tensor
 
 from neurosim.activations import ACTIVATIONS, Facts, Moments, moments_of
 from neurosim.checks import number, one_of
 from neurosim.errors import ConfigError
+from neurosim.initialisers.base import Initialiser
 from neurosim.initialisers.draws import Distribution
 from neurosim.initialisers.layers import Target
 from neurosim.initialisers.variance import Function, as_function, limited
 
 
-class Settings(Protocol):
-    """Settings that they have in common; fields of frozen dataclasses."""
+@dataclass(frozen=True)
+class Fed(Initialiser):
+    """Base of those that ask what feeds a layer: the settings that they have in common.
 
-    @property
-    def activation(self) -> Any:
-        """F of every layer but the first; None: as the model has it."""
+    Args:
+        activation: f of every layer but the first; None: as the model has it.
+        variance: q.
+        input_moment: Second moment of what the model is given.
+        noise: Standard deviation of what hardware adds to a sum.
+        distribution: Of weights.
+    """
 
-    @property
-    def variance(self) -> float:
-        """Q."""
-
-    @property
-    def input_moment(self) -> float:
-        """Second moment of what the model is given."""
-
-    @property
-    def noise(self) -> float:
-        """Standard deviation of what hardware adds to a sum."""
-
-    @property
-    def distribution(self) -> Distribution:
-        """Of weights."""
+    looks_back = True
+    activation: Any = None
+    variance: float = 1.0
+    input_moment: float = 1.0
+    noise: float = 0.0
+    distribution: Distribution = "normal"
 
 
-def check(where: str, settings: Settings) -> None:
+def check(where: str, settings: Fed) -> None:
     """Refuse numbers out of their domain.
 
     Raises:
@@ -84,7 +82,7 @@ def function_before(where: str, target: Target, activation: object) -> Function:
     return identity if target.activation is None else as_function(target.activation)
 
 
-def fed(where: str, target: Target, settings: Settings, input_limit: float | None = None, output_limit: float | None = None) -> Moments:
+def fed(where: str, target: Target, settings: Fed, input_limit: float | None = None, output_limit: float | None = None) -> Moments:
     """Moments of what a layer is fed; of the model's input, those that the settings say."""
     if target.source == "input":
         return Moments(0.0, settings.input_moment, 1.0)

@@ -8,8 +8,8 @@ from typing import Any, Final, Literal, get_args
 from neurosim.activations import Moments
 from neurosim.checks import number, one_of
 from neurosim.initialisers.base import INITIALISERS, Initialiser
-from neurosim.initialisers.draws import Distribution, bias_of, draw
-from neurosim.initialisers.feeding import check, fed, function_before, given, moments, positive
+from neurosim.initialisers.draws import bias_of, draw
+from neurosim.initialisers.feeding import Fed, check, fed, function_before, given, moments, positive
 from neurosim.initialisers.layers import Target
 from neurosim.initialisers.variance import as_function, kumar_variance
 from neurosim.random import Stream
@@ -21,7 +21,7 @@ _KUMAR: Final = "initialiser kumar"
 
 @INITIALISERS.register("variance_preserving")
 @dataclass(frozen=True)
-class VariancePreserving(Initialiser):
+class VariancePreserving(Fed):
     r"""Sums of one second moment through all layers, for any activation, with the noise and the clamps of hardware; biases are 0.
 
     .. math:: \mathrm{Var}\,W = \frac{q - \sigma_{noise}^2}{n_{in}\,\mathrm E[g(\sqrt q\,z)^2]}, \qquad
@@ -48,12 +48,6 @@ class VariancePreserving(Initialiser):
 
     formula = "Var W = (q − σ_noise²)/(n_in E[f(√q z)²])"
     citation = ("vi3nr", "prelu")
-    looks_back = True
-    activation: Any = None
-    variance: float = 1.0
-    input_moment: float = 1.0
-    noise: float = 0.0
-    distribution: Distribution = "normal"
     mode: Mode = "forward"
     input_limit: float | None = None
     output_limit: float | None = None

@@ -13,7 +13,7 @@ import neurosim as ns
 from neurosim import training
 from neurosim.training import build
 from neurosim.training.checkpoint import load_checkpoint
-from neurosim.training.loop import Loop
+from tests.training.crashes import crash
 
 Make = Callable[..., dict[str, Any]]
 LSUV = {"kind": "lsuv", "variance": 0.1, "tol": 0.05}
@@ -42,20 +42,9 @@ def test_weights_from_data_are_those_for_the_hardware_and_a_run_that_goes_on_kee
     assert len(calls) == 1
     assert ns.analog_layers(calls[0])
     assert "AnalogConv2d" in (undisturbed.path / "initialisation.txt").read_text()
-    update, folders = Loop.update, []
-
-    def dying(loop: Loop, *batch: torch.Tensor) -> None:
-        if loop.state.step == 4:
-            folders.append(loop.folder.path)
-            raise MemoryError
-        update(loop, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "update", dying)
-        with pytest.raises(MemoryError):
-            ns.train(config)
+    folder = crash(config, 5, monkeypatch)
     assert len(calls) == 2
-    resumed = ns.train(resume=folders[0])
+    resumed = ns.train(resume=folder)
     assert len(calls) == 2
     for key, value in last_state(undisturbed.path).items():
         assert torch.equal(value, last_state(resumed.path)[key]), key

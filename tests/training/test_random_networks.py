@@ -18,6 +18,7 @@ from neurosim.sweep.plan import Task
 from neurosim.training.checkpoint import digest, load_checkpoint
 from neurosim.training.loop import Loop
 from neurosim.training.noise import EVALUATION_DRAW
+from tests.training.crashes import crash
 
 Make = Callable[..., dict[str, Any]]
 MODEL: dict[str, Any] = {
@@ -46,19 +47,8 @@ def end_state(folder: Path) -> dict[str, Any]:
 def test_a_run_that_died_in_an_epoch_goes_on_to_the_last_bit(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     undisturbed = ns.train(config)
     assert end_state(undisturbed.path)["draws"] == {"clock": 2 * STEPS_PER_EPOCH}  # one a step; validations left it alone
-    update, folders = Loop.update, []
-
-    def dying(loop: Loop, *batch: Tensor) -> None:
-        if loop.state.step == STEPS_PER_EPOCH + 3:
-            folders.append(loop.folder.path)
-            raise MemoryError
-        update(loop, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "update", dying)
-        with pytest.raises(MemoryError):
-            ns.train(config)
-    resumed = ns.train(resume=folders[0])
+    folder = crash(config, STEPS_PER_EPOCH + 4, monkeypatch)
+    resumed = ns.train(resume=folder)
     assert resumed.metrics == undisturbed.metrics
     assert digest(end_state(resumed.path)) == digest(end_state(undisturbed.path))
 

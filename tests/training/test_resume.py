@@ -24,6 +24,7 @@ from neurosim.training.checkpoint import digest, load_checkpoint
 from neurosim.training.loop import Loop
 from neurosim.training.recipe import recipe_file
 from neurosim.training.weights import read_weights
+from tests.training.crashes import crash
 
 Make = Callable[..., dict[str, Any]]
 STEPS_PER_EPOCH = 8  # 1,149 or 1,150 samples in batches of 150
@@ -61,24 +62,6 @@ def interrupt(config: dict[str, Any], stop_at: int, number: signal.Signals) -> t
     match = re.fullmatch(r"neurosim train --resume (\S+)\n", ended.stdout)
     assert match, ended.stderr
     return Path(match[1]), ended.returncode, ended.stderr
-
-
-def crash(config: dict[str, Any], at_step: int, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a run that died in the middle of a step without a chance to save."""
-    update = Loop.update
-    folders: list[Path] = []
-
-    def dying(loop: Loop, *batch: torch.Tensor) -> None:
-        if loop.state.step + 1 == at_step:
-            folders.append(loop.folder.path)
-            raise MemoryError
-        update(loop, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "update", dying)
-        with pytest.raises(MemoryError):
-            ns.train(config)
-    return folders[0]
 
 
 def _die(*_: object) -> None:

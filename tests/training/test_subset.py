@@ -14,7 +14,8 @@ import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.norms import WeightNorm
 from neurosim.random import stream
-from neurosim.training import Loop, parameters_of, read_weights, train_only
+from neurosim.training import parameters_of, read_weights, train_only
+from tests.training.crashes import crash
 
 Make = Callable[..., dict[str, Any]]
 TINY = {"kind": "cnn", "input_shape": [1, 8, 8], "channels": [4], "hidden": [8], "classes": 10, "batch_norm": True}
@@ -113,19 +114,8 @@ def test_a_run_trains_only_what_its_config_says_and_goes_on_so_when_resumed(
         first = dict(ns.training.build_model(ns.RunConfig(**config).model, seed=config["seed"]).named_parameters())
 
     whole = ns.train(config)
-    update, folders = Loop.update, []
-
-    def dying(loop: Loop, *batch: Tensor) -> None:
-        if loop.state.step == 11:
-            folders.append(loop.folder.path)
-            raise MemoryError
-        update(loop, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "update", dying)
-        with pytest.raises(MemoryError):
-            ns.train(config)
-    resumed = ns.train(resume=folders[0])
+    folder = crash(config, 12, monkeypatch)
+    resumed = ns.train(resume=folder)
     last, again = (read_weights(run.path / "last" / "weights.safetensors")[0] for run in (whole, resumed))
     assert all(torch.equal(value, again[name]) for name, value in last.items())
     moved = {name for name, value in first.items() if not torch.equal(value.detach(), last[name])}

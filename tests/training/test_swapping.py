@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import neurosim as ns
 from neurosim.config.train import SwapConfig
 from neurosim.errors import ConfigError
-from neurosim.training import ActivationPlan, Loop, RunFolder, read_weights
+from neurosim.training import ActivationPlan, RunFolder, read_weights
+from tests.training.crashes import crash
 
 Make = Callable[..., dict[str, Any]]
 
@@ -89,19 +90,8 @@ def test_an_activation_that_is_shared_gives_way_in_all_of_its_places(folder: Run
 def test_a_run_that_was_stopped_in_the_middle_of_the_swaps_ends_with_the_same_numbers(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     config = swapping(make, labels=0.5)
     whole = ns.train(config)
-    update, folders = Loop.update, []
-
-    def dying(loop: Loop, *batch: Tensor) -> None:
-        if loop.state.step == 8 * 3 + 5:
-            folders.append(loop.folder.path)
-            raise MemoryError
-        update(loop, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "update", dying)
-        with pytest.raises(MemoryError):
-            ns.train(config)
-    resumed = ns.train(resume=folders[0])
+    folder = crash(config, 8 * 3 + 6, monkeypatch)
+    resumed = ns.train(resume=folder)
     for which in ("best", "last"):
         one, other = (read_weights(Path(run.path) / which / "weights.safetensors")[0] for run in (whole, resumed))
         assert all(torch.equal(value, other[name]) for name, value in one.items())
