@@ -340,6 +340,6 @@ def test_importing_the_package_starts_no_thread_that_python_does_not_know_of() -
 
 
 def test_using_every_public_name_takes_less_than_two_seconds_more_than_torch() -> None:
-    """Processor time, not time on the clock, and the best of six: what else the machine does is not counted."""
+    """Processor time, not time on the clock, and the best of three: what else the machine does is not counted."""
     clock = "import time, torch; start = time.process_time(); {}; print(time.process_time() - start)"
-    assert min(float(_run(clock.format(_ALL_NAMES))) for _ in range(6)) < 2.0
+    assert min(float(_run(clock.format(_ALL_NAMES))) for _ in range(3)) < 2.0
