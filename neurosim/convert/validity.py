@@ -43,7 +43,8 @@ def check_fits(spec: LayerSpec, chain: AnalogChain, path: str) -> None:
     """Raise unless a layer can have that chain instead of its own.
 
     Raises:
-        ConversionError: It has more inputs than the hardware can sum, maps that were measured of other cells, or scales to learn of signals.
+        ConversionError: It has more inputs than the hardware can sum, maps that were measured of other cells, or scales to learn of what is
+            no parameter.
     """
     check_fan_in(spec, chain.shapes, path)
     if chain.rewritten:

@@ -136,8 +136,8 @@ def check_scales(spec: LayerSpec, path: str) -> None:
     scale = spec.weight.scale if isinstance(spec, ChainSpec) else None
     if isinstance(scale, Scale) and scale.several:
         raise ConversionError(
-            f"{path or 'Matmul'}: weight.scale must be learned per 'tensor', or be 'absmax', where what is written is a signal: its outputs are others "
-            f"every time, none has a factor of its own to learn; got mode 'learned' per '{scale.per}'"
+            f"{path or 'Matmul'}: weight.scale must be learned per 'tensor', or be 'absmax', where what is written is a signal: its "
+            f"outputs are others every time, none has a factor of its own to learn; got mode 'learned' per '{scale.per}'"
         )
 
 

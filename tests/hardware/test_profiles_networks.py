@@ -14,11 +14,15 @@ from neurosim.cli import main
 from neurosim.hardware.profile import load_profile
 from neurosim.hardware.stages import Mapping, Quantize, Slices
 from neurosim.hardware.stages.mapping import decoding
+from neurosim.hardware.stages.ranges import Ranges, spread
 from neurosim.hardware.stages.slices import factors
 from neurosim.random import stream
 from tests.hardware.digits_network import accuracy, trained
 
-ARRAYS = ["ideal", "isaac", "pcm_hermes", "pcm_inmemory", "prime", "rram_milo", "rram_wan", "sonos", "sram_acim"]
+ARRAYS = [
+    *("ideal", "isaac", "pcm_hermes", "pcm_hermes_single", "pcm_inmemory", "pcm_joshi", "prime"),
+    *("rram_cmo", "rram_milo", "rram_wan", "sonos", "sram_acim"),
+]
 EXACT = {"ideal", "isaac", "prime"}  #: no randomness: every chip is the same
 COUNTED = {"isaac", "sram_acim"}  #: converters tell every sum of cells apart
 
@@ -82,14 +86,17 @@ def bound(name: str, layer: nn.Linear, x: Tensor) -> Tensor:
         of_weight = 0.5 / (2 ** (mapping.weight_bits - 1) - 1)
     if isinstance(adc, Quantize) and name not in COUNTED:
         sums = sum(map(abs, factors(slices))) if isinstance(slices, Slices) else 1.0
-        planes = sum(map(abs, decoding(mapping)[0]))
-        planes = planes / 2 if mapping.subtract == "analog" else planes
+        weights, ranges = decoding(mapping)[0], chain.output.ranges
+        wide = spread(ranges.factors("planes"), len(weights)) if isinstance(ranges, Ranges) else [1.0] * len(weights)
+        planes = sum(abs(weight) * times for weight, times in zip(weights, wide, strict=True))
+        planes = planes / 2 if mapping.scheme == "differential" and mapping.subtract == "analog" else planes
         of_output = 0.5 / adc.steps_per_unit * sums * planes
     return alpha * omega * (of_input * w.sum(1) + of_weight * (u + of_input).sum(1, keepdim=True) + of_output) + 1e-5
 
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_without_noise_only_rounding_is_left(name: str) -> None:
+    torch.manual_seed(5)
     layer = nn.Linear(3, 40).double()
     x = stream(1, "x").normal((30, 3), like=torch.empty(0, dtype=torch.float64))
     model = ns.to_analog(layer, name, seed=0)

@@ -27,7 +27,9 @@ def converted(layer: nn.Module, name: str, seed: int = 0, **changes: Any) -> nn.
     return ns.to_analog(layer, name, seed=seed, overrides=overrides if changes else None)
 
 
-@pytest.mark.parametrize("name", ["pcm_inmemory", "pcm_hermes", "rram_wan", "rram_milo", "sonos"])
+@pytest.mark.parametrize(
+    "name", ["pcm_inmemory", "pcm_hermes", "pcm_hermes_single", "pcm_joshi", "rram_wan", "rram_milo", "rram_cmo", "sonos"]
+)
 def test_the_cells_are_those_that_were_compared_with_their_sources(name: str) -> None:
     array = load_profile(name).chain.array
     assert {slot: getattr(array, slot) for slot in cells()[name]} == cell(name)

@@ -46,6 +46,28 @@ def _of_one_cell(said: dict[str, Any]) -> float:
     return energy
 
 
+def pcm_hermes_single(said: dict[str, Any]) -> Numbers:
+    """Cells of their own; the rest is that of the chip with two devices in a cell, without its energy."""
+    chip = {key: value for key, value in pcm_hermes(SAID["pcm_hermes"]).items() if not key.startswith("cost.")}
+    g_max = said["g_max_us"] * MICRO
+    return chip | {"valid.siemens": [0.0, g_max], "array.mapping.g_max_siemens": g_max}
+
+
+def pcm_joshi(said: dict[str, Any]) -> Numbers:
+    cost: Numbers = {"cost.cell.energy_j": _of_one_cell(said), "cost.symbol_s": said["t_read_ns"] * 1e-9}
+    return _ends(said) | {"array.programming.low_siemens": said["clip_low"]} | cost
+
+
+def rram_cmo(said: dict[str, Any]) -> Numbers:
+    times: Numbers = {"valid.seconds": [said["first_second"], said["last_years"] * 365 * DAY]}
+    return times | _ends(said) | {"array.tiles.rows": said["array_size"], "array.tiles.columns": said["array_size"]} | _step(said)
+
+
+def _ends(said: dict[str, Any]) -> Numbers:
+    low, high = said["g_min_us"] * MICRO, said["g_max_us"] * MICRO
+    return {"valid.siemens": [low, high], "array.mapping.g_min_siemens": low, "array.mapping.g_max_siemens": high}
+
+
 def rram_wan(said: dict[str, Any]) -> Numbers:
     times, g_max = said["coeff_times_s"], said["g_max_us"] * MICRO
     ranges: Numbers = {"valid.seconds": [times[0], times[-1]], "valid.siemens": [0.0, g_max]}
@@ -113,6 +135,7 @@ def mrr_weight_bank(said: dict[str, Any]) -> Numbers:
 
 EXPECTED: dict[str, Callable[[dict[str, Any]], Numbers]] = {
     **{one.__name__: one for one in (bss2_perceptron, bss2_spiking, pcm_inmemory, pcm_hermes, rram_wan, rram_milo, sonos)},
+    **{one.__name__: one for one in (pcm_hermes_single, pcm_joshi, rram_cmo)},
     **{one.__name__: one for one in (isaac, sram_acim, photonic_pcm_crossbar, mrr_weight_bank)},
     **{"mzi_mesh_clements": partial(_of_light, 1e10), "mzi_mesh_reck": partial(_of_light, 1e10)},
 }

@@ -123,6 +123,18 @@ STATED: dict[str, dict[str, tuple[str, tuple[float, float]]]] = {
         "seconds": ("times from 20 s after writing (`ns.drift_to` counts from there) to a day", (0, DAY)),
         "siemens": ("Conductances up to 25 µS", (0, 25e-6)),
     },
+    "pcm_hermes_single": {
+        "seconds": ("The range of times, a year, is assumed", (0, 3.15e7)),
+        "siemens": ("Up to 10.35 µS for one device", (0, 10.35e-6)),
+    },
+    "pcm_joshi": {
+        "seconds": ("any later time warns", (0, 0)),
+        "siemens": ("From 0.25 to 25 µS", (0.25e-6, 25e-6)),
+    },
+    "rram_cmo": {
+        "seconds": ("from 1 s after writing to ten years", (1, 3650 * DAY)),
+        "siemens": ("From 9 to 88.2 µS", (9e-6, 88.2e-6)),
+    },
     "rram_milo": {
         "seconds": ("any later time warns", (0, 0)),
         "siemens": ("From 50 to 225 µS", (50e-6, 225e-6)),
