@@ -180,12 +180,13 @@ class Blocks:
         selu = self.scheme == "selu"
         parts = [self.layer(first, behind=selu and self._made > 0), self._activate(), self.layer(second, behind=True)]
         branch = nn.Sequential(*parts)
+        inputs, outputs = first.weight.shape[1], second.weight.shape[0]
         variance = self._variances[self._made]
         self._made += 1
         if selu:
             made: nn.Module = branch.append(self._activate())
         else:
-            made = self._branch(branch, variance, None if shortcut is None else self.layer(shortcut))
+            made = self._branch(branch, variance, None if shortcut is None else self.layer(shortcut), (inputs, outputs))
         return made if pool is None else nn.Sequential(OrderedDict(pool=pool, block=made))
 
     def end(self, name: str, channels: int, axes: int) -> dict[str, nn.Module]:
@@ -208,12 +209,10 @@ class Blocks:
         weight_normed(made, self._choices.weight_norm)
         return made
 
-    def _branch(self, branch: nn.Sequential, variance: float, shortcut: nn.Module | None) -> nn.Module:
+    def _branch(self, branch: nn.Sequential, variance: float, shortcut: nn.Module | None, channels: tuple[int, int]) -> nn.Module:
         if self._choices.norm is not None:
-            first, _, last = branch
-            channels, outputs = first.weight.shape[1], last.weight.shape[0]
-            around: dict[str, Any] = {"index": self._made, "count": self.count, "shortcut": shortcut, "outputs": outputs}
-            return Residual(branch, channels, self._choices.norm, self._choices.placement, **around)
+            around: dict[str, Any] = {"index": self._made, "count": self.count, "shortcut": shortcut, "outputs": channels[1]}
+            return Residual(branch, channels[0], self._choices.norm, self._choices.placement, **around)
         if self.scheme == "fixup":
             return FixupBranch(branch, self.count, shortcut=shortcut)
         if self.scheme == "sws+nf":

@@ -73,7 +73,7 @@ def weight_normed(model: nn.Module, chosen: WeightNormName) -> None:
 
 def _made(chosen: str | Mapping[str, Any], activation: object) -> WeightParametrization:
     """A fresh parametrization, for a layer behind that activation."""
-    given = {"kind": chosen} if isinstance(chosen, str) else dict(chosen)
+    given: dict[str, Any] = {"kind": chosen} if isinstance(chosen, str) else dict(chosen)
     name = given.pop("kind", None)
     if not isinstance(name, str):
         raise ConfigError(f"{_WHERE}: must be a name, or a mapping with its kind such as {{'kind': 'weight_norm'}}, got {chosen!r:.60}")

@@ -121,7 +121,8 @@ def test_norms_that_are_taken_away_leave_weights_that_an_initialiser_can_replace
 def test_norms_of_every_spiking_model_are_swapped_and_train(family: str, name: str) -> None:
     model: Any = SPIKING[family]()
     count = len(of_type(model, Norm))
-    swapped: Any = ns.swap_norm(model, name, gain="variance", **({"v_threshold": 1.0} if name == "tdbn" else {}))
+    settings: dict[str, Any] = {"v_threshold": 1.0} if name == "tdbn" else {}
+    swapped: Any = ns.swap_norm(model, name, gain="variance", **settings)
     assert len(swapped.swaps.norms) == count
     if name != "none":
         assert len(of_type(swapped, ns.NORMS[name].make)) == count

@@ -106,8 +106,8 @@ def test_deep_branches_start_smaller_by_the_root_of_their_number() -> None:
 
 def test_a_stage_begins_with_a_shortcut_beside_a_normed_branch() -> None:
     model = built("residual_cnn", norm="batch", placement="peri")
-    block = model.block2.block
-    assert isinstance(block, Residual)
+    block: Any = model.block2.block
+    assert of_type(model, Residual)[1] is block
     assert (block.path.before.num_features, block.path.behind.num_features) == (8, 16)
     x = torch.rand(2, 8, 4, 4)
     torch.testing.assert_close(block.eval()(x), block.shortcut(x) + block.path(x))

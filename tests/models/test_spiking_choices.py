@@ -140,7 +140,7 @@ def test_a_norm_that_cannot_be_is_refused_before_anything_runs(norm: Any, messag
 
 
 def test_the_norms_behind_convolutions_and_behind_linear_layers_are_both_tried() -> None:
-    assert config("spiking_vgg", norm="frn")
+    assert config("spiking_vgg", norm="frn").model.arguments["norm"] == "frn"
     with pytest.raises(ConfigError, match=r"model\.norm: frn does not fit behind a linear layer"):
         config("spiking_vgg", norm="frn", hidden=[16])
     with pytest.raises(ConfigError, match=r"model\.norm"):
