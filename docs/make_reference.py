@@ -352,7 +352,8 @@ frozen = ns.freeze_statistics(deep, 0, torch.rand(64, 16))  # while training: sc
 print(ns.fold(frozen.eval()).folding)
 ```
 
-The norms count the batches of training themselves, and a checkpoint holds all that they need. What is left of a layer norm is P x / σ̄,
+In a config, `freeze` beside the arguments of such a norm does it in every layer: `model.norm: {kind: layer, freeze: [100, 20]}`. The
+norms count the batches of training themselves, and a checkpoint holds all that they need. What is left of a layer norm is P x / σ̄,
 and both the projection P and the scale go into weights. Of the stack above, the sixteen norms before and behind the branches go; the two
 at its ends, which have no layer with weights beside them, stay.
 

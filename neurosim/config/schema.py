@@ -122,7 +122,7 @@ class DataConfig(ComponentBlock):
     value_range: tuple[Number, Number] = (0.0, 1.0)
     """What black and full brightness become."""
     augment: Literal["none", "flip", "crop_flip"] | OutliersConfig = "none"
-    """Random changes of training images."""
+    """Random changes of training images; ``{kind: outliers, share: 0.01, factor: 30}``: some samples are that many times as large."""
 
     @field_validator("value_range")
     @classmethod
