@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from catalogue_figures import of_activation, of_norm
+from catalogue_wholes import caption_of, of_whole
 
 import neurosim as ns
 from neurosim.activations import FOLDS, Curve, facts
@@ -47,6 +48,12 @@ _OF: Mapping[str, str] = {
     "attention": "a score / of a query, beside products of matrices",
     "head": "a class / of all",
 }
+#: how to use what is no module, by kind
+_EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "parametrization": ("layer = nn.Linear(16, 8)", 'parametrize.register_parametrization(layer, "weight", make())'),
+    "initialiser": ("model = make(ns.models.mlp([16, 8, 4]))",),
+    "regulariser": ("penalty = make()(ns.models.mlp([16, 8, 4]))  # to be added to a loss",),
+}
 #: settings that have no default, in the examples
 _NEEDED: Mapping[str, Mapping[str, int]] = {"smart_mixed": {"units": 32}, "rbf": {"inputs": 64, "units": 32}}
 
@@ -64,13 +71,12 @@ def figures() -> Iterator[tuple[str, str]]:
     for name in ns.ACTIVATIONS:
         yield f"activations/{name}.svg", of_activation(name)
     for name in NORMS:
-        if has_figure(NORMS[name]):
-            yield f"norms/{name}.svg", of_norm(name)
+        yield f"norms/{name}.svg", of_entry(name)
 
 
-def has_figure(entry: NormEntry) -> bool:
-    """Whether a norm is a function of signals alone, which can be drawn."""
-    return entry.kind == "module"
+def of_entry(name: str) -> str:
+    """The figure of a norm, or of what is no module."""
+    return of_norm(name) if NORMS[name].kind == "module" else of_whole(name)
 
 
 def _table(rows: list[tuple[str, str]]) -> str:
@@ -167,8 +173,8 @@ def _page_of_norm(entry: NormEntry, row: Mapping[str, str]) -> str:
         ("operations of an element / of a vector", row["operations"]),
         ("range of the outputs", row["bounds"]),
     ]
-    parts = [f"# {entry.name}", _escaped(entry.summary), _code(entry.formula)]
-    parts += [f"![{entry.name}]({entry.name}.svg)", f"*{_NORM}*"] * has_figure(entry)
+    caption = _NORM if entry.kind == "module" else caption_of(entry.name)
+    parts = [f"# {entry.name}", _escaped(entry.summary), _code(entry.formula), f"![{entry.name}]({entry.name}.svg)", f"*{caption}*"]
     parts += [_table(rows), "## Use", _use_of_norm(entry), "## Sources", _escaped(entry.citation) or "Of no single work."]
     return _page([*parts, "[All norms](README.md), [how to choose and change them](../../norms.md)"])
 
@@ -180,7 +186,10 @@ def _escaped(text: str) -> str:
 def _use_of_norm(entry: NormEntry) -> str:
     if entry.kind != "module":
         where = f"{entry.make.__module__}.{entry.make.__qualname__}"
-        return f'```python\nimport neurosim as ns\n\nmake = ns.NORMS["{entry.name}"]  # {where}\n```\n'
+        code = [f'make = ns.NORMS["{entry.name}"]  # {where}', *_EXAMPLES.get(entry.kind, ())]
+        imports = "\nfrom torch import nn\nfrom torch.nn.utils import parametrize" if entry.kind == "parametrization" else ""
+        usage = f"\n{_escaped(entry.usage)}.\n" if entry.usage else ""
+        return f"```python\nimport neurosim as ns{imports}\n\n" + "\n".join(code) + f"\n```\n{usage}"
     given = inspect.signature(entry.make).parameters
     needed = [name for name, one in given.items() if one.default is one.empty and name != "features"]
     settings = "".join(f", {name}=4" for name in needed)

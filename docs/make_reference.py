@@ -360,9 +360,9 @@ at its ends, which have no layer with weights beside them, stay.
 **Replicas and checkpoints.** `DistributedDataParallel` wraps any of them. Each replica takes the statistics of its own batch; gradients are
 averaged, and before every pass the buffers of the first replica replace those of the others, also what the backward passes of `online`,
 `power` and `unified` keep. So running statistics are those of a share of the data, and the first replica is the one to save. A checkpoint
-between two batches holds all that a norm keeps: training goes on from it bit by bit. torch does not pickle layers with parametrized weights:
+between two batches holds all that a norm keeps: training goes on from it bit by bit. torch pickles no layers with parametrized weights:
 save `model.state_dict()` and load it into a model that is made in the same way (checkpoints of runs do), or make the weights plain first,
-with `ns.fold(model)` or `torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")`. Copies by `copy.deepcopy` are fine.
+with `ns.fold(model)`. Copies by `copy.deepcopy` are fine, but share a class: `remove_parametrizations` of torch on one breaks the others.
 
 **Cost.** Hardware pays, from the least to the most: nothing for what folds (FW, F0), a curve (F1), sums of magnitudes and a division (the
 L1 norms of F2), squares and a root (RMS norms), a mean as well (layer norms), a product with a matrix and divisions (gdn, ei), and other

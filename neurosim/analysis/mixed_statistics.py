@@ -14,6 +14,7 @@ from neurosim.analysis.observe import uncompiled
 from neurosim.checks import number
 from neurosim.errors import ConfigError
 from neurosim.nn import MPBN
+from neurosim.norms.base import Cost, Operations
 from neurosim.norms.registry import register
 from neurosim.norms.time_norm import TimeNorm
 
@@ -46,7 +47,15 @@ def mixed_batch_norm(
     return (y if bias is None else y + bias.reshape(along)).to(x.dtype)
 
 
-@register("batch_statistics", "B7", kind="procedure", formula="µ = α µ_training + (1 − α) µ_batch, σ² likewise", stats="batch", fold="F3")
+@register(
+    "batch_statistics",
+    "B7",
+    kind="procedure",
+    formula="µ = α µ_training + (1 − α) µ_batch, σ² likewise",
+    stats="batch",
+    fold="F3",
+    cost=Cost(Operations(4, 3), Operations(3, 4, 1, 1)),  # as of a group norm, and both statistics of a channel mixed with known ones
+)
 @contextlib.contextmanager
 def batch_statistics(model: nn.Module, alpha: float = 0.9) -> Iterator[None]:
     """Within the ``with`` block, batch norms in evaluation mode mix their statistics with those of each batch.

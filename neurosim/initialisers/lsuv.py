@@ -38,7 +38,8 @@ class LSUV(Initialiser):
 
     y is what the layer gives: on simulated hardware with its converters, limits, errors and, with ``noise``, its noise, which no digital
     formula knows. All of it runs in one forward, in evaluation mode; a layer that is used several times is scaled for its first use. Where
-    the hardware limits or drowns a layer, no scale may reach the variance: the one that came closest is taken, and the report says so.
+    the hardware limits or drowns a layer, no scale may reach the variance: the one that came closest is taken, and the report says so. It
+    says so too of weights whose parametrization keeps no scale, such as weight conditioning; standardised weights have gains for that.
 
     Args:
         variance: v, of what every layer gives, over batch and units, > 0; for hardware that reads sums of at most 1, take 0.1 or so.
@@ -100,8 +101,10 @@ class LSUV(Initialiser):
         while abs(best - self.variance) >= self.tol * self.variance and steps < self.iterations:
             factor *= math.sqrt(self.variance / seen)
             put(factor)
-            seen = self._variance(target, forward())
+            last, seen = seen, self._variance(target, forward())
             steps += 1
+            if math.isclose(last, seen, rel_tol=1e-6):  # a scale changes nothing: there is none, or a limit is reached
+                break
             if abs(seen - self.variance) < abs(best - self.variance):
                 best, kept = seen, factor
         if kept != factor:

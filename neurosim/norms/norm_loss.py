@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -14,7 +15,7 @@ from neurosim.norms.registry import register
 from neurosim.norms.weights import LAYERS, TRANSPOSED
 
 
-@register("norm_loss", "B38", kind="regulariser", formula="λ Σ (1 − ‖w‖)², over the rows of all weights", fold="FW")
+@register("norm_loss", "B38", kind="regulariser", formula="λ Σ (1 − ‖w‖)², over the rows of all weights", fold="FW", bounds=(0.0, math.inf))
 class NormLoss(nn.Module):
     r"""Norm loss: how far the rows of all weights are from length 1, to be added to a loss in the place of weight decay.
 

@@ -105,6 +105,14 @@ class Entry:
 
 NORMS: Final[Registry[Entry]] = Registry("norm")
 
+#: why there are no operations in evaluation to be counted, by kind
+_NO_COST: Final[dict[str, str]] = {
+    "parametrization": "none: of weights, of which the values stay",
+    "initialiser": "none: before training",
+    "regulariser": "none: in training alone",
+    "procedure": "none: before evaluation",
+}
+
 
 def register(
     name: str,
@@ -163,7 +171,7 @@ def table_of_norms() -> list[dict[str, str]]:
             "statistics": NORMS[name].stats,
             "fold": NORMS[name].fold,
             "bounds": "any" if ends[name] == ("−∞", "∞") else " … ".join(ends[name]),
-            "operations": operations_of(NORMS[name].cost),
+            "operations": operations_of(NORMS[name].cost, NORMS[name].kind),
             "summary": NORMS[name].summary,
             "source": NORMS[name].citation,
         }
@@ -171,8 +179,16 @@ def table_of_norms() -> list[dict[str, str]]:
     ]
 
 
-def operations_of(cost: Cost) -> str:
-    """Operations of an element and of a vector: additions, products, divisions, roots, exponentials and the like."""
+def operations_of(cost: Cost, kind: Kind = "module") -> str:
+    """Operations of an element and of a vector: additions, products, divisions, roots, exponentials and the like; or why there are none.
+
+    >>> operations_of(Cost(Operations(adds=2, multiplies=1)))
+    '2+ 1× / 0'
+    >>> operations_of(Cost(Operations()), "regulariser")
+    'none: in training alone'
+    """
+    if kind in _NO_COST and not any(map(sum, cost)):
+        return _NO_COST[kind]
     return " / ".join(
         " ".join(f"{count}{sign}" for count, sign in zip(part, ("+", "×", "÷", "√", "f"), strict=True) if count) or "0" for part in cost
     )

@@ -106,11 +106,14 @@ class WeightNorm(WeightParametrization):
         return self.lengths(weight), weight
 
 
-@register("weight_conditioning", "B36", kind="parametrization", formula="W = E V, E = diag(1 / ‖row of V‖)", fold="FW")
+@register("weight_conditioning", "B36", kind="parametrization", formula="W = E V, E = diag(1 / ‖row of V‖)", fold="FW", bounds=(-1.0, 1.0))
 class WeightConditioning(WeightParametrization):
     r"""Weight conditioning: rows of length 1, which lowers the condition number of the matrix, and with it how much noise it amplifies.
 
     .. math:: W = E V, \qquad E = \operatorname{diag}(1 / \lVert v_i \rVert_2)
+
+    Nothing keeps the scale of a row that it is given: an initialiser sets directions alone, and the initialiser ``lsuv``, which scales,
+    reports such a layer as missed unless its variance happens to be right.
 
     Args:
         dim: Axis of the outputs: 0, but for transposed convolutions 1.

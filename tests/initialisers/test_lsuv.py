@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch.nn.utils import parametrize
 import neurosim as ns
 from neurosim.convert import get_draws
 from neurosim.initialisers import targets
-from neurosim.norms import ScaledWeightStandardization
+from neurosim.norms import ScaledWeightStandardization, WeightConditioning
 from neurosim.random import stream
 
 BATCH = stream(1, "batch").uniform((128, 64), like=torch.empty(0))
@@ -107,6 +108,21 @@ def test_standardised_weights_are_scaled_by_their_gains() -> None:
     ns.initialize(model, "lsuv", BATCH, seed=4, variance=0.2)
     assert not model.initialisation.missed
     assert variances(model, BATCH) == pytest.approx([0.2] * 3, rel=0.01)
+
+
+def test_weights_that_keep_no_scale_stay_and_are_reported() -> None:
+    model = digital()
+    for layer in (model.fc1, model.fc2, model.fc3):
+        parametrize.register_parametrization(layer, "weight", WeightConditioning())
+    before = copy.deepcopy(model)
+    ns.initialize(model, "lsuv", BATCH, orthonormal=False, variance=50.0)
+    assert model.initialisation.missed == ("fc1", "fc2", "fc3")
+    assert [(one.scaling.steps, one.scaling.factor) for one in model.initialisation.layers] == [(1, 1.0)] * 3
+    for layer, old in ((model.fc1, before.fc1), (model.fc2, before.fc2), (model.fc3, before.fc3)):
+        torch.testing.assert_close(layer.weight, old.weight)
+    ns.initialize(model, "lsuv", BATCH, seed=4)
+    torch.testing.assert_close(model.fc1.weight.norm(dim=1), torch.ones(48))
+    assert [one.after for one in (layer.scaling for layer in model.initialisation.layers)] == pytest.approx(variances(model, BATCH))
 
 
 class Limited(nn.Linear):

@@ -22,3 +22,13 @@ def test_the_command_prints_a_row_for_every_norm(capsys: pytest.CaptureFixture[s
 def test_the_table_as_json_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalogue", "norms", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == table_of_norms()
+
+
+def test_every_row_has_what_people_ask_for_and_says_why_where_nothing_is_counted() -> None:
+    for row in table_of_norms():
+        assert all(row[name] for name in ("formula", "statistics", "fold", "bounds", "operations", "source")), row["name"]
+        counted = any(map(sum, NORMS[row["name"]].cost))
+        assert row["operations"].startswith("none: ") is not counted, row["name"]
+        assert counted or row["kind"] not in ("module", "wrapper"), row["name"]
+    (alpha,) = (row for row in table_of_norms() if row["name"] == "batch_statistics")
+    assert alpha["operations"] == "4+ 3× / 3+ 4× 1÷ 1√"  # those of the statistics of a batch are there in evaluation

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.multiprocessing.spawn import spawn
+from torch.nn.utils import parametrize
 
-from tests.norms.contracts import same_as_loaded
+import neurosim as ns
+from neurosim.training.weights import load_weights, save_weights
+from tests.norms.contracts import draw, same_as_loaded
 from tests.norms.replicas import RANKS, STATEFUL, Behind, descend, gradients, loss_of, train_in_processes, train_in_turn
 
 #: buffers that every replica has alike, whatever its data: they count
@@ -68,3 +75,21 @@ def _step(model: Behind, at: int) -> list[Any]:
     found = [y.detach(), gradients(model)]
     descend(model)
     return found
+
+
+@pytest.mark.parametrize("name", [name for name in ns.NORMS if ns.NORMS[name].kind == "parametrization"])
+def test_a_model_is_saved_by_its_state_and_pickled_once_its_weights_are_plain(name: str, tmp_path: Path) -> None:
+    """torch does not pickle parametrized layers, and says so; the weights of runs are states."""
+    model: Any = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 2))
+    parametrize.register_parametrization(model[0], "weight", ns.NORMS[name].example())
+    x, other = draw(4, 6), copy.deepcopy(model)
+    with torch.no_grad():
+        for value in other.parameters():
+            value.add_(1.0)
+    save_weights(tmp_path / "weights.safetensors", model, {})
+    load_weights(other, tmp_path / "weights.safetensors")
+    assert torch.equal(other(x), model(x))
+    with pytest.raises(RuntimeError, match=r"only supported through state_dict\(\)"):
+        torch.save(model, tmp_path / "model.pt")
+    folded: Any = ns.fold(model)
+    assert torch.equal(pickle.loads(pickle.dumps(folded))(x), model(x))
