@@ -53,7 +53,7 @@ class Path:
             return y
         if not first:
             return through(self.chains[chip : chip + len(y)], self.name, y, self.call)
-        return torch.cat([self._one(own, first, chip + at) for at, own in enumerate(y.split(1))])
+        return torch.cat([self._one(y[at : at + 1], first, chip + at) for at in range(len(y))])
 
     def _one(self, y: Tensor, first: int, chip: int) -> Tensor:
         if chip not in self.pieces:

@@ -35,12 +35,12 @@ class Together(NamedTuple):
     def vectors(self, x: Tensor) -> Tensor:
         """``(chips, products, groups, inputs)``."""
         vectors: Tensor = self.layer.vectors(x.flatten(0, 1))
-        return vectors.unflatten(0, (len(x), -1))
+        return torch.unflatten(vectors, 0, (len(x), -1))
 
     def fold(self, y: Tensor, x: Tensor, *how: Any) -> Tensor:
         """``(chips, samples, …)``."""
         outputs: Tensor = self.layer.fold(y.flatten(0, 1), x.flatten(0, 1))
-        return outputs.unflatten(0, (len(x), -1))
+        return torch.unflatten(outputs, 0, (len(x), -1))
 
 
 class ChipsLayer(nn.Module):
@@ -105,7 +105,7 @@ class ChipsLayer(nn.Module):
         outputs = []
         for at in range(0, len(chains), several):
             here = slice(at, at + several)
-            part = Programmed(*(None if one is None else one[here] for one in stored))
+            part = Programmed(stored.held[here], stored.scale[here], None if stored.gain is None else stored.gain[here])
             outputs.append(multiplied(Together(layer, ChipsChain(chains[here])), x[here], part, call))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
@@ -125,18 +125,19 @@ class ChipsLayer(nn.Module):
         if steady(layers[0].chain):
             for one in layers:
                 one.chain.kept = {}  # it is in what all of them hold
-        held, scale = (torch.stack([one[at] for one in each]) for at in (0, 1))
+        held, scale = torch.stack([one.held for one in each]), torch.stack([one.scale for one in each])
         if lies.whole:
             return Programmed(held, scale.unsqueeze(1), None)
         in_order = held.permute(0, 4, 2, 1, 3, 5).contiguous()  # that of the products of all chips
-        return Programmed(in_order.permute(0, 3, 2, 4, 1, 5), scale, torch.stack([one.gain for one in each if one.gain is not None]))
+        gains = [one.gain for one in each if one.gain is not None]
+        return Programmed(in_order.permute(0, 3, 2, 4, 1, 5), scale, torch.stack(gains))
 
 
 def _written(layer: Any, chain: ChipsChain, call: int) -> tuple[Tensor, Tensor | None]:
     """Weights and analog biases of all chips, where only elementwise stages make them."""
-    weight, bias = (None if one is None else one.expand(len(chain.chains), *one.shape) for one in (layer.weight, layer.bias))
-    written = chain.run("weight", weight, call)
-    return written, None if bias is None or layer.chain.digital_bias else chain.run("bias", bias, call)
+    n, bias = len(chain.chains), layer.bias
+    written = chain.run("weight", layer.weight.expand(n, *layer.weight.shape), call)
+    return written, None if bias is None or layer.chain.digital_bias else chain.run("bias", bias.expand(n, *bias.shape), call)
 
 
 def products(layer: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -44,11 +44,13 @@ class ChipsChain:
         chains: Of the same layer of every chip, at least one.
     """
 
-    rewritten, maps = False, ()
+    rewritten = False
+    maps: tuple[str, ...] = ()
 
     def __init__(self, chains: Sequence[AnalogChain]) -> None:
         self.chains, self.first = tuple(chains), chains[0]
         self.kept: Kept | None = None  #: what the arrays of all chips hold, while it is kept
+        self.seed, self.seconds, self.strength = self.first.seed, self.first.seconds, self.first.strength
 
     @property
     def spec(self) -> LayerSpec:
@@ -59,21 +61,6 @@ class ChipsChain:
     def layout(self) -> Layout | None:
         """How the matrix of each lies on its arrays."""
         return self.first.layout
-
-    @property
-    def seed(self) -> int:
-        """Of the first chip."""
-        return self.first.seed
-
-    @property
-    def seconds(self) -> float:
-        """Time since the chips were programmed, s."""
-        return self.first.seconds
-
-    @property
-    def strength(self) -> float:
-        """Multiplier of every random effect."""
-        return self.first.strength
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """What is trained of the stages of every chip."""
@@ -110,7 +97,8 @@ class ChipsChain:
 
     def begin(self) -> int:
         """The number of this use of the layer, which is that of every chip."""
-        return [chain.begin() for chain in self.chains][0]
+        calls = [chain.begin() for chain in self.chains]  # all of them count
+        return calls[0]
 
     def run(self, path: str, x: Tensor, call: int) -> Tensor:
         """Signals behind the stages of a path."""

@@ -52,7 +52,7 @@ def together(model: nn.Module, x: Tensor, seconds: float = 0.0) -> Tensor:
     stack = ns.chips(model, len(SEEDS), seeds=SEEDS)
     if seconds:
         ns.drift_to(stack, seconds)
-    y = stack(x)
+    y: Tensor = stack(x)
     layers = [part for part in stack.together.modules() if isinstance(part, ChipsLayer)]
     assert layers
     assert all(layer.kept_of is not None for layer in layers), "chip by chip"
@@ -77,14 +77,12 @@ def single(kind: str) -> Tensor:
 def test_draws_are_those_of_each_chip_bit_by_bit(profile: str, kind: str) -> None:
     model, x = converted(kind, profile), single(kind)
     y = together(model, x)
-    expected = one_by_one(model, x)
-    if profile == "sram_acim":  # eight planes are added digitally, in an order that is torch's own
-        assert float((y - expected).abs().max()) <= SUMS * float(expected.abs().max())
-    else:
-        assert torch.equal(y, expected)
+    assert torch.equal(y, one_by_one(model, x))
     assert torch.equal(y[0], y[3])
-    noiseless = profile in ("ideal", "isaac", "prime")
-    assert torch.equal(y[0], y[1]) == noiseless
+    if profile in ("ideal", "isaac", "prime"):
+        assert torch.equal(y[0], y[1])
+    elif profile != "sram_acim":  # whose noise is an eighth of a step
+        assert not torch.equal(y[0], y[1])
 
 
 @pytest.mark.parametrize("kind", LAYERS)

@@ -52,7 +52,8 @@ def widths(spec: Ranges, x: Tensor) -> Tensor:
         return torch.tensor(by_plane[0] * by_pass[0], dtype=x.dtype, device=x.device)
     if x.dim() < 6:
         raise ConfigError(f"ranges: a signal must be (passes, products, tiles, planes, groups, outputs), got the shape {tuple(x.shape)}")
-    passes, planes = (torch.tensor(spread(*one), dtype=x.dtype, device=x.device) for one in ((by_pass, x.shape[-6]), (by_plane, x.shape[-3])))
+    both = (by_pass, x.shape[-6]), (by_plane, x.shape[-3])
+    passes, planes = (torch.tensor(spread(*one), dtype=x.dtype, device=x.device) for one in both)
     return passes.reshape(-1, 1, 1, 1, 1, 1) * planes.reshape(-1, 1, 1)
 
 
