@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.analysis import Recording as Recording
     from neurosim.analysis import absorb_bias as absorb_bias
     from neurosim.analysis import activity as activity
+    from neurosim.analysis import add_side_paths as add_side_paths
     from neurosim.analysis import batch_statistics as batch_statistics
     from neurosim.analysis import calibrate as calibrate
     from neurosim.analysis import clip_weights as clip_weights
@@ -61,7 +62,9 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.analysis import load_recording as load_recording
     from neurosim.analysis import probe as probe
     from neurosim.analysis import quantize as quantize
+    from neurosim.analysis import recentre as recentre
     from neurosim.analysis import record as record
+    from neurosim.analysis import representation_paths as representation_paths
     from neurosim.analysis import revive_units as revive_units
     from neurosim.analysis import tweak_norms as tweak_norms
     from neurosim.catalogue import NORMS as NORMS
@@ -203,6 +206,7 @@ _NAMES = {
         "Recording",
         "absorb_bias",
         "activity",
+        "add_side_paths",
         "batch_statistics",
         "calibrate",
         "clip_weights",
@@ -215,7 +219,9 @@ _NAMES = {
         "load_recording",
         "probe",
         "quantize",
+        "recentre",
         "record",
+        "representation_paths",
         "revive_units",
         "tweak_norms",
     ),

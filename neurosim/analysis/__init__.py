@@ -31,10 +31,15 @@ from neurosim.analysis.mixed_statistics import batch_statistics as batch_statist
 from neurosim.analysis.mixed_statistics import mixed_batch_norm as mixed_batch_norm
 from neurosim.analysis.norm_tweaking import statistics_distance as statistics_distance
 from neurosim.analysis.norm_tweaking import tweak_norms as tweak_norms
+from neurosim.analysis.paths import Paths as Paths
+from neurosim.analysis.paths import representation_paths as representation_paths
 from neurosim.analysis.quantization import quantize as quantize
 from neurosim.analysis.quantization_report import LayerQuantization as LayerQuantization
 from neurosim.analysis.quantization_report import Quantization as Quantization
 from neurosim.analysis.ranges import calibrate as calibrate
+from neurosim.analysis.recentring import RecentredReport as RecentredReport
+from neurosim.analysis.recentring import Recentring as Recentring
+from neurosim.analysis.recentring import recentre as recentre
 from neurosim.analysis.recorder import record as record
 from neurosim.analysis.recording import Recording as Recording
 from neurosim.analysis.recording_reader import load_recording as load_recording
@@ -42,6 +47,10 @@ from neurosim.analysis.revival import Revival as Revival
 from neurosim.analysis.revival import RevivedReport as RevivedReport
 from neurosim.analysis.revival import dormancy as dormancy
 from neurosim.analysis.revival import revive_units as revive_units
+from neurosim.analysis.side_path import SidePath as SidePath
+from neurosim.analysis.side_path import SidePathReport as SidePathReport
+from neurosim.analysis.side_path import SidePaths as SidePaths
+from neurosim.analysis.side_path import add_side_paths as add_side_paths
 from neurosim.analysis.signal_probe import probe as probe
 from neurosim.analysis.signal_report import LayerProbe as LayerProbe
 from neurosim.analysis.signal_report import Probe as Probe

@@ -29,7 +29,7 @@ def effective_weight(layer: AnalogLayer) -> Held:
     """The weight and bias that this chip really computes with at this time: levels, limits and frozen errors of its cells included.
 
     Measured as on a chip: one input at a time is sent, without converters, through arrays, scales and compensation. Noise that is new at
-    every read has no part in it.
+    every read has no part in it. A digital path beside the array (:func:`neurosim.add_side_paths`) is counted in.
 
     Args:
         layer: On hardware; it is left as it was.
@@ -44,6 +44,14 @@ def effective_weight(layer: AnalogLayer) -> Held:
     >>> bool((error.abs() <= 1 / 32).all())  # half a step of 33 levels
     True
     """
+    held, side = _held(layer), layer._modules.get("side_path")
+    if side is None or layer.chain.bypassed:
+        return held
+    return held._replace(weight=held.weight + layer.native(side()))
+
+
+def _held(layer: AnalogLayer) -> Held:
+    """What the array computes with."""
     chain = layer.chain
     if chain.bypassed:
         return Held(layer.weight.detach().clone(), None if layer.bias is None else layer.bias.detach().clone())

@@ -59,6 +59,7 @@ from neurosim.nn.neuron import HardwareLIF as HardwareLIF
 from neurosim.nn.neuron import HardwareNeuron as HardwareNeuron
 from neurosim.nn.neuron import HardwareParametricLIF as HardwareParametricLIF
 from neurosim.nn.neuron_chain import NeuronChain as NeuronChain
+from neurosim.nn.recentred import Recentred as Recentred
 from neurosim.nn.scale import Scale as Scale
 from neurosim.nn.scale import Shift as Shift
 from neurosim.nn.signal_norm import ClampNorm as ClampNorm
