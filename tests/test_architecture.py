@@ -25,7 +25,20 @@ ROOT = PACKAGE.parent
 
 #: lowest first; a module imports from its own layer and from those below
 LAYERS = (
-    ("errors", "registry", "checks", "atomicfile", "assets", "citations", "yamltext", "yamlfile", "yamldump", "wording", "hdf5", "described"),
+    (
+        "errors",
+        "registry",
+        "checks",
+        "atomicfile",
+        "assets",
+        "citations",
+        "yamltext",
+        "yamlfile",
+        "yamldump",
+        "wording",
+        "hdf5",
+        "described",
+    ),
     ("surrogate",),
     ("random", "ops", "clock"),
     ("encoding", "quantizers"),

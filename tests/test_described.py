@@ -97,7 +97,7 @@ def test_nothing_is_read_before_it_is_asked_for() -> None:
 
 def test_every_field_of_every_stage_has_a_description() -> None:
     found: dict[str, set[str]] = {kind: ns.STAGES[kind].spec.model_fields.keys() - {"kind"} for kind in ns.STAGES}
-    assert {kind: fields - descriptions(ns.STAGES[kind].spec).keys() for kind, fields in found.items()} == dict.fromkeys(found, set())
+    assert {kind: fields - descriptions(ns.STAGES[kind].spec).keys() for kind, fields in found.items()} == {kind: set() for kind in found}
 
 
 def test_a_class_without_a_source_describes_nothing() -> None:

@@ -111,7 +111,7 @@ WORKS: Final[dict[str, Citation]] = {
         "train.rescale: tvr, keep_variances",
         "misc",
         "owen2025variance",
-        author="Owen, Louis and Kumar, Abhay and Chowdhury, Nilabhra Roy and G{\\\"u}ra, Fabian",
+        author='Owen, Louis and Kumar, Abhay and Chowdhury, Nilabhra Roy and G{\\"u}ra, Fabian',
         title="Variance Control via Weight Rescaling in {LLM} Pre-training",
         year="2025",
         eprint="2503.17500",
