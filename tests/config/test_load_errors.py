@@ -59,7 +59,7 @@ Problems = Callable[..., list[str]]
         (
             "train:\n  optimizer:\n    kind: adamm",
             4,
-            "train.optimizer.kind: must be 'adam' or 'adamw' or 'sgd' or 'eisgd', got 'adamm'; did you mean 'adam'?",
+            "train.optimizer.kind: must be 'adam' or 'adamp' or 'adamw' or 'sgd' or 'sgdp' or 'eisgd', got 'adamm'; did you mean 'adam'?",
         ),
         ("train: {optimizer: adam}", 2, "train.optimizer: must be a mapping (key: value), got 'adam'"),
         ("recipe: clasify", 2, "recipe: must be a shipped recipe, got 'clasify'; did you mean 'classify'?"),

@@ -95,7 +95,7 @@ def test_a_changed_kind_keeps_what_was_set_before_it(here: Path, order: tuple[st
         pytest.param("model.kind=mpl", "model.kind: no model is named 'mpl'; did you mean 'mlp'?", id="bad kind"),
         pytest.param(
             "train.optimizer.kind=adm",
-            "train.optimizer.kind: must be 'adam' or 'adamw' or 'sgd' or 'eisgd', got 'adm'; did you mean 'adam'?",
+            "train.optimizer.kind: must be 'adam' or 'adamp' or 'adamw' or 'sgd' or 'sgdp' or 'eisgd', got 'adm'; did you mean 'adam'?",
             id="bad kind of a block",
         ),
         pytest.param("model.kind=cnn", "model.input_shape: must be given, is missing", id="what a new kind needs"),
