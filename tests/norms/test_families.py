@@ -203,6 +203,23 @@ def test_a_dynamic_tanh_is_its_formula() -> None:
     norm, x = varied(DynamicTanh(C)), draw(3, C, 4)
     expected = norm.weight[:, None] * torch.tanh(norm.alpha * x) + norm.bias[:, None]
     torch.testing.assert_close(norm(x), expected)
+    found = ns.activations.moments_of(lambda z: DynamicTanh(1).double()(z[:, None])[:, 0])  # as it starts, by another quadrature
+    assert (found.mean, found.second, found.slope) == pytest.approx((0.0, 0.1735, 0.1793), abs=1e-4)
+
+
+def test_the_gradients_of_a_dynamic_tanh_are_its_derivatives() -> None:
+    norm, x = varied(DynamicTanh(C)).double(), draw(3, C, 4, dtype=torch.float64).requires_grad_()
+    g = draw(3, C, 4, name="cotangent", dtype=torch.float64)
+    (norm(x) * g).sum().backward()
+    weight, alpha = norm.weight.detach()[:, None], norm.alpha.detach()
+    t = torch.tanh(alpha * x.detach())
+    for value, gradient in (
+        (x, g * weight * alpha * (1 - t**2)),
+        (norm.alpha, (g * weight * x.detach() * (1 - t**2)).sum().reshape(norm.alpha.shape)),
+        (norm.weight, (g * t).sum((0, 2))),
+        (norm.bias, g.sum((0, 2))),
+    ):
+        torch.testing.assert_close(value.grad, gradient, rtol=1e-12, atol=1e-12)
 
 
 def test_a_seed_norm_starts_as_an_rms_norm_and_is_its_formula() -> None:
