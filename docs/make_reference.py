@@ -285,9 +285,9 @@ swapped = ns.swap_norm(model, "dyt")
 print(swapped.swaps)
 ```
 
-What both norms have stays: γ, β, running statistics. With `gain="variance"`, γ is multiplied by what makes the new norm's outputs as large
-as those of the old one; `ns.swap_norm(model, "none")` takes norms away, and `ns.initialize(swapped, "lsuv", images)` gives weights that
-suit what is there now. Models may be digital, on simulated hardware, or spiking.
+What both norms have stays: γ, β, running statistics. With `adjust="variance"`, γ is multiplied by what makes the new norm's outputs as
+large as those of the old one; `ns.swap_norm(model, "none")` takes norms away, and `ns.initialize(swapped, "lsuv", images)` gives weights
+that suit what is there now. Models may be digital, on simulated hardware, or spiking.
 
 Norms that know their depth (`layer_scaling`) are numbered by the model. What is no module is refused in a config with the words that say
 how to use it. In [spiking models](spiking_models.md#by-name) `norm` takes these modules as well, on every step.
@@ -336,7 +336,7 @@ branches = [nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16)) for _
 deep = ns.norms.residual_stack(branches, 16, "rms", "peri")
 ```
 
-In a config, `model: {kind: residual_mlp, sizes: [64, 32, 10], norm: rms, placement: peri}` does the same, for any norm with the scheme
+In a config, `model: {kind: residual_mlp, sizes: [64, 32, 10], norm: rms, placement: peri}` does the same, for any norm and the scheme
 `plain`. A [study](study.md) varies `model.norm`, `model.placement`, `model.weight_norm` and `model.init` like any other key.
 `NormedAttention` and `normformer` have norms inside their branches. On hardware, a norm behind the branch (`mid`, `peri`) bounds what
 the branch adds to the stream; `post` bounds the stream.

@@ -24,7 +24,7 @@ from neurosim.nn.time import SpikingSequential, TimeFold
 from neurosim.norms import BatchNorm, ChannelNorm, Entry, Norm, TimeNorm
 from neurosim.norms.choice import make_norm, named_module
 
-Gain = Literal["keep", "variance"]
+Adjust = Literal["nothing", "variance"]
 
 _OF_TORCH: Final = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
@@ -89,7 +89,7 @@ class _Place:
 
 
 def swap_norm(
-    model: nn.Module, name: str, *, layers: Selection = None, gain: Gain = "keep", inplace: bool = False, **settings: Any
+    model: nn.Module, name: str, *, layers: Selection = None, adjust: Adjust = "nothing", inplace: bool = False, **settings: Any
 ) -> nn.Module:
     r"""A copy of a model with other norms.
 
@@ -107,9 +107,9 @@ def swap_norm(
         model: Any module.
         name: Of a module in ``NORMS``; or ``none``, which leaves nothing in the place of a norm.
         layers: Globs over the paths of norms, or their types; None: all.
-        gain: ``variance`` multiplies the new norm's γ by what makes its outputs for normal inputs as large as those of the old one without
-            its γ, so that a γ that is kept means the same: √(2/π) for a norm by magnitudes in the place of one by squares,
-            1/(α V_th) for tdBN; ``keep`` leaves γ.
+        adjust: ``variance`` multiplies the new norm's γ by what makes its outputs for normal inputs as large as those of the old one
+            without its γ, so that a γ that is kept means the same: √(2/π) for a norm by magnitudes in the place of one by squares,
+            1/(α V_th) for tdBN; ``nothing`` leaves γ.
         inplace: Change ``model`` itself.
         **settings: Arguments of the new norm; ``steps`` of a norm that counts them is by default that of the one that it replaces, and
             ``depth`` of one that knows it counts the norms that are swapped, in the order of the model.
@@ -128,7 +128,7 @@ def swap_norm(
       norm  before       after      features  kept
       1     BatchNorm2d  LayerNorm  4         weight, bias
     """
-    one_of("swap_norm.gain", gain, get_args(Gain))
+    one_of("swap_norm.adjust", adjust, get_args(Adjust))
     entry = None if name == "none" else named_module("swap_norm", name, lambda entry: True, "module")
     if entry is None and settings:
         raise ConfigError(f"swap_norm: none takes no settings, got {', '.join(settings)}")
@@ -148,7 +148,7 @@ def swap_norm(
             place = _place(old)
             new = made[id(old)] if id(old) in made else _fresh(entry, old, place, settings, len(made) + 1)
             like = "weight" in _same(old, new)
-            factor = gain_between(old, new, place.features, place.axis, place.time, like) if gain == "variance" else 1.0
+            factor = gain_between(old, new, place.features, place.axis, place.time, like) if adjust == "variance" else 1.0
         except ConversionError as error:
             problems.append(f"{path or '(model)'}: {error}")
             continue

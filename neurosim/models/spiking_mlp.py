@@ -42,7 +42,10 @@ def spiking_mlp(
     Args:
         sizes: Features from the input to the classes.
         time_steps: How long an image is shown.
-        norm, neuron, activation, layers, ei, bias, init, weight_norm: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings, with an activation for the neurons where they need one.
+        weight_norm: Parametrization of the weights of all layers but the last: its name in ``NORMS``, or ``kind`` and its arguments; null:
+            none.
         encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         dropout: Probability after every neuron.
 

@@ -83,7 +83,10 @@ def spiking_resnet(
         classes: Outputs.
         time_steps: How long an image is shown.
         residual: See above. Excitatory-inhibitory layers need ``sew``: membranes, which ``ms`` sends through its shortcuts, may be below 0.
-        norm, neuron, activation, layers, ei, bias, init, weight_norm: See :class:`~neurosim.models.spiking_parts.Parts`.
+        norm, neuron, activation, layers, ei, bias: See :class:`~neurosim.models.spiking_parts.Parts`.
+        init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings, with an activation for the neurons where they need one.
+        weight_norm: Parametrization of the weights of all layers but the last: its name in ``NORMS``, or ``kind`` and its arguments; null:
+            none.
         encoder: ``kind`` and arguments of an entry of ``ENCODERS``, but for its ``steps``; ``null`` shows the image as it is at every step.
         width: Factor on all channels.
 

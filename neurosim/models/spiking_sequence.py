@@ -70,8 +70,10 @@ def spiking_sequence(
         bias: Whether the layers have biases; the last has one anyway.
         weight_scale: Factor on the first weights, recurrent ones too. Torch's are uniform in ±1/√inputs; integrators add up what they get
             over their time constants, and the longer these are in steps, the smaller weights should be.
-        activation: ``spike``; there is no other.
-        init, weight_norm: See :class:`~neurosim.models.spiking_parts.Parts`.
+        activation: ``spike``: there are neurons, and nothing else in their place.
+        init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings, with an activation for the neurons where they need one.
+        weight_norm: Parametrization of the weights of all layers but the last and of connections within a layer: its name in ``NORMS``, or
+            ``kind`` and its arguments; null: none.
 
     Shapes:
         x ``(batch, time, *)`` with ``sizes[0]`` elements a step; result ``(batch, sizes[-1])``.

@@ -71,9 +71,9 @@ def _features(norm: Any) -> int:
 
 def test_swapping_back_and_forth_gives_the_first_gammas_again() -> None:
     model: Any = nn.Sequential(nn.Linear(6, 256), varied(nn.BatchNorm1d(256)), nn.Tanh())
-    there: Any = ns.swap_norm(model, "l1_batch", gain="variance")
+    there: Any = ns.swap_norm(model, "l1_batch", adjust="variance")
     torch.testing.assert_close(there[1].weight, model[1].weight * there.swaps.norms[0].factor)
-    back: Any = ns.swap_norm(there, "batch", gain="variance")
+    back: Any = ns.swap_norm(there, "batch", adjust="variance")
     torch.testing.assert_close(back[1].weight, model[1].weight, rtol=5e-3, atol=1e-6)
     assert torch.equal(back[1].bias, model[1].bias)
 
@@ -82,24 +82,24 @@ def test_outputs_are_as_large_as_before_and_without_the_gain_they_are_not() -> N
     model: Any = nn.Sequential(varied(nn.BatchNorm2d(16)))
     nn.init.zeros_(model[0].bias)
     x = draw(32, 16, 4, 4)
-    gains: tuple[Any, ...] = ("keep", "variance")
+    gains: tuple[Any, ...] = ("nothing", "variance")
     with torch.no_grad():
-        size = {gain: float(ns.swap_norm(model, "l1_batch", gain=gain)(x).var() / model(x).var()) for gain in gains}
+        size = {gain: float(ns.swap_norm(model, "l1_batch", adjust=gain)(x).var() / model(x).var()) for gain in gains}
     assert size["variance"] == pytest.approx(1.0, rel=0.03)
-    assert size["keep"] == pytest.approx(math.pi / 2, rel=0.03)
+    assert size["nothing"] == pytest.approx(math.pi / 2, rel=0.03)
 
 
 def test_the_report_says_what_was_adjusted_and_why_not() -> None:
     model: Any = cnn([1, 8, 8], [16, 16], [], 4, batch_norm=True)
-    swapped: Any = ns.swap_norm(model, "l1_batch", layers="norm1", gain="variance")
+    swapped: Any = ns.swap_norm(model, "l1_batch", layers="norm1", adjust="variance")
     assert "× 0.79" in str(swapped.swaps)
-    left: Any = ns.swap_norm(model, "lp", gain="variance")
+    left: Any = ns.swap_norm(model, "lp", adjust="variance")
     assert [one.factor for one in left.swaps.norms] == [1.0, 1.0]
     assert "has no factor of its own behind it" in str(left.swaps)
     kept: Any = ns.swap_norm(model, "layer")
     assert "γ" not in str(kept.swaps)
-    with pytest.raises(ConfigError, match=r"swap_norm\.gain: must be one of 'keep', 'variance'"):
-        ns.swap_norm(model, "layer", gain="lots")  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(ConfigError, match=r"swap_norm\.adjust: must be one of 'nothing', 'variance'"):
+        ns.swap_norm(model, "layer", adjust="lots")  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_norms_that_are_taken_away_leave_weights_that_an_initialiser_can_replace() -> None:
@@ -122,7 +122,7 @@ def test_norms_of_every_spiking_model_are_swapped_and_train(family: str, name: s
     model: Any = SPIKING[family]()
     count = len(of_type(model, Norm))
     settings: dict[str, Any] = {"v_threshold": 1.0} if name == "tdbn" else {}
-    swapped: Any = ns.swap_norm(model, name, gain="variance", **settings)
+    swapped: Any = ns.swap_norm(model, name, adjust="variance", **settings)
     assert len(swapped.swaps.norms) == count
     if name != "none":
         assert len(of_type(swapped, ns.NORMS[name].make)) == count
@@ -151,10 +151,10 @@ def test_norms_beside_normed_membranes_are_swapped_and_those_inside_stay() -> No
 def test_norms_of_a_model_on_hardware_are_swapped_and_its_chips_stay(name: str) -> None:
     model = cnn([1, 8, 8], [16, 16], [16], 4, norm="batch")
     analog: Any = ns.to_analog(model, "photonic_avnn", seed=3)
-    swapped: Any = ns.swap_norm(analog, name, gain="variance")
+    swapped: Any = ns.swap_norm(analog, name, adjust="variance")
     assert len(swapped.swaps.norms) == 3
     x = torch.rand(4, 1, 8, 8)
-    before = ns.to_analog(ns.swap_norm(model, name, gain="variance"), "photonic_avnn", seed=3)
+    before = ns.to_analog(ns.swap_norm(model, name, adjust="variance"), "photonic_avnn", seed=3)
     assert torch.equal(swapped.eval()(x), before.eval()(x))
     swapped.train()(x).square().sum().backward()
     assert all(value.grad is not None and bool(value.grad.isfinite().all()) for value in swapped.parameters())
@@ -164,7 +164,12 @@ def test_norms_of_a_model_on_hardware_are_swapped_and_its_chips_stay(name: str) 
 def test_a_single_factor_takes_the_gain_too() -> None:
     swapped: Any = ns.swap_norm(nn.Sequential(ThresholdDependentBatchNorm(16, v_threshold=0.5)), "none")
     assert isinstance(swapped[0], nn.Identity)
-    scaled: Any = ns.swap_norm(nn.Sequential(L1LayerNorm(256)), "scale_norm", gain="variance")
+    scaled: Any = ns.swap_norm(nn.Sequential(L1LayerNorm(256)), "scale_norm", adjust="variance")
     assert isinstance(scaled[0], ScaleNorm)
     x = draw(8, 256)
     assert float(scaled(x).detach().square().mean()) == pytest.approx(math.pi / 2, rel=0.05)
+
+
+def test_arguments_of_the_norm_reach_it_whatever_they_are_called() -> None:
+    swapped: Any = ns.swap_norm(nn.Sequential(nn.BatchNorm1d(16)), "scale_norm", gain=3.0)
+    assert float(swapped[0].weight.detach()) == 3.0

@@ -188,6 +188,13 @@ def test_weight_norm_starts_as_the_weights_of_the_initialiser() -> None:
     torch.testing.assert_close(normed(images()), plain(images()))
 
 
+@pytest.mark.parametrize("name", [name for name in WEIGHT_NORMS if name != "weight_conditioning"])
+def test_a_batch_scales_weights_through_their_parametrization(name: str) -> None:
+    model = built("residual_mlp", weight_norm=name, init="lsuv")
+    ns.initialize(model, "lsuv", images(32), seed=0, tol=0.05)
+    assert model.initialisation.missed == ()
+
+
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     (
         "residual_mlp",

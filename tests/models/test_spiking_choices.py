@@ -209,6 +209,16 @@ def test_every_parametrization_trains_in_every_spiking_model_and_folds(family: s
     copy.deepcopy(model).load_state_dict(model.state_dict(), strict=True)
 
 
+def test_what_goes_onto_a_chip_are_the_weights_that_a_parametrization_computes() -> None:
+    model = built("spiking_mlp", weight_norm="gmp", norm="bn").eval()
+    plain = built("spiking_mlp", weight_norm="gmp", norm="bn").eval()
+    plain.load_state_dict(model.state_dict())
+    for layer in of_type(plain, nn.Linear)[:-1]:
+        parametrize.remove_parametrizations(layer, "weight")
+    chips = [ns.to_neuromorphic(one, "bss2_spiking", seed=0) for one in (model, plain)]
+    torch.testing.assert_close(*(chip(inputs("spiking_mlp")) for chip in chips))
+
+
 def test_recurrent_connections_keep_plain_weights() -> None:
     model = built("spiking_sequence", recurrent=True, weight_norm="weight_norm")
     names = [path for path, module in model.named_modules() if parametrize.is_parametrized(module)]
