@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import itertools
 import json
 import platform
@@ -67,17 +68,34 @@ def peer_network(precision: int, leakage: float) -> Any:
     return _compiled(parts, nn.Sequential(Clamp(), converter(), noise()))
 
 
-def peer_chain() -> Any:
-    """A network of the same sizes with converters of 8 bits, and noise of 0.02 on weights and outputs."""
+def peer_chain(digital: nn.Module) -> Any:
+    """A digital network, its weights too, with converters of 8 bits around each product, and noise of 0.02 on weights and outputs.
+
+    Linear layers and ReLU become AnalogVNN's. It has no convolution of its own: torch's stands in its graph, with its noise on the weights.
+    """
 
     def noise() -> Any:
         return GaussianNoise(std=0.02, precision=127)
 
-    parts: list[nn.Module] = [nn.Flatten(start_dim=1)]
-    for at, (inputs, outputs) in enumerate(itertools.pairwise(SIZES), 1):
-        layer = Linear(in_features=inputs, out_features=outputs)
-        parts += [ReducePrecision(precision=127), layer, noise(), ReducePrecision(precision=16), *([ReLU()] if at < 3 else [])]
+    parts: list[nn.Module] = []
+    for layer in digital.children():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            own: Any = copy.deepcopy(layer)
+            if isinstance(layer, nn.Linear):
+                own = Linear(in_features=layer.in_features, out_features=layer.out_features)
+                own.load_state_dict(layer.state_dict())
+            parts += [ReducePrecision(precision=127), own, noise(), ReducePrecision(precision=16)]
+        else:
+            parts.append(ReLU() if isinstance(layer, nn.ReLU) else copy.deepcopy(layer))
     return _compiled(parts, nn.Sequential(noise()))
+
+
+def silent(model: Any) -> Any:
+    """The same network without noise."""
+    for part in model.modules():
+        if isinstance(part, GaussianNoise):
+            part.std.zero_()
+    return model
 
 
 def _compiled(parts: list[nn.Module], transform: nn.Module) -> Any:
@@ -85,7 +103,7 @@ def _compiled(parts: list[nn.Module], transform: nn.Module) -> Any:
     model.add_sequence(*parts)
     transform.eval()
     for part in parts:
-        if isinstance(part, Linear):
+        if isinstance(part, Linear | nn.Conv2d):
             PseudoParameter.parametrize_module(part, transformation=transform)
     model.compile(device=torch.device("cpu"))
     model.loss_function = nn.CrossEntropyLoss()

@@ -136,8 +136,8 @@ def calibrate(
                     shares = signal.outside(before), signal.outside(after)
                     rows.append(RangeReport(path, site.name, before, after, *shares, signal.largest, note))
     real = {path: layer.chain for path, layer in analog_layers(model).items()}
-    for path, site, ends in found:
-        set_ends(real[path], site, ends)
+    for path, site, limits in found:
+        set_ends(real[path], site, limits)
     return Calibration(tuple(rows), f"{percentile:g} %" if method == "percentile" else method, seen)
 
 

@@ -75,6 +75,24 @@ def test_the_network_computes_the_same_with_ranges_that_are_equal(name: str) -> 
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)  # a copy was changed
 
 
+@pytest.mark.parametrize(("curve", "same"), [(nn.ReLU, True), (nn.GELU, False)])
+def test_factors_pass_through_a_relu_and_change_a_network_with_a_gelu(curve: type[nn.Module], same: bool) -> None:
+    """Why a network with GELU is left as it is: with the weights that are equal for a ReLU, it would be another one."""
+    torch.manual_seed(0)
+    model = unbalanced(nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 6), nn.ReLU(), nn.Linear(6, 3))).eval()
+    found: Any = ns.equalize(model)
+    assert [pair.status for pair in found.equalization.pairs] == ["equalised"] * 2
+    networks = []
+    for one in (model, found):
+        network: Any = copy.deepcopy(one)
+        network[1], network[3] = curve(), curve()
+        networks.append(network)
+    x = normal(9, 5)
+    expected, got = (network(x).detach() for network in networks)
+    error = float((got - expected).abs().max() / expected.abs().max())
+    assert error < 1e-5 if same else error > 1e-2
+
+
 def ranges_out(layer: Any) -> Tensor:
     """Largest weight of every output channel, one channel at a time."""
     if isinstance(layer, nn.ConvTranspose2d):

@@ -37,7 +37,7 @@ def problems_of(text: str, overrides: list[str] | None = None, **choice: Any) ->
     return list(caught.value.problems)
 
 
-@pytest.mark.parametrize("name", ["mpbn/study.yaml", "deepeisnn/study.yaml", "studies/digits.yaml"])
+@pytest.mark.parametrize("name", ["mpbn/study.yaml", "deepeisnn/study.yaml", "studies/digits.yaml", "studies/repair_cells.yaml"])
 def test_every_run_of_a_shipped_study_is_what_its_settings_make_of_the_base(name: str) -> None:
     plan = plan_study(f"pkg:{name}", ["train.epochs=2"], seeds=1)
     assert len(plan.runs) >= 4

@@ -147,7 +147,7 @@ def test_a_scale_that_comes_by_an_override_starts_likewise_and_one_that_fits_sta
 
 
 def test_calibration_sets_each_to_the_range_of_its_own_weights() -> None:
-    model = ns.to_analog(nn.Sequential(layer()), profile(LEARNED, quantize=ROUNDED), seed=0)
+    model: Any = ns.to_analog(nn.Sequential(layer()), profile(LEARNED, quantize=ROUNDED), seed=0)
     value, start = model.get_parameter(f"0.{NAME}"), value_of(model, f"0.{NAME}").clone()
     with torch.no_grad():
         value.fill_(9.0)
