@@ -97,7 +97,7 @@ def test_before_converters_sums_differ_by_their_order_alone(profile: str, kind: 
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("profile", PROFILES)
 def test_behind_converters_few_codes_differ(profile: str, kind: str) -> None:
-    model, x = converted(kind, profile), numbers(kind, 32)
+    model, x = converted(kind, profile), numbers(kind, 12)
     got, expected = together(model, x), one_by_one(model, x)
     chain: Any = model.get_submodule("0.chain")
     lies, adc = chain.layout, chain.spec.output.adc
