@@ -475,7 +475,7 @@ def _component(key: str, text: str, kinds: list[Schema], definitions: Mapping[st
 def _kinds(key: str, block: Schema, definitions: Mapping[str, Schema]) -> Iterator[str]:
     """Sections for the keys of a block that choose among kinds: ``train.optimizer``."""
     for name, one in block["properties"].items():
-        for choice in one.get("oneOf", []):
+        for choice in [each for some in one.get("anyOf", [one]) for each in some.get("oneOf", [])]:
             kind = _target(choice, definitions)
             if kind is not None:
                 own = {inner: value for inner, value in kind["properties"].items() if inner != "kind"}
