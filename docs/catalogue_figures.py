@@ -191,6 +191,7 @@ _INPUTS: dict[str, tuple[Callable[[Tensor], tuple[Tensor, ...]], dict[str, Any]]
     "top_k": (_beside(1.0, -1.0, 2.0), {"share": 0.25}),
     "statistical_top_k": (_beside(1.0, -1.0, 2.0), {"share": 0.25}),
     "polynorm": (_beside(1.0, -0.5, 0.3), {}),
+    "tridiagonal_slopes": (_beside(0.5, -0.5, 0.8), {}),
     "rbf": (_beside(), {"inputs": 1, "units": 5}),
     "glu": (_beside(-1.0, 1.0, 1.5), {}),
     "relu_scores": (_beside(1.0, 0.5, -1.0), {}),

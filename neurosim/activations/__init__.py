@@ -47,6 +47,8 @@ from neurosim.activations.fit import fit_activation as fit_activation
 from neurosim.activations.fit import fit_quadratic as fit_quadratic
 from neurosim.activations.make import Maker as Maker
 from neurosim.activations.make import named_draws as named_draws
+from neurosim.activations.matrix import TridiagonalSlopes as TridiagonalSlopes
+from neurosim.activations.matrix import tridiagonal_slopes as tridiagonal_slopes
 from neurosim.activations.moments import Moments as Moments
 from neurosim.activations.moments import gradient_noise as gradient_noise
 from neurosim.activations.moments import moments_of as moments_of

@@ -8,13 +8,14 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from neurosim.activations.base import Bounds, Smoothness
 from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
 from neurosim.activations.facts import facts
-from neurosim.activations.parameter import Parameter
+from neurosim.activations.parameter import Parameter, floored
 from neurosim.errors import ConfigError
 
 
@@ -87,13 +88,22 @@ class _Stepped(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _, _, kept, ctx.slopes, ctx.bits = inputs
         ctx.save_for_backward(kept)
+        ctx.save_for_forward(kept)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        return tangents[0] * _slopes(ctx.saved_tensors[0], ctx.slopes, ctx.bits, tangents[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = gradients
-        at = _unpacked(ctx.saved_tensors[0], ctx.bits, gradient.numel()).reshape(gradient.shape)
-        slopes = gradient.new_tensor(ctx.slopes).index_select(0, at.flatten()).reshape(at.shape)
-        return gradient * slopes, None, None, None, None
+        return gradient * _slopes(ctx.saved_tensors[0], ctx.slopes, ctx.bits, gradient), None, None, None, None
+
+
+def _slopes(kept: Tensor, slopes: tuple[float, ...], bits: int, like: Tensor) -> Tensor:
+    """The derivative that was kept, of the shape and type of a gradient."""
+    at = _unpacked(kept, bits, like.numel())
+    return like.new_tensor(slopes).index_select(0, at).reshape(like.shape)
 
 
 def _packed(codes: Tensor, bits: int) -> Tensor:
@@ -138,5 +148,5 @@ def approx_backward(x: Tensor, base: str, backward: str) -> Tensor:
     ``relu``, the mask of one bit, is in the manner of MobileTL, which has it for hard-swish.
     """
     with torch.no_grad():
-        y = BASES[base](x.detach())
-    return stepped_backward(x, y, STEPS[backward]) if torch.is_grad_enabled() else y
+        y = BASES[base](floored(x.detach()))
+    return stepped_backward(x, y, STEPS[backward]) if torch.is_grad_enabled() or forward_ad._current_level >= 0 else y

@@ -16,6 +16,7 @@ from neurosim.activations.parameter import Parameter as Parameter
 from neurosim.activations.parameter import Value as Value
 from neurosim.checks import whole
 from neurosim.errors import ConfigError, nearest
+from neurosim.random import stream
 from neurosim.registry import Registry
 
 Kind = Literal["curve", "random", "vector", "gate", "units", "scores", "attention", "head", "wrapper"]
@@ -113,21 +114,34 @@ class Curve(Entry):
             name: one.check(f"activation {self.name}: {name}", settings.get(name, one.default)) for name, one in self.parameters.items()
         }
 
-    def __call__(self, *, learn: bool | str | Sequence[str] | None = None, channels: int = 1, **settings: Any) -> nn.Module:
+    def __call__(
+        self, *, learn: bool | str | Sequence[str] | None = None, channels: int = 1, seed: int | None = None, **settings: Any
+    ) -> nn.Module:
         """A fresh module.
 
         Args:
             learn: Which parameters are learned, all, none or those named; by default those that the authors learn.
             channels: How many numbers a learned parameter is, one for each place of axis 1; coefficients are shared by all.
+            seed: Draws what the authors start at random and ``settings`` do not give, each channel for itself.
             settings: The parameters.
 
         Raises:
             ConfigError: There is no such setting, or a value is out of its domain.
         """
         known = self.check(settings)
+        drawn = [name for name, one in self.parameters.items() if one.drawn and name not in settings and name in self.learned(learn)]
+        if seed is not None and not any(one.drawn for one in self.parameters.values()):
+            raise self.unknown("seed", [*self.parameters, "learn", "channels"] if self.parameters else [])
         whole(f"activation {self.name}: channels", channels, 1)
         own = self.module(**known) if self.module is not None and learn is None and channels == 1 else None
-        return Activation(self, known, self.learned(learn), channels) if own is None else own
+        made = Activation(self, known, self.learned(learn), channels) if own is None else own
+        if seed is not None:
+            start = whole(f"activation {self.name}: seed", seed, 0)
+            with torch.no_grad():
+                for name in drawn:
+                    value = made.get_parameter(name)
+                    value.copy_(stream(start, f"activation {self.name} {name}").uniform(value.shape, like=value).clamp(min=1e-4))
+        return made
 
     def learned(self, learn: bool | str | Sequence[str] | None) -> tuple[str, ...]:
         """The parameters that ``learn`` names."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
-from neurosim.activations.parameter import Parameter, Value
+from neurosim.activations.parameter import Parameter, Value, finite, floored
 from neurosim.activations.smooth import at_least
 
 curve(
@@ -58,7 +58,7 @@ curve(
     hardware="divisive saturation; reaches its ends slowly",
     cite=("softsign",),
     module=lambda: nn.Softsign(),
-)(F.softsign)
+)(lambda x: F.softsign(finite(x)))
 
 curve(
     "hardsigmoid",
@@ -106,4 +106,4 @@ def gaussian(x: Tensor, s: Value) -> Tensor:
 )
 def lipswish(x: Tensor, beta: Value) -> Tensor:
     """Swish, divided by its largest slope."""
-    return x * torch.sigmoid(beta * x) / 1.1
+    return floored(x) * torch.sigmoid(beta * x) / 1.1

@@ -161,7 +161,10 @@ model:
 ```
 
 Every curve takes two settings more: `learn` (`true`, `false`, or names; by default what its authors learn) and `channels` (a number a
-channel for each learned parameter). Numbers of 16 bits are computed in float32. Facts (bounds, smoothness, where it rises, f(0) = 0) hold
+channel for each learned parameter, as PReLU has them); `seed` draws λ and κ of `apa` and `aglu` evenly in 0 … 1, as their authors start
+them, and ½ is their mean. Numbers of 16 bits are computed in float32, infinite inputs give the limit of the curve (torch's own modules of
+`gelu`, `silu`, `mish`, `hardswish` and `softsign` give no number; `learn: false` takes the ones from here), and without gradients large
+tensors are computed in blocks that stay in the cache. Facts (bounds, smoothness, where it rises, f(0) = 0) hold
 for the parameters as they are, and tests check them on values. `moments(q)` are integrals over N(0, q); `gradient_noise(σ)` is the mean
 square by which noise on the input moves the gradient: ½ at 0 for ReLU whatever σ, 93 times that of GELU at σ = 0.0927, and 12 times
 averaged over N(0, 1). Your own: `ns.activations.curve("name", "formula", bounds=…, smoothness=…, hardware=…)(function)`.

@@ -5,25 +5,56 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any
+from typing import Any, Final
 
+import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from neurosim.activations.base import ACTIVATIONS, Bounds, Curve, Function, Kind, Layer, Smoothness
 from neurosim.activations.cost import Cost, Fold, Operations
 from neurosim.activations.parameter import Parameter
 
+_BLOCK: Final = 1 << 16  #: elements of a thread that stay in its cache while a curve passes over them several times
 
-def in_float32(function: Function) -> Function:
-    """The function, computed in float32 for numbers of 16 bits; parameters are taken in the type of the computation."""
+
+def in_float32(function: Function, coefficients: Sequence[bool] = ()) -> Function:
+    """The function, computed in float32 for numbers of 16 bits; parameters are taken in the type of the computation.
+
+    Without gradients, large tensors on a CPU are computed block by block, so that passes over memory are passes over a cache.
+
+    Args:
+        function: Element by element.
+        coefficients: Of each parameter, whether it holds several numbers for every element alike.
+    """
 
     @wraps(function)
     def run(x: Tensor, *parameters: Any) -> Tensor:
+        if _goes_in_blocks(x, parameters, coefficients):
+            y, size = torch.empty_like(x), _BLOCK * torch.get_num_threads()
+            for into, part in zip(y.view(-1).split(size), x.view(-1).split(size), strict=True):
+                into.copy_(whole(part, *parameters))
+            return y
+        return whole(x, *parameters)
+
+    def whole(x: Tensor, *parameters: Any) -> Tensor:
         wide = x.float() if x.dtype.itemsize < 4 else x
         given = [one.to(wide.dtype) if isinstance(one, Tensor) else one for one in parameters]
         return function(wide, *given).to(x.dtype)
 
     return run
+
+
+def _goes_in_blocks(x: Tensor, parameters: Sequence[Any], coefficients: Sequence[bool]) -> bool:
+    """Whether nobody needs to see the whole as one operation, and it is worth it."""
+    if torch.is_grad_enabled() or type(x) is not Tensor or x.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    if x.numel() <= 2 * _BLOCK * torch.get_num_threads() or not x.is_contiguous():
+        return False
+    if torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0:
+        return False
+    many = [one for at, one in enumerate(parameters) if isinstance(one, Tensor) and not (at < len(coefficients) and coefficients[at])]
+    return all(one.numel() == 1 for one in many)
 
 
 def curve(
@@ -55,7 +86,7 @@ def curve(
         return fold(*values) if callable(fold) else fold
 
     def add(function: Function) -> Function:
-        safe = in_float32(function)
+        safe = in_float32(function, [isinstance(one.default, tuple) for one in parameters.values()])
         facts = (bounds, monotone, smoothness, homogeneous, zero_preserving)
         parts = (safe, parameters, *facts, own_gradient, operations, folds, module)
         ACTIVATIONS.add(name, Curve(name, formula, "curve", tuple(cite), hardware, *parts, speed=speed))

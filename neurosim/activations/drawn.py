@@ -106,6 +106,7 @@ class Stochastic(Drawn):
     "random",
     cost=Cost(Operations(comparisons=1)),
     fold="parts",
+    speed="a random number an element",
     hardware="the fault model of a comparator with offset; training through it shows how much a network stands",
     cite=("circa",),
     zero_preserving=True,
@@ -140,6 +141,7 @@ POOL: Final = ("relu", "sigmoid", "tanh", "leaky_relu", "elu", "selu")
     "Σₖ oₖ·fₖ(x), o one-hot for each neuron: drawn while it learns, then fixed",
     "random",
     cost=Cost(Operations(adds=1, multiplies=2, lookups=1, comparisons=1)),
+    speed="curves of units that lie apart are gathered and put back; training computes all of the pool for each",
     hardware="learns which device curve each neuron gets; after freeze() every neuron has one",
     cite=("smart_mixed",),
 )
@@ -179,7 +181,9 @@ class SmartMixed(Drawn):
         if x.dim() < 2 or x.shape[1] != len(self.logits):
             raise ConfigError(f"SmartMixed: axis 1 must have {len(self.logits)} units, got shape {tuple(x.shape)}")
         if bool(self.frozen):
-            return self._grouped(x)
+            return self._grouped(x, self.choice)
+        if not (self.training or torch.is_grad_enabled()):
+            return self._grouped(x, self.logits.argmax(-1))
         across = (-1, *(1,) * (x.dim() - 2))
         weights = self._weights().to(x.dtype)
         terms = [weight.view(across) * one(x) for weight, one in zip(weights.unbind(-1), self.pool, strict=True)]
@@ -198,10 +202,10 @@ class SmartMixed(Drawn):
             return _one_hot((scores - torch.log(-torch.log(u))) / self.temperature)
         return _one_hot(scores)
 
-    def _grouped(self, x: Tensor) -> Tensor:
+    def _grouped(self, x: Tensor, choice: Tensor) -> Tensor:
         y = torch.zeros_like(x)
         for at, one in enumerate(self.pool):
-            mine = (self.choice == at).nonzero()[:, 0]
+            mine = (choice == at).nonzero()[:, 0]
             y = y.index_copy(1, mine, one(x.index_select(1, mine)))
         return y
 

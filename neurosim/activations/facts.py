@@ -235,6 +235,8 @@ def facts(what: object, **settings: Any) -> Facts:
         entry = ACTIVATIONS[name]
         if not isinstance(entry, Curve) or isinstance(module, Activation):
             return _of(module, entry)
+        if "seed" in known:
+            return _of(module, entry)
         return Facts(entry, entry.check({key: value for key, value in known.items() if key in entry.parameters}))
     found = identify(what)
     if found is None:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from neurosim.activations.base import Bounds
 from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
-from neurosim.activations.parameter import Parameter, Value, plus_times
+from neurosim.activations.parameter import Parameter, Value, finite, floored, plus_times
 from neurosim.activations.smooth import at_least
 
 _INF = math.inf
@@ -28,7 +28,7 @@ curve(
     hardware="x times the probability that Gaussian noise of variance 1 leaves it above 0",
     cite=("gelu",),
     module=lambda approximate: nn.GELU(approximate),
-)(lambda x, approximate: F.gelu(x, approximate=approximate))
+)(lambda x, approximate: F.gelu(floored(x), approximate=approximate))
 
 
 @curve(
@@ -39,7 +39,7 @@ curve(
     monotone=lambda beta: beta == 0,
     smoothness="smooth",
     homogeneous=lambda beta: beta == 0,
-    operations=lambda beta: Operations(multiplies=1 + (beta != 1), lookups=1),
+    operations=lambda beta: Operations(multiplies=1 + (beta not in (0, 1)), lookups=int(beta != 0)),
     fold=lambda beta: "none" if beta == 1 else "parts",
     hardware="learn: [beta] is Swish; one logistic and one product",
     cite=("swish", "gelu"),
@@ -47,7 +47,10 @@ curve(
 )
 def silu(x: Tensor, beta: Value) -> Tensor:
     """X times its logistic function."""
-    return x * torch.sigmoid(beta * x)
+    if isinstance(beta, float) and beta == 0:
+        return x / 2
+    end = finite(x) if isinstance(beta, Tensor) else floored(x) if beta > 0 else x.clamp(max=torch.finfo(x.dtype).max)
+    return F.silu(end) if isinstance(beta, float) and beta == 1 else end * torch.sigmoid(beta * end)
 
 
 curve(
@@ -60,7 +63,7 @@ curve(
     hardware="SiLU of straight pieces: exactly 0 below −3",
     cite=("hardswish",),
     module=lambda: nn.Hardswish(),
-)(F.hardswish)
+)(lambda x: F.hardswish(floored(x)))
 
 curve(
     "mish",
@@ -73,7 +76,7 @@ curve(
     speed="torch's own kernel: an exponential, a logarithm and a hyperbolic tangent",
     cite=("mish",),
     module=lambda: nn.Mish(),
-)(F.mish)
+)(lambda x: F.mish(floored(x)))
 
 
 @curve(
@@ -94,8 +97,10 @@ def aptx(x: Tensor, alpha: Value, beta: Value, gamma: Value) -> Tensor:
     """Mish for the price of a tanh."""
     beta = at_least(beta, 1e-12)
     gate = torch.sigmoid(2 * beta * x)  # 1 + tanh(βx) is 2σ(2βx), which is cheaper, and exact on the left
-    plain = isinstance(alpha, float) and isinstance(gamma, float) and (alpha, gamma) == (1, 0.5)
-    return x * (gate if plain else plus_times((alpha - 1) * gamma, 2 * gamma, gate))
+    if isinstance(alpha, float) and alpha == 1:
+        return floored(x) * (gate if isinstance(gamma, float) and gamma == 0.5 else 2 * gamma * gate)
+    gate = plus_times((alpha - 1) * gamma, 2 * gamma, gate)
+    return torch.where(gate == 0, floored(x), x) * gate
 
 
 @curve(
@@ -116,7 +121,7 @@ def golu(x: Tensor, alpha: Value, beta: Value, gamma: Value) -> Tensor:
     """X times a Gompertz function; beyond e³⁰ the inner exponential makes the outer one 0 in every format."""
     beta = at_least(beta, 1e-12)
     log_beta = beta.log() if isinstance(beta, Tensor) else math.log(beta)
-    gated = x * torch.exp(-torch.exp(plus_times(log_beta, -gamma, x).clamp(max=30)))
+    gated = floored(x) * torch.exp(-torch.exp(plus_times(log_beta, -gamma, x).clamp(max=30)))
     return gated if isinstance(alpha, float) and alpha == 1 else alpha * gated
 
 
@@ -126,8 +131,8 @@ def _apa(x: Tensor, lam: Value, kappa: Value) -> Tensor:
     return torch.exp(F.logsigmoid(plus_times(-log_lam, kappa, x)) / lam)
 
 
-_LAMBDA = Parameter(0.5, ge=1e-4, learned=True)
-_KAPPA = Parameter(0.5, gt=0, learned=True)
+_LAMBDA = Parameter(0.5, ge=1e-4, learned=True, drawn=True)
+_KAPPA = Parameter(0.5, gt=0, learned=True, drawn=True)
 
 
 @curve(
@@ -140,7 +145,7 @@ _KAPPA = Parameter(0.5, gt=0, learned=True)
     zero_preserving=False,
     operations=lambda lam, kappa: Operations(adds=1 + (lam != 1), multiplies=(lam != 1) + (kappa != 1), lookups=3),
     fold="parts",
-    hardware="a saturating device with a foot; λ = κ = 1 is the logistic function, λ → 0 Gumbel's; the authors start both at random",
+    hardware="a saturating device with a foot; λ = κ = 1 is the logistic function, λ → 0 Gumbel's; seed draws both as the authors do",
     speed="two exponentials and a logarithm, and two parameters that learn",
     cite=("apa",),
 )
@@ -165,7 +170,7 @@ def apa(x: Tensor, lam: Value, kappa: Value) -> Tensor:
 )
 def aglu(x: Tensor, lam: Value, kappa: Value) -> Tensor:
     """X gated by its adaptive parametric activation."""
-    return x * _apa(x, lam, kappa)
+    return floored(x) * _apa(x, lam, kappa)
 
 
 @curve(
@@ -184,10 +189,14 @@ def aglu(x: Tensor, lam: Value, kappa: Value) -> Tensor:
 def expanded_gate(x: Tensor, alpha: Value, gate: str) -> Tensor:
     """X times a soft step whose range is learned."""
     if gate == "arctan":
-        step = torch.atan2(x.new_ones(()), -x) / math.pi  # exact at both ends
+        low = x.clamp(min=-1e30)  # where the step is still a normal number
+        step = torch.atan2(x.new_ones(()), -low) / math.pi  # exact at both ends
     else:
+        low = floored(x)
         step = torch.sigmoid(x) if gate == "silu" else (1 + torch.erf(x / math.sqrt(2))) / 2
-    return x * (step * (1 + 2 * alpha) - alpha)
+    if isinstance(alpha, float):
+        return low * step if alpha == 0 else x * plus_times(-alpha, 1 + 2 * alpha, step)
+    return low * (step * (1 + 2 * alpha) - alpha)
 
 
 @curve(
@@ -204,5 +213,5 @@ def expanded_gate(x: Tensor, alpha: Value, gate: str) -> Tensor:
 )
 def crrelu(x: Tensor, epsilon: Value) -> Tensor:
     """Correction-regularised ReLU."""
-    bell = (x.square() * -0.5).exp()
-    return plus_times(F.relu(x), epsilon, x * bell)
+    near = x.clamp(min=-40, max=40)  # beyond, the bell is 0 in every format
+    return plus_times(F.relu(x), epsilon, near * torch.exp(near.square() * -0.5))

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
-from neurosim.activations.parameter import Parameter, Value, plus_times
+from neurosim.activations.parameter import Parameter, Value, finite, plus_times
 
 _INF = math.inf
 #: nearest to a leaky ReLU of slope 0.01, as the authors' code starts
@@ -61,10 +61,23 @@ def _rational_ends(numerator: Sequence[float], denominator: Sequence[float]) -> 
     cite=("pau", "recurrent_rational"),
 )
 def rational(x: Tensor, numerator: Sequence[float] | Tensor, denominator: Sequence[float] | Tensor) -> Tensor:
-    """Padé activation unit whose denominator has no zeros."""
-    size = x.abs()
-    below = denominator.abs() if isinstance(denominator, Tensor) else tuple(abs(one) for one in denominator)
-    return _horner(x, numerator) / plus_times(1.0, _horner(size, below), size)
+    """Padé activation unit whose denominator has no zeros.
+
+    Beyond where its powers would overflow it goes on with the power of x that is the difference of the degrees.
+    """
+    below = denominator.abs() if isinstance(denominator, Tensor) else _trimmed([abs(one) for one in denominator])
+    above = numerator if isinstance(numerator, Tensor) else _trimmed(numerator)
+    far = torch.finfo(x.dtype).max ** (0.9 / max(len(above), len(below) + 1))
+    near = x.clamp(min=-far, max=far)
+    size, over = near.abs(), len(above) - 1 - len(below)
+    inside = _horner(near, above) / plus_times(1.0, _horner(size, below), size)
+    return inside if over == 0 else inside * (1 + F.relu(x.abs() - far) / far) ** over
+
+
+def _trimmed(coefficients: Sequence[float]) -> Sequence[float]:
+    """Without zeros at the end."""
+    count = max((at for at, one in enumerate(coefficients, 1) if one != 0), default=1)
+    return coefficients[:count]
 
 
 @curve(
@@ -100,9 +113,13 @@ def polyrelu(x: Tensor, coefficients: Sequence[float] | Tensor) -> Tensor:
 def step_slopes(x: Tensor, slopes: Sequence[float] | Tensor) -> Tensor:
     """X times a step function of x; its derivative takes the steps as they are."""
     table = slopes if isinstance(slopes, Tensor) else x.new_tensor(slopes)
-    half = len(table) / 2
-    place = plus_times(half, half, x.detach()).clamp(0, len(table) - 0.5).int()
-    return table.index_select(0, place.flatten()).view_as(x) * x
+    slope = table.index_select(0, interval_of(x, len(table)).flatten()).view_as(x)
+    return slope * torch.where(slope == 0, finite(x), x)
+
+
+def interval_of(x: Tensor, count: int) -> Tensor:
+    """Which of so many equal intervals of −1 … 1 a number lies in; those at the ends go on."""
+    return plus_times(count / 2, count / 2, x.detach()).clamp(0, count - 0.5).int()
 
 
 def _edges(t: Sequence[float]) -> list[float]:
@@ -136,4 +153,6 @@ def _rises(t: Sequence[float]) -> bool:
 )
 def quadratic(x: Tensor, a: Value, b: Value, c: Value) -> Tensor:
     """A parabola; a = 1, b = c = 0 is the square."""
-    return (a * x + b) * x + c
+    if not isinstance(a, float) or a != 0:
+        return (a * x + b) * x + c
+    return torch.zeros_like(x) + c if isinstance(b, float) and b == 0 else plus_times(c, b, x)

@@ -24,6 +24,17 @@ def plus_times(shift: Value, factor: Value, x: Tensor) -> Tensor:
     return torch.add(shift, x, alpha=factor) if isinstance(shift, Tensor) else torch.rsub(x, shift, alpha=-factor)
 
 
+def floored(x: Tensor) -> Tensor:
+    """The input with its −∞ as the least number, whose product with a gate of 0 is 0."""
+    return x.clamp(min=torch.finfo(x.dtype).min)
+
+
+def finite(x: Tensor) -> Tensor:
+    """The input with ±∞ as the largest numbers."""
+    most = torch.finfo(x.dtype).max
+    return x.clamp(min=-most, max=most)
+
+
 class Parameter(NamedTuple):
     """What a formula has beside its input.
 
@@ -34,6 +45,7 @@ class Parameter(NamedTuple):
         through: What a learned one is kept as, so that it stays positive: its logarithm, or what softplus makes it of.
         words: The choices.
         whole: Whether only whole numbers will do.
+        drawn: Whether the authors start it at random, evenly in 0 … 1; ``seed`` does so, without it ``default`` is the start.
     """
 
     default: float | tuple[float, ...] | str
@@ -44,6 +56,7 @@ class Parameter(NamedTuple):
     through: Literal["itself", "log", "softplus"] = "itself"
     words: Collection[str] = ()
     whole: bool = False
+    drawn: bool = False
 
     def check(self, where: str, value: object) -> Any:
         """The value, if it is in the domain.

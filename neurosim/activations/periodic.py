@@ -29,7 +29,7 @@ _INF = math.inf
 def snake(x: Tensor, a: Value) -> Tensor:
     """X with a periodic part; it never falls."""
     a = at_least(a, 1e-6)
-    wave = torch.sin(a * x).square()
+    wave = torch.sin(a * x.clamp(min=-1e30, max=1e30)).square()  # at ∞, too, it is a number
     return torch.addcdiv(x, wave, a) if isinstance(a, Tensor) else torch.add(x, wave, alpha=1 / a)
 
 

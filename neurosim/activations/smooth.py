@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
-from neurosim.activations.parameter import Parameter, Value, plus_times
+from neurosim.activations.parameter import Parameter, Value, floored, plus_times
 
 _INF = math.inf
 
@@ -36,14 +36,14 @@ def at_least(value: Value, low: float) -> Value:
 def smelu(x: Tensor, b: Value) -> Tensor:
     """Smooth ReLU: a parabola joins 0 and x."""
     b = at_least(b, 1e-6)
-    return _bend(x, b, 2 * b, 1.0)
+    beyond, inside = _beyond(x, b, 2 * b)
+    return inside * (0.5 / b) * torch.add(beyond, inside, alpha=-0.5)  # in this order nothing overflows on the way
 
 
-def _bend(x: Tensor, start: Value, width: Value, rise: Value) -> Tensor:
-    """0 up to −start, then a parabola, and from −start + width on a line of slope ``rise``."""
+def _beyond(x: Tensor, start: Value, width: Value) -> tuple[Tensor, Tensor]:
+    """How far x is above −start, and the part of that up to a width."""
     beyond = (x + start).relu_()
-    inside = torch.minimum(beyond, width) if isinstance(width, Tensor) else beyond.clamp(max=width)
-    return inside * (rise / width) * torch.add(beyond, inside, alpha=-0.5)  # in this order nothing overflows on the way
+    return beyond, torch.minimum(beyond, width) if isinstance(width, Tensor) else beyond.clamp(max=width)
 
 
 @curve(
@@ -57,7 +57,11 @@ def _bend(x: Tensor, start: Value, width: Value, rise: Value) -> Tensor:
     monotone=lambda left, right, start, stop: left >= 0 and right >= 0,
     smoothness="C1",
     zero_preserving=False,
-    operations=lambda left, right, start, stop: Operations(adds=2 + (left != 0), multiplies=3 + (left != 0), comparisons=2),
+    operations=lambda left, right, start, stop: Operations(
+        adds=1 + 2 * (left != 0) + 2 * (right != 0),
+        multiplies=2 + (abs(left) not in (0, 1)) + (abs(right) not in (0, 1)),
+        comparisons=2 + (left != 0) + (right != 0),
+    ),
     fold="parts",
     hardware="generalised SmeLU: a parabola from slope g₋ to slope g₊; integrates any ramp that a current mirror makes",
     cite=("smelu",),
@@ -65,8 +69,14 @@ def _bend(x: Tensor, start: Value, width: Value, rise: Value) -> Tensor:
 def rescu(x: Tensor, left: Value, right: Value, start: Value, stop: Value) -> Tensor:
     """Two slopes, joined by a parabola from −start to stop."""
     start, stop = at_least(start, 1e-6), at_least(stop, 1e-6)
-    bent = _bend(x, start, start + stop, right - left)
-    return bent if isinstance(left, float) and left == 0 else plus_times(bent, left, x)
+    inside = _beyond(x, start, start + stop)[1]
+    bent = inside * plus_times(left, (right - left) / (2 * (start + stop)), inside)
+    bent = bent if isinstance(right, float) and right == 0 else plus_times(bent, right, (x - stop).relu_())
+    return (
+        bent
+        if isinstance(left, float) and left == 0
+        else plus_times(bent, left, torch.minimum(x, -start) if isinstance(start, Tensor) else x.clamp(max=-start))
+    )
 
 
 @curve(
@@ -78,7 +88,7 @@ def rescu(x: Tensor, left: Value, right: Value, start: Value, stop: Value) -> Te
     monotone=lambda a, s: a >= 0,
     smoothness="smooth",
     zero_preserving=False,
-    operations=lambda a, s: Operations(adds=1 + (a != 0), multiplies=6 + (a != 0), lookups=2),
+    operations=Operations(adds=2, multiplies=5, lookups=2),
     fold="parts",
     hardware="what leaky_relu is on average under Gaussian noise of standard deviation s before it: set s to that of the hardware",
     speed="an error function, an exponential, and a parameter that learns",
@@ -87,11 +97,11 @@ def rescu(x: Tensor, left: Value, right: Value, start: Value, stop: Value) -> Te
 def sau(x: Tensor, alpha: Value, s: Value) -> Tensor:
     """Leaky ReLU convolved with a Gaussian."""
     s = at_least(s, 1e-12)
-    z = x / s
-    bell = F.threshold(z.square() * -0.5, -87.0, -87.0).exp()  # numbers too small to be normal are slow
-    mean = torch.add(F.gelu(z), bell, alpha=1 / math.sqrt(2 * math.pi))  # of max(0, z) under the noise
-    bent = mean * (s * (1 - alpha))
-    return bent if isinstance(alpha, float) and alpha == 0 else plus_times(bent, alpha, x)
+    z = x * (math.sqrt(0.5) / s)
+    bell = F.threshold(-z.square(), -87.0, -87.0).exp()  # numbers too small to be normal are slow
+    gate = plus_times((1 + alpha) / 2, (1 - alpha) / 2, torch.erf(z))
+    gated = (floored(x) if isinstance(alpha, float) and alpha == 0 else x) * gate
+    return plus_times(gated, s * (1 - alpha) / math.sqrt(2 * math.pi), bell)
 
 
 @curve(
@@ -124,14 +134,21 @@ def softplus(x: Tensor, scale: Value, sharpness: Value, shift: Value) -> Tensor:
     monotone=None,
     smoothness=lambda i, s, alpha, target: "smooth" if i == 1 else "C0",
     homogeneous=lambda i, s, alpha, target: i == 0,
-    operations=lambda i, s, alpha, target: Operations(adds=2, multiplies=2 + (alpha != 0) + (s != 1), lookups=1, comparisons=1),
+    operations=lambda i, s, alpha, target: Operations(
+        adds=int(0 < i < 1),
+        multiplies=(i > 0) * (1 + (s != 1)) + (i < 1) * (alpha != 0) + 2 * (0 < i < 1),
+        lookups=int(i > 0),
+        comparisons=int(i < 1),
+    ),
     fold=lambda i, s, alpha, target: "none" if s == 1 else "parts",
     hardware="from ReLU (i = 0) to GELU or SiLU (i = 1) under quantisation and noise; its gradient jumps by (1 − i)(1 − a) at 0",
     cite=("interpolated_activation",),
 )
 def interpolated(x: Tensor, i: Value, s: Value, alpha: Value, target: str) -> Tensor:
     """From a leaky ReLU to GELU or SiLU of sharpness s."""
-    ramp = torch.where(x > 0, x, alpha * x) if isinstance(alpha, Tensor) else F.leaky_relu(x, alpha)
-    unit = F.gelu if target == "gelu" else F.silu
-    smooth = unit(x) if isinstance(s, float) and s == 1 else unit(s * x) / s
-    return torch.lerp(ramp, smooth, i)
+    unit, low = F.gelu if target == "gelu" else F.silu, floored(x)
+    smooth = unit(low) if isinstance(s, float) and s == 1 else unit(floored(s * low)) / s
+    if isinstance(i, float) and i == 1:
+        return smooth
+    ramp = torch.where(x > 0, x, alpha * low) if isinstance(alpha, Tensor) else F.relu(x) if alpha == 0 else F.leaky_relu(x, alpha)
+    return ramp if isinstance(i, float) and i == 0 else plus_times((1 - i) * ramp, i, smooth)

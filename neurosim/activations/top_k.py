@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neurosim.activations.axis import axis_of
 from neurosim.activations.cost import Cost, Operations
 from neurosim.activations.declare import layer
 from neurosim.checks import number, whole
@@ -37,7 +38,7 @@ def top_k(x: Tensor, share: float, axis: int = -1) -> Tensor:
     >>> top_k(torch.tensor([3.0, -1.0, 1.0, 2.0]), 0.5)
     tensor([3., 0., 0., 2.])
     """
-    length = x.shape[_axis("top_k", x, axis)] if x.dim() else 1
+    length = x.shape[axis_of("top_k", x, axis)] if x.dim() else 1
     kept = max(1, round(_share("top_k: share", share) * length))
     if kept >= length:
         return F.relu(x)
@@ -77,19 +78,12 @@ def _quantile(where: str, share: object) -> float:
 
 def _above(x: Tensor, quantile: float, axis: int) -> Tensor:
     """What lies above the mean by so many deviations."""
-    _axis("statistical_top_k", x, axis)
+    axis_of("statistical_top_k", x, axis)
     wide = x.float() if x.dtype.itemsize < 4 else x
     variance = wide.var(axis, correction=0, keepdim=True)
     deviation = torch.where(variance > 0, variance, 1).sqrt() * (variance > 0)  # the root has no slope at 0
     threshold = wide.mean(axis, keepdim=True) + deviation * quantile
     return F.relu(wide - threshold).to(x.dtype)
-
-
-def _axis(where: str, x: Tensor, axis: int) -> int:
-    most = max(x.dim(), 1)
-    if not -most <= axis < most:
-        raise ConfigError(f"{where}: axis must be one of an input of shape {tuple(x.shape)}, got {axis}")
-    return axis
 
 
 def _share(where: str, share: object) -> float:
@@ -117,6 +111,7 @@ class _Share(nn.Module):
     "max(0, x) of the k largest, else 0",
     "vector",
     cost=Cost(Operations(comparisons=3)),
+    speed="the largest of every vector must be found",
     hardware="a winner-take-all circuit or a sort; at most a share of the lines is driven, whatever the input",
     cite=("lazy_neuron",),
     bounds=(0.0, math.inf),
@@ -141,6 +136,7 @@ class TopK(_Share):
     "max(0, x − θ), θ = µ + σ·Φ⁻¹(1 − k/d)",
     "vector",
     cost=Cost(Operations(adds=4, multiplies=1, comparisons=1), Operations(adds=1, multiplies=3, square_roots=1)),
+    speed="a deviation and a mean of every vector come first, each a pass over memory",
     hardware="mean and deviation of the currents set one common threshold for comparators: no sort",
     cite=("spark",),
     bounds=(0.0, math.inf),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neurosim.activations.axis import axis_of
 from neurosim.activations.base import Curve
 from neurosim.activations.cost import Cost, Operations
 from neurosim.activations.declare import layer
@@ -33,7 +34,7 @@ def group_sort(x: Tensor, group: int = 2, axis: int = 1) -> Tensor:
     >>> group_sort(torch.tensor([[3.0, 1.0, -2.0, 5.0]]))
     tensor([[ 1.,  3., -2.,  5.]])
     """
-    length = x.shape[axis]
+    length = x.shape[axis_of("group_sort", x, axis)] if x.dim() else 1
     if length % group:
         raise ConfigError(f"group_sort: group must divide the {length} elements of axis {axis}, got {group}")
     at = axis % x.dim() + 1
@@ -50,6 +51,7 @@ def group_sort(x: Tensor, group: int = 2, axis: int = 1) -> Tensor:
     "the elements of each group, sorted; MaxMin for groups of 2",
     "vector",
     cost=Cost(Operations(comparisons=1)),
+    speed="groups of more than 2 are sorted",
     hardware="comparators and no loss of gradient norm: with ‖W‖ ≤ 1 a network of slope 1 exactly",
     cite=("groupsort",),
     homogeneous=True,
@@ -93,6 +95,7 @@ def poly_norm(x: Tensor, weights: Tensor, bias: Tensor, axis: int = -1, eps: flo
     Source:
         Z. Zhuo et al., "Polynomial composition activations: unleashing the dynamics of large language models", 2024, eq. for PolyNorm.
     """
+    axis_of("poly_norm", x, axis)
     wide = x.float() if x.dtype.itemsize < 4 else x
     largest = wide.detach().abs().amax(axis, keepdim=True)
     scaled = wide / torch.where(largest > 0, largest, 1)
@@ -100,7 +103,8 @@ def poly_norm(x: Tensor, weights: Tensor, bias: Tensor, axis: int = -1, eps: flo
     power = torch.ones_like(wide)
     for weight in weights.to(wide.dtype).unbind():
         power = power * scaled
-        total = total + weight * power * torch.rsqrt(power.square().mean(axis, keepdim=True) + eps)
+        square = torch.linalg.vector_norm(power, dim=axis, keepdim=True).square() / (wide.shape[axis] if wide.dim() else 1)
+        total = torch.addcmul(total, power, weight * torch.rsqrt(square + eps))
     return total.to(x.dtype)
 
 
@@ -110,6 +114,7 @@ def poly_norm(x: Tensor, weights: Tensor, bias: Tensor, axis: int = -1, eps: flo
     "vector",
     cost=Cost(Operations(adds=6, multiplies=7), Operations(adds=3, multiplies=3, divisions=3, square_roots=3)),
     fold="parts",
+    speed="a product, a mean square and a sum for each of three powers",
     hardware="powers that stay in range whatever the signal; needs the mean square of every vector at run time",
     cite=("polycom",),
 )
@@ -208,8 +213,8 @@ class GatedUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation."""
-        if x.shape[self.axis] % 2:
-            raise ConfigError(f"GatedUnit: axis {self.axis} must have an even number of elements, got {x.shape[self.axis]}")
+        if not x.dim() or x.shape[axis_of("GatedUnit", x, self.axis)] % 2:
+            raise ConfigError(f"GatedUnit: axis {self.axis} must have an even number of elements, got shape {tuple(x.shape)}")
         first, second = x.chunk(2, self.axis)
         gated: Tensor = self.gate(first)
         return gated * (self.gate(second) if self.both else second)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.activations.base import ACTIVATIONS
+from neurosim.activations.base import ACTIVATIONS, Activation, Curve
 from neurosim.activations.cost import Cost, Operations
 from neurosim.activations.declare import layer
 from neurosim.activations.facts import activation, facts, read_choice
@@ -21,7 +21,10 @@ def _curve(where: str, base: Any) -> nn.Module:
     kind = ACTIVATIONS[name].kind
     if kind not in ("curve", "random"):
         raise ConfigError(f"{where}.base: must be a curve, a function of one number, got {name!r}, which is of kind {kind!r}")
-    return activation(base)
+    made = activation(base)
+    if isinstance(entry := ACTIVATIONS[name], Curve) and not isinstance(made, Activation) and not list(made.parameters()):
+        return Activation(entry, facts(made).settings)  # torch's own are no numbers at −∞
+    return made
 
 
 @layer(

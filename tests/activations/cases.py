@@ -45,7 +45,7 @@ CATALOGUE: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "C27 rational": [("rational", {})],
     "C28 one rational for all": [("rational", {"shared": True})],
     "C29 polynomial composition": [("polyrelu", {}), ("polynorm", {"degree": 3})],
-    "C30 trainable matrix": [("step_slopes", {"slopes": [0.0, 0.1, 0.9, 1.0]})],
+    "C30 trainable matrix": [("step_slopes", {"slopes": [0.0, 0.1, 0.9, 1.0]}), ("tridiagonal_slopes", {"intervals": 4})],
     "C31 SmartMixed": [("smart_mixed", {"units": 4})],
     "C32 SAFS": [("scaled", {"base": "tanh", "alpha": 1.5, "beta": 0.5})],
     "C33 Gaussian, RBF": [("gaussian", {"s": 0.5}), ("rbf", {"inputs": 3, "units": 5})],

@@ -23,7 +23,7 @@ _CALLS: dict[str, Operations] = {
     **dict.fromkeys(["relu", "clamp_min", "clamp_max", "threshold", "minimum", "maximum", "gt", "ge"], Operations(comparisons=1)),
     **dict.fromkeys(["exp", "sin", "cos", "tanh", "sigmoid", "erf", "atan2", "atan", "log", "index_select"], Operations(lookups=1)),
     "hardtanh": Operations(comparisons=2),
-    **dict.fromkeys(["abs", "neg", "sign", "where", "floor", "clone", "_to_copy", "copy", "detach", "alias"], Operations()),
+    **dict.fromkeys(["abs", "neg", "sign", "eq", "where", "floor", "clone", "_to_copy", "copy", "detach", "alias"], Operations()),
     **dict.fromkeys(["view", "_unsafe_view", "reshape", "expand", "unsqueeze", "split", "slice"], Operations()),
     **dict.fromkeys(["full_like", "ones_like", "zeros_like", "empty_like", "new_full", "new_ones", "lift_fresh"], Operations()),
     **dict.fromkeys(["sum", "mean"], Operations(adds=1)),
@@ -81,16 +81,16 @@ def _plus(*parts: Operations) -> Operations:
 #: what torch is asked for beside what is said: products with 1, sums with 0, and what keeps numbers in range
 _BESIDE: dict[str, Operations] = {
     "cst": Operations(adds=2, comparisons=2),  # both signs, instead of one magnitude
-    "expanded_gate": Operations(adds=1, multiplies=2),
+    "crrelu": Operations(comparisons=2),
+    "expanded_gate": Operations(multiplies=1),
     "polyrelu": Operations(adds=1),
     "elu": Operations(multiplies=1, comparisons=1),
     "gaussian": Operations(multiplies=1),
     "golu": Operations(adds=1, comparisons=1),
     "heaviside": Operations(adds=1),
-    "interpolated": Operations(multiplies=1),
     "qcfs": Operations(adds=2, multiplies=2),
+    "rational": Operations(adds=2, multiplies=3, comparisons=1),
     "sau": Operations(comparisons=1),
-    "silu": Operations(multiplies=1),
     "sine": Operations(multiplies=1),
     "smelu": Operations(adds=1, multiplies=1),
     "soft_threshold": Operations(adds=2, comparisons=1),
