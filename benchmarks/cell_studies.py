@@ -54,7 +54,7 @@ def difference(better: Values, worse: Values) -> str:
 def differences(rows: Rows) -> None:
     """What repairs and the mapping gain, by cell, and whether the error in shares of the range is all that counts."""
     cells = list(itertools.product(RATIOS, ERRORS))
-    tqdm.write("\nDifferences\n\n|  | " + " | ".join(f"ratio {ratio}, σ {percent} %" for ratio, percent in cells))
+    tqdm.write("\nDifferences\n\n|  | " + " | ".join(f"ratio {ratio}, σ {percent} %" for ratio, percent in cells) + " |")
     tqdm.write("|---|" + "---|" * len(cells))
     plain, equal = ([rows[row(*one, mapping)] for one in cells] for mapping in MAPPINGS)
     for repair in SHOWN[1:]:
