@@ -106,7 +106,8 @@ def test_dormant_are_those_below_a_share_of_the_mean() -> None:
     x = torch.ones(3, 4)
     torch.testing.assert_close(dormancy(model[:2](x).mean(0)), torch.tensor([1.0, 1.0, 0.15, 0.05]) / 0.55)
     for tau, count in ((0.0, 0), (0.1, 1), (0.3, 2)):
-        assert ns.revive_units(model, x, tau=tau).revival.layers[0].dormant == count  # type: ignore[union-attr]  # the report
+        found: Any = ns.revive_units(model, x, tau=tau)
+        assert found.revival.layers[0].dormant == count
 
 
 def test_neurons_that_never_spike_are_dead_units() -> None:
