@@ -16,6 +16,7 @@ import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError, DataError
 from neurosim.random import stream
 from neurosim.sparsity import Gated, fold_centres, gated_layers
+from neurosim.sparsity.thresholds import column_norms, largest
 
 METHODS = ["teal", "chess", "cats", "wina", "scap"]
 
@@ -128,6 +129,50 @@ def test_wina_has_the_smaller_error_where_column_norms_are_log_normal() -> None:
         expected.append([float(((x * norms).square() * mask).sum()) for mask in masks])
     assert worse == 0
     assert all(ours <= theirs for ours, theirs in expected)
+
+
+def test_of_200_draws_with_log_normal_column_norms_wina_has_the_smaller_error_in_all() -> None:
+    for draw in range(200):
+        norms = torch.exp(normal(64, draw=2 * draw))
+        weight = nn.functional.normalize(normal(64, 64, draw=2 * draw + 1), dim=0) * norms
+        x = normal(32, 64, draw=1000 + draw)
+        scores = x.abs() * column_norms(weight), x.abs()
+        wina, teal = (float(((x * ~largest(one, 0.5)) @ weight.mT).norm()) for one in scores)
+        assert wina < teal
+
+
+@pytest.mark.parametrize("outputs", [1, 8, 64, 100])
+@pytest.mark.parametrize("shape", [(32, 64), (3, 5, 64)], ids=str)
+@pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.9])
+def test_where_all_columns_have_one_norm_wina_keeps_what_teal_keeps(outputs: int, shape: tuple[int, ...], sparsity: float) -> None:
+    """Weights of one magnitude and any signs, so that the norms are equal to the last bit."""
+    layer = nn.Linear(64, outputs)
+    with torch.no_grad():
+        layer.weight.copy_(0.3 * normal(outputs, 64, draw=outputs).sign())
+    x = normal(*shape, draw=3)
+    model: Any = nn.Sequential(layer)
+    wina, teal = (ns.sparsify(model, method, sparsity, x, select="vector") for method in ("wina", "teal"))
+    kept = [gated_layers(one)["0"].gate.keeps(x) for one in (wina, teal)]
+    assert torch.equal(*kept)
+    assert 0 < float(kept[0].double().mean()) < 1
+    assert torch.equal(wina(x), teal(x))
+
+
+@pytest.mark.parametrize("method", ["teal", "chess", "wina", "scap"])
+@pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.9])
+def test_so_many_inputs_of_new_data_are_exactly_zero(method: Any, sparsity: float) -> None:
+    """Five standard deviations of the share on as many new numbers as thresholds were taken from, and one place of a quantile."""
+    settings: dict[str, Any] = {"centre": "zero"} if method == "scap" else {}
+    model: Any = fill(nn.Sequential(nn.Linear(20, 8)))
+    known, new = normal(2000, 20, draw=4), normal(2000, 20, draw=5)
+    sparse = ns.sparsify(model, method, sparsity, known, **settings)
+    seen: list[Tensor] = []
+    gated_layers(sparse)["0"].gate.register_forward_hook(lambda *given: seen.append(given[2]))
+    sparse(new)
+    (given,) = seen
+    share = float((given == 0).double().mean())
+    assert abs(share - sparsity) < 5 * math.sqrt(2 * sparsity * (1 - sparsity) / new.numel()) + 1 / 2000
+    assert torch.equal(given[given != 0], new[given != 0])
 
 
 @pytest.mark.parametrize("act", [nn.GELU, nn.SiLU])
