@@ -63,7 +63,7 @@ def steepness(model: nn.Module, places: Mapping[str, Tensor]) -> float:
 
 def slopes_of(path: Path, images: Tensor) -> Slopes:
     """Of one run."""
-    first = training.rebuild(ns.load_config(path / "config.yaml")).eval()
+    first = training.rebuild(ns.load_config(path / "resolved.yaml")).eval()
     trained = ns.load(path).eval()
     start = inputs_of(first, images)
     return Slopes(steepness(first, start), steepness(trained, inputs_of(trained, images)), steepness(trained, start))
