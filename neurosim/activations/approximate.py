@@ -92,7 +92,8 @@ class _Stepped(torch.autograd.Function):
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
-        return tangents[0] * _slopes(ctx.saved_tensors[0], ctx.slopes, ctx.bits, tangents[0])
+        tangent: Tensor = tangents[0]
+        return tangent * _slopes(ctx.saved_tensors[0], ctx.slopes, ctx.bits, tangent)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

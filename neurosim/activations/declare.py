@@ -32,7 +32,7 @@ def in_float32(function: Function, coefficients: Sequence[bool] = ()) -> Functio
     def run(x: Tensor, *parameters: Any) -> Tensor:
         if _goes_in_blocks(x, parameters, coefficients):
             y, size = torch.empty_like(x), _BLOCK * torch.get_num_threads()
-            for into, part in zip(y.view(-1).split(size), x.view(-1).split(size), strict=True):
+            for into, part in zip(torch.split(y.view(-1), size), torch.split(x.view(-1), size), strict=True):
                 into.copy_(whole(part, *parameters))
             return y
         return whole(x, *parameters)

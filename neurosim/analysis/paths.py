@@ -108,7 +108,8 @@ def representation_paths(
     whole("representation_paths: steps", steps, 1)
     delta = number("representation_paths: size", size, gt=0)
     whole("representation_paths: seed", seed, 0)
-    if not isinstance(inputs, Tensor) or not inputs.is_floating_point() or not len(inputs):
+    given: object = inputs
+    if not (isinstance(given, Tensor) and given.is_floating_point() and len(given)):
         raise ConfigError("representation_paths: inputs must be a tensor of floating-point numbers, with at least one sample")
     twin = copy.deepcopy(unwrapped(model)).requires_grad_(False)
     known = dict(twin.named_modules())

@@ -267,7 +267,7 @@ def _restart(segment: list[Place], dormant: Tensor, source: Stream, optimizer: t
                 value = getattr(norm, name)
                 if value is not None:
                     value.masked_fill_(dormant.to(value.device), start)
-            plain += [value for value in (norm.weight, norm.bias) if value is not None]
+            plain += norm.parameters(recurse=False)
     if first.bias is not None:
         first.bias.masked_fill_(dormant.to(first.bias.device), 0.0)
     if optimizer is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -102,7 +102,7 @@ def penalty(model: nn.Module, config: RunConfig) -> Penalty | None:
     if chosen is None:
         return None
     settings = chosen.model_dump(exclude={"kind"})
-    kinds: dict[str, type[Penalty]] = {"norm_loss": NormPenalty, "activation_l1": ActivationPenalty}
+    kinds: dict[str, Callable[..., Penalty]] = {"norm_loss": NormPenalty, "activation_l1": ActivationPenalty}
     try:
         return kinds[chosen.kind](model, **settings)
     except ConfigError as error:

@@ -131,4 +131,5 @@ def _after_steps(
 
 
 def _length(weight: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(weight, dtype=torch.promote_types(weight.dtype, torch.float32)).real
+    length: Tensor = torch.linalg.vector_norm(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+    return length.real

@@ -61,7 +61,7 @@ class Attention(nn.Module):
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
-@pytest.mark.parametrize("lies", [*LAYOUTS, "elementwise"])
+@pytest.mark.parametrize("lies", [*(lies for lies in LAYOUTS if "learned" not in lies), "elementwise"])  # signals have nothing to learn
 def test_a_product_of_two_signals_without_errors_is_the_digital_one(lies: str, shapes: str) -> None:
     torch.manual_seed(0)
     within = 3e-4 if "slices" in lies else 1e-12  # 16 bits
