@@ -132,7 +132,7 @@ def test_every_entry_says_what_it_costs_and_what_of_it_folds() -> None:
         told = facts(name) if isinstance(ACTIVATIONS[name], Curve) else Facts(ACTIVATIONS[name], {})
         assert told.operations is not None, name
         assert told.fold in FOLDS, name
-    costs = [ACTIVATIONS[name].cost for name in ACTIVATIONS if isinstance(ACTIVATIONS[name], Layer)]
+    costs = [entry.cost for name in ACTIVATIONS if isinstance(entry := ACTIVATIONS[name], Layer)]
     assert all(costs)
 
 

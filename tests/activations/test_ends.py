@@ -163,7 +163,9 @@ def test_prelu_starts_at_a_quarter_in_every_channel_and_learns_them_apart() -> N
     assert unit.get_parameter("init").tolist() == [0.25] * 3
     x = torch.full((2, 3, 4), -1.0) * torch.tensor([0.0, 1.0, 2.0]).reshape(3, 1)
     unit(x).sum().backward()
-    assert unit.get_parameter("init").grad.tolist() == [0.0, -8.0, -16.0]
+    slope = unit.get_parameter("init").grad
+    assert slope is not None
+    assert slope.tolist() == [0.0, -8.0, -16.0]
     plain = nn.PReLU(3)
     assert torch.equal(unit(x), plain(x))
     model = ns.models.mlp([4, 6, 6, 2], activation={"kind": "prelu", "channels": 6})
@@ -183,7 +185,8 @@ def test_a_seed_draws_both_parameters_evenly_between_0_and_1_as_the_authors_do(n
     assert activation(name).get_parameter("lam").tolist() == 0.5  # their mean, without a seed
     given = activation(name, seed=3, lam=0.3)
     assert float(given.get_parameter("lam").detach()) == pytest.approx(0.3)
-    assert facts(name, seed=3).settings["kappa"] == activation(name, seed=3).settings()["kappa"]
+    again: Any = activation(name, seed=3)
+    assert facts(name, seed=3).settings["kappa"] == again.settings()["kappa"]
 
 
 def test_a_seed_of_what_is_not_drawn_is_refused() -> None:
@@ -202,7 +205,8 @@ def test_slopes_of_a_few_steps_are_those_of_forward_mode_too(base: str, backward
     unit, x = activation("approx_backward", base=base, backward=backward), normal(3, 7).mul(4)
     tangent = normal(3, 7, draw=1)
     with torch.set_grad_enabled(recorded):
-        y, moved = torch.func.jvp(unit, (x,), (tangent,))
+        both: Any = torch.func.jvp(unit, (x,), (tangent,))
+    y, moved = both
     steps = torch.tensor([STEPS[backward].at(float(one)) for one in x.flatten()], dtype=torch.float64).reshape(3, 7)
     assert torch.equal(y, activation(base)(x))
     assert torch.equal(moved, tangent * steps)
@@ -226,7 +230,7 @@ def test_a_large_tensor_is_computed_block_by_block_to_the_same_numbers() -> None
 def test_blocks_are_small_and_their_parameters_are_whole() -> None:
     seen: list[torch.Size] = []
 
-    def record(x: Tensor, *parameters: Any) -> Tensor:
+    def record(x: Tensor, *parameters: Tensor) -> Tensor:
         seen.append(x.shape)
         return x + parameters[0].sum()
 

@@ -54,7 +54,7 @@ def test_adversarial_steps_follow_the_gradient_of_the_predicted_class() -> None:
 
 def test_a_layer_inside_can_be_followed_and_nothing_moves_behind_a_dead_one() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)).double()
+    model: Any = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2)).double()
     nn.init.constant_(model[0].bias, -100.0)
     x = drawn("x", 3, 4)
     assert float(representation_paths(model, x, layer="0").length.min()) > 0

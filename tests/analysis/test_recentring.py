@@ -100,7 +100,8 @@ def test_a_converter_wastes_no_levels_on_what_a_relu_never_gives() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(64, 32, bias=False))
     x = torch.rand(256, 64)
-    chain = ns.ChainSpec(input={"dac": {"kind": "number_format", "format": "int5"}})
+    dac: Any = {"dac": {"kind": "number_format", "format": "int5"}}
+    chain = ns.ChainSpec(input=dac)
     converter = ns.Profile("converter", "nothing but a converter of inputs", "electronic", chain)
     errors = []
     for one in (model, ns.recentre(model, x)):
@@ -140,8 +141,8 @@ def test_weights_that_others_use_too_are_left() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda model, x: ns.recentre(model, x, scale="pow2"), "recentre: scale: must be one of"),
-        (lambda model, x: ns.recentre(model, x, shift=1), "recentre: shift: must be true or false"),
+        (lambda model, x: ns.recentre(model, x, scale="pow2"), "recentre: scale: must be one of"),  # type: ignore[arg-type]  # wrong on purpose
+        (lambda model, x: ns.recentre(model, x, shift=1), "recentre: shift: must be true or false"),  # type: ignore[arg-type]  # wrong on purpose
         (lambda model, x: ns.recentre(nn.ReLU(), x), "must have a linear layer or a convolution"),
         (lambda model, x: ns.recentre(ns.recentre(model, x), x), "0.layer is recentred already"),
         (lambda model, x: ns.recentre(model[0], x, inplace=True), "cannot be changed in place"),

@@ -70,7 +70,8 @@ def test_dead_units_are_replaced_and_what_is_computed_stays_bit_by_bit(name: str
 
 
 def test_only_rows_and_columns_of_dormant_units_change() -> None:
-    model, x = perceptron(), drawn("x", 40, 6)
+    model: Any = perceptron()
+    x = drawn("x", 40, 6)
     found = ns.revive_units(model, x, tau=0.0)
     rows = (found[0].weight != model[0].weight).any(1)
     assert rows.nonzero().flatten().tolist() == [1, 4]
@@ -86,7 +87,7 @@ def test_only_rows_and_columns_of_dormant_units_change() -> None:
 
 def test_new_weights_have_the_spread_of_he_and_are_those_of_seed_and_draw() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 2))
+    model: Any = nn.Sequential(nn.Linear(300, 200), nn.ReLU(), nn.Linear(200, 2))
     nn.init.constant_(model[0].bias, -1e3)
     made = [ns.revive_units(model, drawn("x", 10, 300), seed=seed, draw=draw) for seed, draw in ((1, 0), (1, 0), (1, 1), (2, 0))]
     weights = [one[0].weight.detach() for one in made]
@@ -100,7 +101,7 @@ def test_new_weights_have_the_spread_of_he_and_are_those_of_seed_and_draw() -> N
 
 
 def test_dormant_are_those_below_a_share_of_the_mean() -> None:
-    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 1))
+    model: Any = nn.Sequential(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 1))
     with torch.no_grad():
         model[0].weight.copy_(torch.diag(torch.tensor([1.0, 1.0, 0.15, 0.05])))
     x = torch.ones(3, 4)
@@ -157,7 +158,8 @@ class Shortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.relu(self.first(x))
-        return self.second(h) + h
+        y: Tensor = self.second(h) + h
+        return y
 
 
 def shared() -> nn.Sequential:
@@ -206,7 +208,7 @@ def test_what_cannot_be_is_refused(how: dict[str, Any], message: str) -> None:
 
 
 def test_units_are_revived_during_a_training_from_the_last_batch() -> None:
-    model = perceptron().train()
+    model: Any = perceptron().train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     end = revive_after_steps(model, optimizer, every=3, tau=0.0)
     x, before = drawn("x", 40, 6), copy.deepcopy(model)

@@ -18,7 +18,7 @@ STAGES = {"kind": "activation_l1", "ends": [2, 6], "strengths": [0.1, 0.5]}
 
 
 def test_it_is_the_mean_magnitude_of_the_last_forward_in_training_times_the_stage() -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5), nn.Tanh())
+    model: Any = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 5), nn.Tanh())
     added = ActivationPenalty(model, [2, 6], [0.1, 0.5], ["*"])
     model(torch.randn(7, 3))
     x = torch.randn(6, 3)

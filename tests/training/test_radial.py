@@ -31,7 +31,7 @@ def drawn(name: str, *shape: int) -> Tensor:
 
 def direction(weight: Tensor, whole: bool) -> Tensor:
     """The rows, or all of a weight, at length 1."""
-    length = weight.norm() if whole else weight.flatten(1).norm(dim=1).reshape(-1, *(1,) * (weight.dim() - 1))
+    length: Tensor = weight.norm() if whole else weight.flatten(1).norm(dim=1).reshape(-1, *(1,) * (weight.dim() - 1))
     return weight / length
 
 

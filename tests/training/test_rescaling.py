@@ -55,7 +55,7 @@ def test_weights_keep_their_lengths_and_nothing_else_does(kind: str) -> None:
 def test_behind_a_norm_the_function_is_that_of_the_free_step() -> None:
     """A layer norm does not see a length, so after one step the outputs are those without rescaling."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 9, bias=False), nn.LayerNorm(9, eps=0.0)).double()
+    model: Any = nn.Sequential(nn.Linear(6, 9, bias=False), nn.LayerNorm(9, eps=0.0)).double()
     twin, x = copy.deepcopy(model), torch.randn(5, 6, dtype=torch.float64)
     for one, held in ((model, True), (twin, False)):
         optimizer = torch.optim.SGD(one.parameters(), lr=0.3)
@@ -89,7 +89,7 @@ def test_a_handle_ends_it() -> None:
 
 
 def test_what_is_frozen_or_zero_or_not_reached_is_left_alone() -> None:
-    model = network()
+    model: Any = network()
     model.add_module("unused", nn.Linear(3, 3))
     nn.init.zeros_(model[6].weight)
     model[0].weight.requires_grad_(False)
@@ -109,7 +109,7 @@ def test_lengths_go_with_the_state_of_the_optimiser() -> None:
     ns.keep_norms(model, optimizer)
     before = lengths(model)
     taught(model, optimizer)
-    resumed = copy.deepcopy(model)
+    resumed: Any = copy.deepcopy(model)
     with torch.no_grad():
         resumed[4].weight.mul_(3.0)
     second = torch.optim.Adam(resumed.parameters(), lr=0.02)
