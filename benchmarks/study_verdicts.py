@@ -53,15 +53,16 @@ def verdict(found: Interval, limit: float, below: bool) -> str:
 
 
 def table(study: StudyResult, metric: str | None = None) -> str:
-    """Every combination, mean ± standard deviation and interval in per cent; the last factor across."""
+    """Every combination, mean ± standard deviation and interval in per cent; the last factor across, a dash where one is excluded."""
     *rows, across = study.factors
-    cells: dict[tuple[str, ...], list[str]] = {}
+    cells: dict[tuple[str, ...], dict[str, str]] = {}
     for row in study.table(metric):
         ends = f" [{100 * row.low:.1f}, {100 * row.high:.1f}]" if np.isfinite(row.low) else ""
-        cells.setdefault(tuple(row.levels[name] for name in rows), []).append(f"{100 * row.mean:.1f} ± {100 * row.sd:.1f}{ends}")
+        told = cells.setdefault(tuple(row.levels[name] for name in rows), dict.fromkeys(study.factors[across], "–"))
+        told[row.levels[across]] = f"{100 * row.mean:.1f} ± {100 * row.sd:.1f}{ends}"
     head = [*rows, *(f"{across} {level}" for level in study.factors[across])]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    return "\n".join([*lines, *(f"| {' | '.join((*names, *texts))} |" for names, texts in cells.items())])
+    return "\n".join([*lines, *(f"| {' | '.join((*names, *texts.values()))} |" for names, texts in cells.items())])
 
 
 def dead_units(path: str, images: list[tuple[Tensor, Tensor]]) -> float:
