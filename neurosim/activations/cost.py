@@ -12,7 +12,7 @@ FOLDS: Final[dict[Fold, str]] = {
     "scale": "a gain above 0 passes it, channel by channel: f(cx) = c f(x)",
     "square": "a gain above 0 passes it as its square: f(cx) = c² f(x)",
     "parts": "gains and offsets around a fixed shape: those go into the layers around, the shape stays",
-    "none": "nothing: all its parameters shape the curve",
+    "none": "all its parameters shape the curve",
 }
 
 
