@@ -73,7 +73,8 @@ def calibrate(
         model: A converted model.
         loader: Inputs like those that the model will see: a tensor, or batches that begin with one.
         layers: Globs over the paths of analog layers; ``None`` is all.
-        stages: Globs over the slots of the chain: scales and converters of signals, unless others are named (``weight.quantize``).
+        stages: Globs over the slots of the chain: scales and converters of signals, unless others are named (``weight.quantize``). ``*`` is
+            every range that there is, and there may be none.
         method: ``max``; ``percentile`` of the magnitudes; ``l1`` or ``mse``, the least absolute or squared error of rounding and clipping.
         percentile: In (0, 100].
         trained_only: Only ranges that are parameters, which a ``state_dict`` keeps and training moves on; there may be none.
@@ -145,13 +146,13 @@ def _sites(model: nn.Module, layers: str | Sequence[str] | None, stages: str | S
     """The ranges to set, by layer, in the order of the chain."""
     every = {path: sites(layer.chain) for path, layer in select_layers(model, layers, "calibrate: layers").items()}
     globs = [stages] if isinstance(stages, str) else list(stages)
-    named = [glob for glob in globs if glob not in SIGNALS]  # these are asked for where there are some
+    named = [glob for glob in globs if glob not in (*SIGNALS, "*")]  # these are asked for where there are some
     check_globs("calibrate: stages", named, {site.slot for found in every.values() for site in found}, "stage with a range")
     chosen = {
         path: [site for site in found if matches(site.slot, nn.Identity(), globs) and (site.trained or not trained_only)]
         for path, found in every.items()
     }
-    if not trained_only and not any(chosen.values()):
+    if not trained_only and "*" not in globs and not any(chosen.values()):
         raise ConfigError(f"calibrate: no range to set is among the stages {', '.join(globs)} of these layers")
     return {path: found for path, found in chosen.items() if found}
 

@@ -242,6 +242,12 @@ def test_what_does_not_fit_is_refused_and_changes_nothing(options: dict[str, Any
     assert pickle.dumps(one) == before
 
 
+def test_every_range_of_hardware_without_one_is_none() -> None:
+    """So that one recipe serves every profile."""
+    found = ns.calibrate(ns.to_analog(perceptron(), "ideal", seed=0), normal(4, 6), stages="*")
+    assert not found.ranges
+
+
 def test_what_is_kept_of_a_large_tensor_is_from_all_over_it() -> None:
     x = torch.arange(1000)
     kept = spread(x, 100)
