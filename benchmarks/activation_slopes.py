@@ -12,7 +12,7 @@ for relu and gelu. Verdicts as in study_verdicts.py: mean over seeds, 95 % inter
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,11 +39,11 @@ class Slopes(NamedTuple):
     curve: float  #: of the trained curves at the first inputs
 
 
-def inputs_of(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """What comes to each activation."""
-    found: dict[str, Tensor] = {}
+def inputs_of(model: nn.Module, images: Tensor) -> list[tuple[str, Tensor]]:
+    """What comes to each activation, call by call: one curve may serve several layers."""
+    found: list[tuple[str, Tensor]] = []
     acts = [(name, module) for name, module in model.named_modules() if name.startswith("act") and "." not in name]
-    hooks = [module.register_forward_pre_hook(lambda _, args, name=name: found.update({name: args[0].detach()})) for name, module in acts]
+    hooks = [module.register_forward_pre_hook(lambda _, args, name=name: found.append((name, args[0].detach()))) for name, module in acts]
     with torch.no_grad():
         model(images)
     for hook in hooks:
@@ -51,10 +51,10 @@ def inputs_of(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def steepness(model: nn.Module, places: Mapping[str, Tensor]) -> float:
+def steepness(model: nn.Module, places: Sequence[tuple[str, Tensor]]) -> float:
     """E f'² at these inputs."""
     found = []
-    for name, place in places.items():
+    for name, place in places:
         x = place.clone().requires_grad_()
         (slope,) = torch.autograd.grad(model.get_submodule(name)(x).sum(), x)
         found.append(float(slope.double().square().mean()))
