@@ -14,17 +14,14 @@ from torch.nn.modules.conv import _ConvNd
 
 from neurosim.analysis.biases import add_to_bias
 from neurosim.analysis.equalization import cells, check_between, weighted
-from neurosim.analysis.observe import watching
+from neurosim.analysis.ideal import watch_ideal
 from neurosim.checks import number
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
-from neurosim.convert.calibration import Calibration, Samples
-from neurosim.convert.control import noise
+from neurosim.convert.calibration import Calibration
 from neurosim.convert.places import Place, Uses, chains
 from neurosim.convert.report import table
-from neurosim.convert.select import analog_layers
 from neurosim.errors import ConversionError
 from neurosim.nn.analog import AnalogLayer
-from neurosim.nn.modes import evaluation_mode
 from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.random import Stream
 
@@ -223,16 +220,4 @@ class _Outputs:
 
 def _measured(model: nn.Module, sources: list[Place], loader: Calibration, stream: Stream | None) -> dict[str, ChannelMoments]:
     """The moments of what these modules give in the digital model."""
-    twin = copy.deepcopy(model)
-    watched = {place.path: twin.get_submodule(place.path) for place in sources}
-    outputs = _Outputs({id(module): path for path, module in watched.items()})
-    samples = Samples("absorb_bias", loader, next((value.device for value in twin.parameters()), torch.device("cpu")))
-    with torch.no_grad(), evaluation_mode(twin), watching(watched.values(), outputs):
-        for at, x in enumerate(samples.inputs()):
-            how = {} if stream is None else {"stream": stream._replace(draw=at)}
-            if analog_layers(twin):
-                with noise("ideal", twin):
-                    twin(x, **how)
-            else:
-                twin(x, **how)
-    return outputs.seen
+    return watch_ideal("absorb_bias", model, [place.path for place in sources], _Outputs, loader, stream).seen

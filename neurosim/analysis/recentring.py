@@ -13,16 +13,14 @@ from torch.nn.modules.conv import _ConvNd
 
 from neurosim.analysis.biases import add_to_bias
 from neurosim.analysis.equalization import cells
+from neurosim.analysis.ideal import watch_ideal
 from neurosim.analysis.inputs import check_model
-from neurosim.analysis.observe import watching
 from neurosim.checks import flag, one_of
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
-from neurosim.convert.calibration import Calibration, Samples
-from neurosim.convert.control import noise
+from neurosim.convert.calibration import Calibration
 from neurosim.convert.report import table
-from neurosim.convert.select import Selection, analog_layers, as_list, check_globs, matches
+from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError
-from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.recentred import Recentred
 from neurosim.nn.wrappers import unwrapped
 from neurosim.quantizers import shift_limits
@@ -234,16 +232,4 @@ class _Ends:
 
 def _ends(model: nn.Module, chosen: list[str], loader: Calibration, stream: Stream | None) -> dict[str, tuple[Tensor, Tensor]]:
     """Lower and upper end of every input channel of these layers, in the digital model."""
-    twin = copy.deepcopy(model)
-    watched = {path: twin.get_submodule(path) for path in chosen}
-    ends = _Ends({id(module): path for path, module in watched.items()})
-    samples = Samples("recentre", loader, next((value.device for value in twin.parameters()), torch.device("cpu")))
-    with torch.no_grad(), evaluation_mode(twin), watching(watched.values(), ends):
-        for at, x in enumerate(samples.inputs()):
-            how = {} if stream is None else {"stream": stream._replace(draw=at)}
-            if analog_layers(twin):
-                with noise("ideal", twin):
-                    twin(x, **how)
-            else:
-                twin(x, **how)
-    return ends.found
+    return watch_ideal("recentre", model, chosen, _Ends, loader, stream).found

@@ -15,8 +15,9 @@ import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.norms import WeightNorm
 from neurosim.random import stream
-from neurosim.training import Loop, load, make_optimizer, rescaled
+from neurosim.training import load, make_optimizer, rescaled
 from neurosim.training.build import rebuild
+from tests.training.crashes import crash
 
 Make = Callable[..., dict[str, Any]]
 
@@ -164,19 +165,7 @@ def test_a_run_keeps_its_first_lengths_and_goes_on_as_if_not_stopped(make_digita
     weights = [name for name in before if name.endswith("weight")]
     assert len(weights) == 2
     assert all(after[name] == pytest.approx(before[name], rel=1e-5) for name in weights)
-    update, folders = Loop.update, []
-
-    def dying(loop: Loop, *batch: Tensor) -> None:
-        if loop.state.step == 5:
-            folders.append(loop.folder.path)
-            raise MemoryError
-        update(loop, *batch)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Loop, "update", dying)
-        with pytest.raises(MemoryError):
-            ns.train(config)
-    resumed = load(ns.train(resume=folders[0]).path)
+    resumed = load(ns.train(resume=crash(config, 6, monkeypatch)).path)
     for (name, one), other in zip(whole.named_parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other), name
 
