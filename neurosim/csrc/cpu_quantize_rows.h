@@ -11,6 +11,7 @@
 
 namespace NEUROSIM_SET {
 
+constexpr int COLUMNS = 7; // numbers of a Grid
 constexpr int64_t BLOCK = 512; // numbers at a time: a dozen rows of them stay in the first-level cache
 
 enum Which : int { BEFORE, AFTER };
@@ -61,7 +62,7 @@ template <class T> struct Setting {
     QuantizePlan plan;
     Source source[3]; // before, rounding, after
     Grid<T> grid;     // of levels at fixed places
-    T *table = nullptr; // of learned ones: six columns of one number per channel, or of one number
+    T *table = nullptr; // of learned ones: COLUMNS columns of one number per channel, or of one number
 
     explicit Setting(const QuantizeFields &f) : fields(f), plan(quantize_plan(f.flags)) {
         int used = 0;
@@ -69,14 +70,15 @@ template <class T> struct Setting {
         for (int i = 0; i < 3; ++i)
             if (needed[i])
                 source[i] = source_of(f.words[used++], f.counters);
-        grid = {T(f.numbers.steps_per_unit), T(f.numbers.shift), T(f.numbers.unit), T(f.numbers.low), T(f.numbers.high), T(0)};
+        grid = {T(f.numbers.steps_per_unit), T(f.numbers.shift), T(f.numbers.unit),    T(f.numbers.low),
+                T(f.numbers.high),           T(f.numbers.first), T(f.numbers.last)};
         if (plan.learned) {
             const int64_t count = columns();
-            table = static_cast<T *>(malloc(static_cast<size_t>(6 * count) * sizeof(T)));
+            table = static_cast<T *>(malloc(static_cast<size_t>(COLUMNS * count) * sizeof(T)));
             for (int64_t i = 0; table && i < count; ++i) {
                 const Grid<T> found = grid_between(bound(LEVEL_LOW, i), bound(LEVEL_HIGH, i), f.levels);
-                const T numbers[6] = {found.p, found.shift, found.unit, found.low, found.high, found.first};
-                for (int column = 0; column < 6; ++column)
+                const T numbers[COLUMNS] = {found.p, found.shift, found.unit, found.low, found.high, found.first, found.last};
+                for (int column = 0; column < COLUMNS; ++column)
                     table[column * count + i] = numbers[column];
             }
         }
@@ -104,19 +106,21 @@ template <class T> struct Setting {
 
 // The rows of levels between tensors.
 template <class T> struct GridRows {
-    Row<T> p, shift, unit, low, high, first;
+    Row<T> p, shift, unit, low, high, first, last;
 
     void start(const Setting<T> &s) {
-        Row<T> *rows[6] = {&p, &shift, &unit, &low, &high, &first};
-        const T fixed[6] = {s.grid.p, s.grid.shift, s.grid.unit, s.grid.low, s.grid.high, s.grid.first};
-        for (int i = 0; i < 6; ++i)
+        Row<T> *rows[COLUMNS] = {&p, &shift, &unit, &low, &high, &first, &last};
+        const T fixed[COLUMNS] = {s.grid.p, s.grid.shift, s.grid.unit, s.grid.low, s.grid.high, s.grid.first, s.grid.last};
+        for (int i = 0; i < COLUMNS; ++i)
             rows[i]->start(s.plan.learned ? s.table + i * s.columns() : nullptr, static_cast<double>(fixed[i]), s.learned_along());
     }
     void move(const QuantizeFields &f, int64_t at, int64_t n) {
-        for (Row<T> *row : {&p, &shift, &unit, &low, &high, &first})
+        for (Row<T> *row : {&p, &shift, &unit, &low, &high, &first, &last})
             row->move(f, at, n);
     }
-    Grid<T> operator[](int64_t j) const { return {p.value[j], shift.value[j], unit.value[j], low.value[j], high.value[j], first.value[j]}; }
+    Grid<T> operator[](int64_t j) const {
+        return {p.value[j], shift.value[j], unit.value[j], low.value[j], high.value[j], first.value[j], last.value[j]};
+    }
 };
 
 // The standard noise of an error for a block: drawn, or the given tensor.
@@ -174,7 +178,7 @@ template <class F> inline void with_rounding(int rounding, F f) {
 
 // Limits that are numbers, then levels at fixed places, in one loop.
 template <class T> struct FixedLevels {
-    T limit_low, limit_high, low, high, low_after, high_after;
+    T limit_low, limit_high, low, high, least, most, low_after, high_after;
     Grid<T> grid;
 
     FixedLevels(const Setting<T> &s, T limit_low, T limit_high) : limit_low(limit_low), limit_high(limit_high), grid(s.grid) {
@@ -182,6 +186,8 @@ template <class T> struct FixedLevels {
         const bool first = s.plan.clip == BEFORE_ROUNDING, last = s.plan.clip == AFTER_ROUNDING;
         low = first ? grid.low : -infinite;
         high = first ? grid.high : infinite;
+        least = first ? grid.first : -infinite;
+        most = first ? grid.last : infinite;
         low_after = last ? grid.low : -infinite;
         high_after = last ? grid.high : infinite;
     }
@@ -191,7 +197,7 @@ template <class T> struct FixedLevels {
         NS_INDEPENDENT
         for (int64_t j = 0; j < n; ++j) {
             const T x = between(in[j], a.limit_low, a.limit_high), v = in_steps<SHIFTED>(x, a.low, a.high, a.grid);
-            const T k = round_level<ROUNDING, SHIFTED>(v, x, ROUNDING == STOCHASTIC ? u[j] : T(0));
+            const T k = round_level<ROUNDING, SHIFTED>(directed(ROUNDING) ? at_ends(v, x, a.least, a.most, a.grid) : v, x, ROUNDING == STOCHASTIC ? u[j] : T(0));
             out[j] = between(from_steps<SHIFTED>(k, a.grid), a.low_after, a.high_after);
         }
     }
@@ -215,6 +221,13 @@ template <class T> struct LevelRows {
             const Grid<T> g = grid[j];
             x2[j] = between(x1[j], limit_low, limit_high);
             v[j] = in_steps<true>(x2[j], first ? g.low : -infinite, first ? g.high : infinite, g);
+        }
+        if (directed(s.plan.rounding)) {
+            NS_INDEPENDENT
+            for (int64_t j = 0; j < n; ++j) {
+                const Grid<T> g = grid[j];
+                v[j] = at_ends(v[j], x2[j], first ? g.first : -infinite, first ? g.last : infinite, g);
+            }
         }
         with_rounding(s.plan.rounding, [&](auto r) {
             (shifted ? round_row<r.rounding, true, T> : round_row<r.rounding, false, T>)(k, v, x2, u, n);

@@ -38,12 +38,13 @@ enum Operand : int { LIMIT_LOW, LIMIT_HIGH, LEVEL_LOW, LEVEL_HIGH, BEFORE_SCALE,
 
 // The numbers in the order of the op's last argument.
 struct QuantizeNumbers {
-    double limit_low, limit_high, steps_per_unit, shift, unit, low, high, before_scale, after_scale;
+    double limit_low, limit_high, steps_per_unit, shift, unit, low, high, first, last, before_scale, after_scale;
 };
 
-// Where levels are: at (k + shift) / p; clipped to [low, high] before and to [low_after, high_after] after rounding; first is k of the lowest.
+// Where levels are: at (k + shift) / p; clipped to [low, high] before and to [low_after, high_after] after rounding; first and
+// last are k of the levels at low and high, NaN where there is none.
 template <class T> struct Grid {
-    T p, shift, unit, low, high, first;
+    T p, shift, unit, low, high, first, last;
 };
 
 // Levels between two bounds, their places computed in double. Bounds that have crossed give NaN.
@@ -51,7 +52,7 @@ template <class T> NS_FN Grid<T> grid_between(T low, T high, int64_t levels) {
     const double span = static_cast<double>(high) - static_cast<double>(low);
     const double p = static_cast<double>(levels - 1) / (high > low ? span : span * 0.0 / (span * 0.0));
     const double origin = static_cast<double>(low) * p, first = ceil(origin - 0.5);
-    return {T(p), T(origin - first), T(1.0 / p), low, high, T(first)};
+    return {T(p), T(origin - first), T(1.0 / p), low, high, T(first), T(first + static_cast<double>(levels - 1))};
 }
 
 NS_FN float size(float x) { return fabsf(x); }
@@ -128,6 +129,17 @@ template <int ROUNDING, bool SHIFTED, class T> NS_FN T round_level(T v, T x, T u
 template <bool SHIFTED, class T> NS_FN T in_steps(T x, T low, T high, const Grid<T> &grid) {
     const T v = between(x, low, high) * grid.p;
     return SHIFTED ? v - grid.shift : v;
+}
+
+// Roundings that a last bit of v takes to another level.
+NS_FN constexpr bool directed(int rounding) { return rounding != HALF_EVEN && rounding != HALF_TO_ZERO; }
+
+// v of the signal x, an end that is a level being that level, which the rounding of p x - o may miss by a last bit: from an end on, a signal has
+// at least the steps of that end, and where it is clipped before rounding (to least and most, else infinite) no more.
+template <class T> NS_FN T at_ends(T v, T x, T least, T most, const Grid<T> &grid) {
+    const T more = v < grid.last ? grid.last : v, raised = x >= grid.high ? more : v;
+    const T less = raised > grid.first ? grid.first : raised, lowered = x <= grid.low ? less : raised;
+    return between(lowered, least, most);
 }
 
 template <bool SHIFTED, class T> NS_FN T from_steps(T k, const Grid<T> &grid) { return (SHIFTED ? k + grid.shift : k) * grid.unit; }

@@ -91,7 +91,7 @@ class Elements {
         if constexpr (PLAN.learned)
             return grid_between(operand<LEVEL_LOW>(0, e), operand<LEVEL_HIGH>(0, e), f.levels);
         const QuantizeNumbers &q = f.numbers;
-        return {T(q.steps_per_unit), T(q.shift), T(q.unit), T(q.low), T(q.high), T(0)};
+        return {T(q.steps_per_unit), T(q.shift), T(q.unit), T(q.low), T(q.high), T(q.first), T(q.last)};
     }
 
     NS_METHOD void noise_before(T (&out)[E]) const { noise<PLAN.before.kind>(out, before, 0); }
@@ -112,7 +112,9 @@ class Elements {
     }
 
     NS_METHOD T steps(T x, const Grid<T> &g) const {
-        return PLAN.clip == BEFORE_ROUNDING ? in_steps<SHIFTED>(x, g.low, g.high, g) : in_steps<SHIFTED>(x, -infinite(), infinite(), g);
+        constexpr bool clipped = PLAN.clip == BEFORE_ROUNDING;
+        const T v = in_steps<SHIFTED>(x, clipped ? g.low : -infinite(), clipped ? g.high : infinite(), g);
+        return directed(PLAN.rounding) && PLAN.clip != NEVER ? at_ends(v, x, clipped ? g.first : -infinite(), clipped ? g.last : infinite(), g) : v;
     }
 
     NS_METHOD T level(T k, const Grid<T> &g) const {

@@ -10,6 +10,7 @@ has its own gradient rule.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -44,6 +45,8 @@ _LEVELS = {
     for rule, grad in enumerate(codes.LEVEL_GRADS)
 }
 _OF_ROUNDING = 7 << codes.ROUNDING
+_ROUNDED = 4 * sys.float_info.epsilon  #: relative: the range, p of it, the distance from the origin and its product with p
+_NUMBERS = tuple(codes.Numbers())
 _NO_TENSORS: tuple[None, ...] = (None,) * 8
 
 
@@ -161,7 +164,7 @@ class _Packed:
     def __init__(self, x: Tensor | None, channel: int | None) -> None:
         self.x = x
         self.layout = [0, 0]  #: ``plan[1:3]``
-        self.numbers = [0.0] * 9
+        self.numbers = [*_NUMBERS]
         self.tensors: list[Tensor | None] = [None] * 8
         self.streams: list[Stream] = []
         if x is not None and channel is not None:
@@ -188,7 +191,7 @@ class _Packed:
             self.tensors[4 + after] = self._operand(scale, f"{name}.scale")
             general = general or scale.requires_grad or torch._C._are_functorch_transforms_active()  # which may want its gradient unseen
         else:
-            self.numbers[7 + after] = scale
+            self.numbers[9 + after] = scale
         if isinstance(source, Tensor):
             self.tensors[6 + after] = self._noise(source, f"{name}.source")
             code = code & ~7 | codes.GIVEN
@@ -224,7 +227,10 @@ class _Packed:
             raise ConfigError(f"convert: levels.steps_per_unit and levels.origin must be finite, got {p} and {origin}")
         if math.isnan(low) or math.isnan(high):
             raise ConfigError(f"convert: levels.low and levels.high must be numbers, got {low} and {high}")
-        self.numbers[2:7] = p, origin * p - math.ceil(origin * p - 0.5), 1.0 / p, low, high
+        zero = math.ceil(origin * p - 0.5)  # k of the origin
+        self.numbers[2:7] = p, origin * p - zero, 1.0 / p, low, high
+        if clip != "none" and rounding not in codes.NEAREST:
+            self.numbers[7:9] = (_steps_to(end, origin, p) + zero for end in (low, high))
         return codes.FIXED | self._rounding(flags, rounding, stream)
 
     def learned(self, levels: LearnedLevels) -> int:
@@ -274,6 +280,14 @@ class _Packed:
         if tensor.device != x.device:
             raise ConfigError(f"convert: {name} must be on the device of the signal, {x.device}, got {tensor.device}")
         return tensor.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
+
+
+def _steps_to(end: float, origin: float, p: float) -> float:
+    """Steps from the origin to an end of the range that is a level within the rounding of these numbers; NaN where it is none."""
+    steps = (end - origin) * p
+    if not math.isfinite(steps):
+        return math.nan
+    return float(round(steps)) if abs(steps - round(steps)) <= _ROUNDED * p * (abs(end) + abs(origin)) else math.nan
 
 
 def _unknown(where: str, settings: NamedTuple, **valid: Sequence[str]) -> ConfigError:

@@ -17,7 +17,7 @@ from neurosim.ops import cuda
 from neurosim.ops.cuda_cache import Kernel
 from neurosim.ops.native import packer
 
-FIELDS: Final = "P" * 18 + "q" * 28 + "d" * 9  #: QuantizeFields of csrc/quantize_fields.h
+FIELDS: Final = "P" * 18 + "q" * 28 + "d" * 11  #: QuantizeFields of csrc/quantize_fields.h
 FORWARD: Final = FIELDS + "PP"  #: ForwardFields
 BACKWARD: Final = FIELDS + "PPPqq"  #: BackwardFields
 GRADIENTS: Final = 6  #: operands that can have a gradient

@@ -69,7 +69,7 @@ def _forward(
 @cache
 def _without_operands(counters: int, plan: int) -> Callable[..., None]:
     """The kernel for so many counters and integers, everything about operands being zero."""
-    layout = f"P{8 * 8}x{'P' * counters}{8 * (9 - counters)}xqqq{8 * 7}x{'q' * plan}{8 * (18 - plan)}x{'d' * 9}PP"
+    layout = f"P{8 * 8}x{'P' * counters}{8 * (9 - counters)}xqqq{8 * 7}x{'q' * plan}{8 * (18 - plan)}x{'d' * 11}PP"
     return native.entry("quantize_forward", layout)
 
 

@@ -11,11 +11,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 DISTRIBUTIONS: Final = ("gaussian", "laplacian", "uniform")
 GROWTHS: Final = ("additive", "proportional", "shot")
+NEAREST: Final = ("half_even", "half_to_zero")  #: these roundings take an end of the range to its level whatever a last bit says
 ROUNDINGS: Final = ("half_even", "half_to_zero", "to_zero", "away_from_zero", "floor", "ceil", "stochastic")
 CLIPS: Final = ("none", "before", "after")
 LEVEL_GRADS: Final = ("through", "ste", "ste_masked", "lsq")
@@ -46,6 +48,8 @@ class Numbers(NamedTuple):
     unit: float = 0.0  #: 1 / steps_per_unit
     low: float = 0.0
     high: float = 0.0
+    first: float = math.nan  #: k of the level at low; NaN if there is none, or nobody needs it
+    last: float = math.nan  #: the same at high
     before_scale: float = 0.0
     after_scale: float = 0.0
 

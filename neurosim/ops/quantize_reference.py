@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from neurosim.ops.philox import drawn
-from neurosim.ops.quantize_plan import DISTRIBUTIONS, GIVEN, ErrorPlan, Numbers, Plan, decode
+from neurosim.ops.quantize_plan import DISTRIBUTIONS, GIVEN, NEAREST, ErrorPlan, Numbers, Plan, decode
 
 Operands = Sequence[Tensor | None]  #: limit_low, limit_high, level_low, level_high, before_scale, after_scale, before_noise, after_noise
 Value = float | Tensor
@@ -34,7 +34,8 @@ class Grid(NamedTuple):
     low: Value
     high: Value
     shifted: bool
-    first: Value = 0.0  #: k of the lowest level, for learned ones
+    first: Value  #: k of the level at low; NaN where there is none
+    last: Value  #: the same at high
 
 
 class Steps(NamedTuple):
@@ -102,6 +103,8 @@ def _run(x: Tensor, operands: Operands, counters: Sequence[Tensor], plan: Plan, 
         v = (_least(_most(x2, grid.low), grid.high) if plan.clip == "before" else x2) * grid.p
         if grid.shifted:
             v = v - grid.shift
+        if plan.rounding not in NEAREST:
+            v = _at_ends(v, x2, plan.clip == "before", grid)
         k = _round(v, x2, plan.rounding, grid.shifted, plan.words, counters)
         x3 = (k + grid.shift if grid.shifted else k) * grid.unit
         if plan.clip == "after":
@@ -150,14 +153,28 @@ def _least(x: Tensor, high: Value) -> Tensor:
 
 def _grid(operands: Operands, plan: Plan, numbers: Numbers, x: Tensor) -> Grid:
     if not plan.learned:
-        return Grid(numbers.steps_per_unit, numbers.shift, numbers.unit, numbers.low, numbers.high, numbers.shift != 0)
+        shift, low, high = numbers.shift, numbers.low, numbers.high
+        return Grid(numbers.steps_per_unit, shift, numbers.unit, low, high, shift != 0, numbers.first, numbers.last)
     low, high = (_each(bound, 0.0, plan, x) for bound in operands[2:4])
     low64, high64 = torch.as_tensor(low).double(), torch.as_tensor(high).double()
     span = torch.where(high64 > low64, high64 - low64, torch.nan)  # bounds that have crossed give NaN, not a guess
     p = torch.full_like(span, plan.levels - 1) / span  # a number over a tensor would be rounded twice
     origin = low64 * p
     first = (origin - 0.5).ceil()
-    return Grid(p.to(x.dtype), (origin - first).to(x.dtype), (1 / p).to(x.dtype), low, high, True, first.to(x.dtype))
+    last = first + (plan.levels - 1)
+    return Grid(*(part.to(x.dtype) for part in (p, origin - first, 1 / p)), low, high, True, first.to(x.dtype), last.to(x.dtype))
+
+
+def _at_ends(v: Tensor, x: Tensor, clipped: bool, grid: Grid) -> Tensor:
+    """The signal in steps, an end that is a level being that level, which the rounding of p x - o may miss by a last bit.
+
+    From an end on, a signal has at least the steps of that end; where it is clipped before rounding, it has no more.
+    """
+    for end, k, side in ((grid.high, grid.last, 1), (grid.low, grid.first, -1)):
+        short, beyond = (v < k, v > k) if side > 0 else (v > k, v < k)
+        moved = short & (x >= end if side > 0 else x <= end)
+        v = torch.where(moved | beyond if clipped else moved, k, v)
+    return v
 
 
 def _round(v: Tensor, x: Tensor, rounding: str, shifted: bool, words: Sequence[int], counters: Sequence[Tensor]) -> Tensor:

@@ -169,9 +169,9 @@ KEPT = codes.LIMITS | codes.MASKED | codes.KEEP
 STOCHASTIC = codes.ROUNDINGS.index("stochastic") << codes.ROUNDING
 LSQ = codes.LEARNED | codes.GENERAL | 1 << codes.CLIP | codes.LEVEL_GRADS.index("lsq") << codes.LEVEL_GRAD
 CALLS: dict[str, tuple[list[Any], list[Tensor], list[int], list[float]]] = {
-    "mask": ([None] * 8, [], [KEPT, 0, 0], [-1.0, 1.0] + [0.0] * 7),
-    "identity": ([None] * 8, [torch.tensor(3)], [codes.FIXED | STOCHASTIC, 0, 0, 1, 2, 0, -1, 0], [0.0, 0.0, 4.0, 0.0, 0.25] + [0.0] * 4),
-    "learned": ([None, None, LOW.clone().requires_grad_(), HIGH] + [None] * 4, [], [LSQ, -1, 9], [0.0] * 9),
+    "mask": ([None] * 8, [], [KEPT, 0, 0], [-1.0, 1.0] + [0.0] * 9),
+    "identity": ([None] * 8, [torch.tensor(3)], [codes.FIXED | STOCHASTIC, 0, 0, 1, 2, 0, -1, 0], [0.0, 0.0, 4.0, 0.0, 0.25] + [0.0] * 6),
+    "learned": ([None, None, LOW.clone().requires_grad_(), HIGH] + [None] * 4, [], [LSQ, -1, 9], [0.0] * 11),
 }
 
 
