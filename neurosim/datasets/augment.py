@@ -86,7 +86,7 @@ def multiply_some(images: Tensor, indices: Tensor, source: Stream, share: float,
 
     >>> from neurosim.random import stream
     >>> multiply_some(torch.full((4, 1), 51, dtype=torch.uint8), torch.arange(4), stream(0, "x"), 0.5, 10.0).flatten()
-    tensor([2.0000, 0.2000, 2.0000, 0.2000])
+    tensor([0.2000, 2.0000, 0.2000, 2.0000])
     """
     first = philox4x32((indices.to(images.device), source.chip, source.draw, source.call), source.key)[0]
     values = images if images.dtype == torch.float64 else images.to(torch.float32)

@@ -56,6 +56,11 @@ def moment(seconds: float, kelvin: float) -> int:
     return int.from_bytes(hashlib.blake2b(struct.pack("<dd", seconds, kelvin), digest_size=4).digest(), "little")
 
 
+def tensor_name(slot: str, name: str) -> str:
+    """What a parameter or a frozen error of a stage is called in its chain: ``weight_scale__value``."""
+    return f"{slot.replace('.', '_')}__{name}"
+
+
 @dataclass(frozen=True)
 class Unit:
     """Field metadata: units in which a profile may give a number: SI, or a reference such as ``fs`` (half of the signal range, ±1)."""

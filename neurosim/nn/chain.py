@@ -13,9 +13,9 @@ from neurosim.clock import recomputing
 from neurosim.errors import RunError
 from neurosim.hardware.chain import ChainSpec, LayerSpec, slots
 from neurosim.hardware.fuse import Piece, prepared, run
-from neurosim.hardware.layout import Shapes, check_fan_in, layout_of, scaled
+from neurosim.hardware.layout import Layout, Shapes, check_fan_in, layout_of, scaled
 from neurosim.hardware.memory import Memory
-from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage, moment
+from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage, moment, tensor_name
 from neurosim.nn.kept import Kept, once
 from neurosim.nn.measured import Form, effective, maps_of, put_maps
 from neurosim.nn.quadratures import StaysReal
@@ -72,6 +72,8 @@ class AnalogChain(StaysReal):
         self.advances = True  #: whether a forward of the model advances ``draw``
         self.replays = False  #: whether ``calls`` and ``draw`` stand where they stood in the forward that is being recomputed
         self.modes: dict[str, Mode] = {}
+        self.slots: dict[str, Spec] = {}
+        self.layout: Layout | None = None  #: of the matrix on arrays; None if only elementwise stages stand between weight and product
         self.kept: Kept | None = None  #: what the array holds, while it is kept
         self.maps: tuple[str, ...] = ()  #: which maps of it were measured
         self.memory = Memory()
@@ -80,26 +82,24 @@ class AnalogChain(StaysReal):
         self.configure(spec, seed)
 
     def configure(self, spec: LayerSpec, seed: int) -> None:
-        """Take another specification: parameters that still fit, noise modes and measured maps stay, frozen errors are drawn anew."""
+        """Take another specification: parameters that start as before, modes and measured maps stay, frozen errors are drawn anew."""
         check_fan_in(spec, self.shapes, self.path)
-        kept, maps = dict(self.named_parameters(recurse=False)), maps_of(self)
+        kept, maps, began = dict(self.named_parameters(recurse=False)), maps_of(self), self._starts()
         for name in kept:
             delattr(self, name)
         self.spec = spec
         self.slots = slots(spec)
-        #: how the matrix lies on arrays; None if only elementwise stages stand between weight and product
         self.layout = layout_of(spec, self.shapes)
         #: short and full names of each stage's parameters
         self.trained: dict[str, list[tuple[str, str]]] = {slot: [] for slot in self.slots}
         added: Mode = "ideal" if self.modes and self.bypassed else "fresh"
         self.modes = {slot: self.modes.get(slot, added) for slot in self.slots}
         like = next(iter(kept.values()), self.draw)
-        for slot, stage in self.slots.items():
-            for name, value in STAGES[stage.kind].init(stage, self._shape(slot)).items():
-                full = _name(slot, name)
-                self.trained[slot].append((name, full))
-                old = kept.get(full)
-                self.register_parameter(full, old if old is not None and old.shape == value.shape else nn.Parameter(value.to(like.device)))
+        for (slot, name), value in self._starts().items():
+            full, old = tensor_name(slot, name), began.get((slot, name))
+            self.trained[slot].append((name, full))
+            same = old is not None and old.shape == value.shape and torch.allclose(value, old, rtol=0, atol=0, equal_nan=True)
+            self.register_parameter(full, kept[full] if same else nn.Parameter(value.to(like.device)))
         self.program(seed)
         put_maps(self, maps)
 
@@ -123,8 +123,8 @@ class AnalogChain(StaysReal):
                 continue
             device = stage.program(spec, self._params(slot), self._shape(slot), stream(seed, self.path, slot, "device"))
             for name, value in device._asdict().items() if device is not None else ():
-                self.frozen[slot].append((name, _name(slot, name)))
-                self.register_buffer(_name(slot, name), value.to(self.draw.device), persistent=False)
+                self.frozen[slot].append((name, tensor_name(slot, name)))
+                self.register_buffer(tensor_name(slot, name), value.to(self.draw.device), persistent=False)
 
     @property
     def bypassed(self) -> bool:
@@ -274,6 +274,10 @@ class AnalogChain(StaysReal):
         runs = {"input.noise": "passes", "output.sum": "sums", "output.noise": "detected" if "output.scale" in self.slots else "output"}
         return runs.get(slot, slot.split(".")[0]) if self.layout is not None and not self.layout.whole else slot.split(".")[0]
 
+    def _starts(self) -> dict[tuple[str, str], Tensor]:
+        """What all parameters start from, by slot and name."""
+        return {(slot, name): x for slot, one in self.slots.items() for name, x in STAGES[one.kind].init(one, self._shape(slot)).items()}
+
     def _shape(self, slot: str) -> Sequence[int]:
         path, lies = slot.split(".")[0], self.layout
         if lies is None or path == "bias":
@@ -294,7 +298,3 @@ class AnalogChain(StaysReal):
     def extra_repr(self) -> str:
         """Seed and stages, for ``print(model)``."""
         return f"seed={self.seed}, {', '.join(self.slots) or 'no stages'}"
-
-
-def _name(slot: str, name: str) -> str:
-    return f"{slot.replace('.', '_')}__{name}"

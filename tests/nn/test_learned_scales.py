@@ -141,6 +141,9 @@ def test_a_scale_that_comes_by_an_override_starts_likewise_and_one_that_fits_sta
         model.get_parameter(NAME).fill_(0.7)
     ns.override(model, {"weight.quantize": ROUNDED})
     assert value_of(model).flatten().tolist() == pytest.approx([0.7] * 3)
+    ns.override(model, {"weight.scale.value": 0.5})
+    assert value_of(model).flatten().tolist() == [0.5] * 3  # another start is one that was asked for
+    ns.override(model, {"weight.scale.value": None})
     ns.override(model, {"weight.scale.per": "input"})
     assert value_of(model).shape == (1, 1, 5)
     assert not bool(value_of(model).isnan().any())
