@@ -86,7 +86,19 @@ class ChainSpec(_Chain):
     @model_validator(mode="after")
     def _bias_is_digital(self) -> Self:
         if self.bias is not None and self.is_array:
-            raise ValueError("an analog bias needs signals without scales, slices and arrays: leave bias out, it is digital then")
+            raise ValueError("an analog bias needs signals without scales, slices and arrays: bias: null makes it digital")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_learned_sees_the_ends(self) -> Self:
+        pairs = (("weight.quantize", self.weight.scale, self.weight.quantize), ("input.dac", self.input.scale, self.input.dac))
+        for slot, scale, quantizer in pairs:
+            straight = getattr(quantizer, "grad", None) == "ste" and getattr(quantizer, "clip", "none") != "none"
+            if straight and getattr(scale, "mode", None) == "learned":
+                raise ValueError(
+                    f"a learned {slot.split('.')[0]}.scale needs {slot}.grad: ste_masked: 'ste' passes gradients beyond the ends of the "
+                    "range, where that of the scale would point the wrong way"
+                )
         return self
 
     @model_validator(mode="after")

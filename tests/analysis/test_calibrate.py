@@ -120,7 +120,8 @@ def test_learned_ends_are_parameters_that_a_state_dict_keeps() -> None:
 def test_scales_are_set_to_what_they_divide(mode: str, tiles: Any) -> None:
     model, x = perceptron(), 3 * normal(40, 6)
     scale = {"kind": "scale", "mode": mode, "value": 0.25} | ({"momentum": 0.1} if mode == "average" else {})
-    one = chip(model, {"input": {"scale": scale, "dac": converter(4097)}, "weight": {"scale": scale}, "array": {"tiles": tiles}})
+    dac = converter(4097, grad="ste_masked")
+    one = chip(model, {"input": {"scale": scale, "dac": dac}, "weight": {"scale": scale}, "array": {"tiles": tiles}})
     report = ns.calibrate(one, x, stages=["*.scale", "input.dac"], method="max")
     assert [row.slot for row in report.ranges] == ["input.scale", "input.dac", "weight.scale"] * 2
     weights = [layer.weight.detach() for layer in (model[0], model[2])]

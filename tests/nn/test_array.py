@@ -263,7 +263,11 @@ def test_passes_add_up_to_the_input(fields: dict[str, Any]) -> None:
         ),
         ({"input": {"scale": {"kind": "scale", "mode": "learned"}}}, "mode 'learned' needs value, the factor that it starts from"),
         ({"input": {"scale": {"kind": "scale", "mode": "average", "value": 1.0}}}, "mode 'average' needs momentum"),
-        ({"bias": {}, "array": {"tiles": {"kind": "tiles", "rows": 4}}}, "leave bias out"),
+        ({"bias": {}, "array": {"tiles": {"kind": "tiles", "rows": 4}}}, "bias: null makes it digital"),
+        (
+            {"weight": {"scale": LEARNED, "quantize": {"kind": "quantize", "levels": 9}}},
+            "weight.scale needs weight.quantize.grad: ste_masked",
+        ),
         ({"input": {"scale": LEARNED}}, "none has a factor of its own to learn; got per 'vector', which is for weight.scale"),
         ({"input": {"scale": LEARNED | {"per": "input"}}}, "learned per 'tensor': its vectors are others every time"),
         ({"output": {"scale": LEARNED}}, "none has a factor of its own to learn"),
@@ -356,7 +360,8 @@ def test_what_an_offset_takes_back_is_what_was_sent() -> None:
 
 @pytest.mark.parametrize("together", [False, True])
 def test_kept_weights_follow_a_learned_scale_that_is_changed_in_place(together: bool) -> None:
-    chain = {"weight": {"scale": {"kind": "scale", "mode": "learned", "value": 1.0}, "quantize": {"kind": "quantize", "levels": 9}}}
+    rounded = {"kind": "quantize", "levels": 9, "grad": "ste_masked"}
+    chain = {"weight": {"scale": {"kind": "scale", "mode": "learned", "value": 1.0}, "quantize": rounded}}
     model, x = ns.to_analog(nn.Sequential(nn.Linear(6, 4)), profile(chain), seed=0), torch.randn(3, 6)
     many: Any = ns.chips(model, 2) if together else model
     with torch.no_grad(), ns.keep_weights(many):

@@ -129,7 +129,7 @@ def test_a_calibrated_converter_behind_a_scale_has_the_range_of_the_scaled_signa
         (dynamic(retries=2), "retries must be null, which is for input.scale"),
         ({"output": {"scale": {"kind": "scale"}, "ranges": {"kind": "ranges"}}}, "leave ranges out"),
         ({"input": {"scale": {"kind": "scale", "retries": 2}}} | dynamic(), "input.scale.retries is for outputs that leave"),
-        ({"bias": {}} | dynamic(), "leave bias out"),
+        ({"bias": {}} | dynamic(), "bias: null makes it digital"),
     ],
 )
 def test_scales_that_cannot_follow_are_refused(spec: dict[str, Any], message: str) -> None:
