@@ -29,7 +29,6 @@ from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.atomicfile import write_text
-from neurosim.hardware.chain import ChainSpec
 from neurosim.hardware.profile import list_profiles, load_profile
 from neurosim.training import seeded
 
@@ -40,7 +39,7 @@ DEVICES: dict[str, tuple[str, dict[str, Any]]] = {
     "weights written once": ("photonic_avnn", ONCE),
     "weights written once, no noise of signals": ("photonic_avnn", ONCE | {"input.noise": None, "output.noise": None}),
 }
-PROFILES = [name for name in list_profiles() if isinstance(load_profile(name).chain, ChainSpec)]
+PROFILES = [name for name in list_profiles() if load_profile(name).neuron is None]
 FLIPS = 0.01  #: share of outputs that may differ behind converters
 FAR = 1e-3  #: of the largest output: beyond what the order of sums does, and within a step of any converter
 
