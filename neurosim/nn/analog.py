@@ -78,14 +78,14 @@ class ProductLayer(HardwareLayer, ABC):
 
     def held(self, weight: Tensor, bias: Tensor | None, call: int) -> tuple[Tensor, Tensor | None]:
         """What elementwise stages make of weight and bias, no bias if it is digital; complex ones are in real form then."""
-        if not weight.is_complex():
-            return self.chain.weights(weight, bias, call)
 
-        def numbers() -> tuple[Tensor, Tensor | None]:
-            return real_form(weight, *self.axes), None if bias is None else split(bias)
+        def write() -> tuple[Tensor, Tensor | None]:
+            if not weight.is_complex():
+                return self.chain.weights(weight, bias, call)
+            clean = real_form(weight, *self.axes), None if bias is None else split(bias)
+            return self.chain.weights(*clean, call, lambda one: real_form(one, *self.axes))
 
-        clean = once(self.chain, "quadratures", numbers, weight, bias)
-        return self.chain.weights(*clean, call, lambda one: real_form(one, *self.axes))
+        return once(self.chain, "weights", write, weight, bias)
 
 
 class AnalogLayer(ProductLayer):

@@ -16,7 +16,7 @@ from neurosim.hardware.fuse import Piece, prepared, run
 from neurosim.hardware.layout import Layout, Shapes, check_fan_in, layout_of, scaled
 from neurosim.hardware.memory import Memory
 from neurosim.hardware.stage import STAGES, Context, Mode, Scope, Spec, Stage, moment, tensor_name
-from neurosim.nn.kept import Kept, once
+from neurosim.nn.kept import Kept
 from neurosim.nn.measured import Form, effective, maps_of, put_maps
 from neurosim.nn.quadratures import StaysReal
 from neurosim.ops.quantize import Prepared
@@ -163,12 +163,8 @@ class AnalogChain(StaysReal):
 
     def weights(self, weight: Tensor, bias: Tensor | None, call: int, form: Form = None) -> tuple[Tensor, Tensor | None]:
         """What the array holds for the clean weight and bias; no bias if it is digital. ``form`` makes measured weights such a weight."""
-
-        def run() -> tuple[Tensor, Tensor | None]:
-            held = effective(self, self.run("weight", weight, call), form)
-            return held, None if bias is None or self.digital_bias else self.run("bias", bias, call)
-
-        return once(self, "weights", run, weight, bias)
+        held = effective(self, self.run("weight", weight, call), form)
+        return held, None if bias is None or self.digital_bias else self.run("bias", bias, call)
 
     def decode(self, y: Tensor, call: int) -> Tensor:
         """Digital outputs for the summed signals."""

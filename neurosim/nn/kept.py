@@ -53,8 +53,7 @@ def once(chain: Keeping, name: str, make: Callable[[], T], *clean: Tensor | None
     if chain.kept is None or (torch.is_grad_enabled() and not within) or torch.compiler.is_compiling() or not steady(chain, within, steps):
         return make()
     made_of = (*clean, *chain.parameters(recurse=False))
-    tensors = [(id(_owner(one)), one._version, one.data_ptr()) for one in made_of if one is not None]
-    state = tensors, chain.seed, chain.seconds, chain.strength, dict(chain.modes)
+    state = chain.seed, chain.seconds, chain.strength, dict(chain.modes), [_Seen(one) for one in made_of if one is not None]
     before, value = chain.kept.get(name, (None, None))
     if before != state:
         value = make()
@@ -77,9 +76,22 @@ def one_forward(chains: Iterable[Keeping]) -> Iterator[None]:
             chain.kept = kept
 
 
-def _owner(tensor: Tensor) -> Tensor:
-    """The parameter that a part is a view of: the view is made anew for every use."""
-    return tensor if tensor._base is None else tensor._base
+class _Seen:
+    """A tensor as it was; equal to another if nothing has changed. One of inference mode counts no changes: its numbers are compared."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.place = tensor.data_ptr(), tensor.shape, tensor.dtype, tensor.device
+        self.version = None if tensor.is_inference() else tensor._version
+        # a part is a view that is made anew for every use; holding what it is a part of, nothing else is ever taken for it
+        owner = tensor if tensor._base is None else tensor._base
+        self.tensor = tensor.clone() if self.version is None else owner
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Seen) or self.version != other.version:
+            return False
+        if self.version is not None:
+            return self.tensor is other.tensor and self.place == other.place
+        return self.place[1:] == other.place[1:] and (self.tensor.is_meta or torch.equal(self.tensor, other.tensor))
 
 
 def steady(chain: Keeping, within: bool = False, steps: Sequence[Any] | None = None) -> bool:
