@@ -21,6 +21,7 @@ from neurosim.analysis.scale_ranges import fit_scales
 from neurosim.checks import number, one_of
 from neurosim.convert.calibration import Calibration as Inputs
 from neurosim.convert.calibration import Samples
+from neurosim.convert.chip_stack import ChipStack
 from neurosim.convert.parts import parts_in
 from neurosim.convert.select import analog_layers, check_globs, matches, select_layers
 from neurosim.errors import ConfigError
@@ -84,8 +85,8 @@ def calibrate(
         The report, range by range.
 
     Raises:
-        ConfigError: An argument is out of its domain, a glob names nothing, nothing has a range, or a signal is not finite. ``model`` is
-            then unchanged.
+        ConfigError: An argument is out of its domain, a glob names nothing, nothing has a range, a signal is not finite, or the model is
+            a stack of chips. ``model`` is then unchanged.
 
     Source:
         CrossSim 3.2 calibrates converter ranges by percentiles and by the L1 error of recorded signals; M. Nagel et al., "A white paper on
@@ -101,8 +102,14 @@ def calibrate(
     one_of("calibrate: method", method, METHODS)
     if not 0 < number("calibrate: percentile", percentile, gt=0) <= 100:
         raise ConfigError(f"calibrate: percentile must be in (0, 100], got {percentile}")
+    inner = unwrapped(model)
+    if isinstance(inner, ChipStack):
+        raise ConfigError(
+            f"calibrate: the model must be one chip, got a stack of {len(inner)}: calibrate the model before neurosim.chips, or each of "
+            "them: for chip in stack.chips: neurosim.calibrate(chip, loader)"
+        )
     chosen = _sites(model, layers, stages, trained_only)
-    twin = copy.deepcopy(unwrapped(model))
+    twin = copy.deepcopy(inner)
     layers_of, parts = analog_layers(twin), parts_in(twin)
     chains = {path: layer.chain for path, layer in layers_of.items()}
     for chain in chains.values():

@@ -311,3 +311,18 @@ def test_what_is_no_stack_is_said() -> None:
         ns.chips(mlp(), 2)
     with pytest.raises(ConfigError, match=r"\(batch, …\)"):
         ns.chips(model, 2)(torch.rand(0, 20))
+
+
+def test_a_stack_is_not_calibrated_its_model_or_its_chips_are() -> None:
+    model, x = ns.to_analog(mlp(), "photonic_avnn", seed=0, overrides=NO_ADC), torch.rand(6, 20) * 3
+    stack = ns.chips(model, 2)
+    before = stack(x)
+    with pytest.raises(ConfigError, match=r"calibrate: .* a stack of 2: calibrate the model before neurosim.chips, or each"):
+        ns.calibrate(stack, x)
+    for chip in stack.chips:
+        assert ns.calibrate(chip, x).ranges
+    ns.calibrate(model, x)
+    stack(x)
+    after, expected = stack(x), one_by_one(model, (0, 1), x, x, x)  # of the same forward
+    assert close(after, expected)
+    assert not close(before, after)

@@ -13,17 +13,14 @@ from torch import Tensor, nn
 import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import ChainSpec
-from neurosim.hardware.profile import Profile
+from neurosim.hardware.profile import Profile, list_profiles, load_profile
 from neurosim.nn import blocks, chips
 from neurosim.nn.array import programmed
 from neurosim.nn.chips import ChipsLayer
 
 SUMS = 1e-6  #: of the largest output: sums of another order, before a converter
 SEEDS = (3, 2**62, 4, 3)
-PROFILES = (
-    *("ideal", "photonic_avnn", "photonic_pcm_crossbar", "mzi_mesh_clements", "mzi_mesh_reck", "mrr_weight_bank", "pcm_inmemory"),
-    *("pcm_hermes", "rram_wan", "rram_milo", "sonos", "isaac", "prime", "sram_acim", "bss2_perceptron"),
-)
+PROFILES = [name for name in list_profiles() if load_profile(name).neuron is None]
 LAYERS = {"linear": (lambda: nn.Linear(18, 5), (6, 18)), "conv": (lambda: nn.Conv2d(2, 4, 3, padding=1), (2, 2, 5, 4))}
 FILLED = {"scale": {"kind": "scale", "per": "vector"}}
 NOISE = {"kind": "noise", "distribution": "gaussian", "scale": 0.02, "scope": "read"}
@@ -195,3 +192,39 @@ def test_a_signal_that_is_real_where_it_must_be_complex_is_told() -> None:
     model = ns.to_analog(nn.Sequential(layer, nn.Identity()), "mzi_mesh_clements", seed=0)
     with pytest.raises(ConfigError, match="inputs must be complex"):
         ns.chips(model, 2)(torch.randn(5, 6))
+
+
+LEARNED: dict[str, dict[str, Any]] = {
+    "ends of a converter, and vectors that are sent again": {
+        "input": {"scale": {"kind": "scale", "per": "vector", "retries": 3}},
+        "output": {"adc": {"kind": "quantize", "levels": 255, "low": -1.0, "high": 1.0, "learned": True, "grad": "lsq"}},
+    },
+    "ends of a converter": {"input": FILLED, "output": {"adc": ADC | {"learned": True, "grad": "lsq"}}},
+    "a scale of inputs": {"input": {"scale": {"kind": "scale", "mode": "learned", "value": 2.0}, "dac": ADC}},
+    "a scale of weights": {"weight": {"scale": {"kind": "scale", "mode": "learned", "value": 1.0}, "quantize": ADC}},
+}
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_chips_whose_learned_numbers_differ_are_the_chips_one_by_one(name: str) -> None:
+    learned = Profile("made", "for a test", "any", ChainSpec.model_validate(LEARNED[name] | {"array": {"mapping": CELLS}}))
+    model, x = converted("linear", learned), numbers("linear", 12)
+    stack, equal = ns.chips(model, 3), ns.chips(model, 3)(x)
+    with torch.no_grad():
+        for parameter in stack.chips[1].get_submodule("0.chain").parameters():
+            parameter.mul_(0.05)
+        expected = torch.stack([chip(x) for chip in copy.deepcopy(stack.chips)])
+    got = stack(x)
+    assert float((got - equal).abs().max()) > 0.1 * float(equal.abs().max())
+    assert float((got - expected).abs().max()) <= 5 * SUMS * float(expected.abs().max())
+
+
+def test_a_published_chip_whose_converter_is_learned() -> None:
+    fields = {f"output.adc.{name}": value for name, value in {"clip": "before", "learned": True, "grad": "lsq"}.items()}
+    model, x = converted("linear", "pcm_inmemory", fields), numbers("linear", 12)
+    stack = ns.chips(model, 2)
+    with torch.no_grad():
+        for parameter in stack.chips[1].get_submodule("0.chain").parameters():
+            parameter.mul_(0.05)
+        expected = torch.stack([chip(x) for chip in copy.deepcopy(stack.chips)])
+    assert torch.equal(stack(x), expected)
