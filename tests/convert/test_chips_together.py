@@ -200,8 +200,10 @@ LEARNED: dict[str, dict[str, Any]] = {
         "output": {"adc": {"kind": "quantize", "levels": 255, "low": -1.0, "high": 1.0, "learned": True, "grad": "lsq"}},
     },
     "ends of a converter": {"input": FILLED, "output": {"adc": ADC | {"learned": True, "grad": "lsq"}}},
-    "a scale of inputs": {"input": {"scale": {"kind": "scale", "mode": "learned", "value": 2.0}, "dac": ADC}},
-    "a scale of weights": {"weight": {"scale": {"kind": "scale", "mode": "learned", "value": 1.0}, "quantize": ADC}},
+    "a scale of inputs": {"input": {"scale": {"kind": "scale", "mode": "learned", "value": 2.0}, "dac": ADC | {"grad": "ste_masked"}}},
+    "a scale of weights": {
+        "weight": {"scale": {"kind": "scale", "mode": "learned", "value": 1.0}, "quantize": ADC | {"grad": "ste_masked"}},
+    },
 }
 
 
