@@ -180,7 +180,7 @@ class TrainConfig(Block):
     """Passes over the training set."""
     optimizer: OptimizerConfig = AdamConfig(kind="adam")
     decay: Literal["all", "weights"] = "all"
-    """What weight_decay acts on: all parameters, or weights alone: no biases, gains, nor what norms, activations, neurons, hardware learn."""
+    """What weight_decay acts on: all parameters, or weights alone: no biases, gains, nor what norms, activations, neurons, chips learn."""
     scheduler: SchedulerConfig = ConstantConfig(kind="constant")
     clip_grad_norm: Positive | None = None
     """Longest gradient, as an L2 norm over all parameters; null: no limit."""

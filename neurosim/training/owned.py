@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.utils import parametrizations
@@ -46,6 +47,13 @@ class Weight(NamedTuple):
         """Its parameters without its gains."""
         scales = {id(value) for value in self.gains}
         return [value for value in self.parameters if id(value) not in scales]
+
+    @property
+    def value(self) -> Tensor:
+        """What it is now, without a gradient."""
+        with torch.no_grad():
+            value: Tensor = getattr(self.layer, self.name)
+        return value.detach()
 
 
 def weights_of(model: nn.Module) -> list[Weight]:
