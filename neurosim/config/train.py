@@ -113,7 +113,7 @@ class ActivationPenaltyConfig(Block):
 
 
 class KeepNormsConfig(Block):
-    """Normalize-and-Project: after steps every weight gets its first length back; of two axes or more, without those of norms."""
+    """Normalize-and-Project: after steps every weight gets its first length back; a computed one too, or its layer must be skipped."""
 
     kind: Literal["nap"]
     """What is kept."""
@@ -124,7 +124,7 @@ class KeepNormsConfig(Block):
 
 
 class KeepVariancesConfig(Block):
-    """Target variance rescaling: after some steps the weights of every layer get one standard deviation, norms left out."""
+    """Target variance rescaling: after some steps the weights of every layer get one standard deviation, computed ones too."""
 
     kind: Literal["tvr"]
     """What is kept."""
@@ -180,7 +180,7 @@ class TrainConfig(Block):
     """Passes over the training set."""
     optimizer: OptimizerConfig = AdamConfig(kind="adam")
     decay: Literal["all", "weights"] = "all"
-    """What weight_decay acts on: all parameters, or weights alone: not those of norms and activations, biases, and what has no two axes."""
+    """What weight_decay acts on: all parameters, or weights alone: no biases, gains, nor what norms, activations, neurons, chips learn."""
     scheduler: SchedulerConfig = ConstantConfig(kind="constant")
     clip_grad_norm: Positive | None = None
     """Longest gradient, as an L2 norm over all parameters; null: no limit."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from neurosim.convert.swap_activation import is_activation
 from neurosim.nn.wrappers import unwrapped
-from neurosim.training.subset import of_norms
+from neurosim.training.owned import weights_of
 
 
 def spared(model: nn.Module) -> list[str]:
-    """Names of the parameters that are no weights: those of norms and of activations, biases, and all others with fewer than two axes.
+    """Names of the parameters that are no weights, as :func:`neurosim.training.owned.weights_of` has them.
 
-    What has one axis or none are scales, thresholds, slopes, steps and time constants: pulled to 0 they change what a unit is, and not how
-    much it hears of others.
+    They are those of norms and of activations, biases, scales that the hardware of a layer learns, gains of parametrized weights, and
+    thresholds, slopes, steps and time constants: pulled to 0 they change what a unit is, and not how much it hears of others.
 
     Args:
         model: Any module.
@@ -23,9 +22,8 @@ def spared(model: nn.Module) -> list[str]:
     ['0.bias', '1.weight']
     """
     bare = unwrapped(model)
-    held = of_norms(bare) | {id(value) for one in bare.modules() if is_activation(one) for value in one.parameters()}
-    named = bare.named_parameters()
-    return [name for name, value in named if value.dim() < 2 or id(value) in held or name.rpartition(".")[2] == "bias"]
+    decayed = {id(value) for weight in weights_of(bare) for value in weight.learned if value.dim() > 1}
+    return [name for name, value in bare.named_parameters() if id(value) not in decayed]
 
 
 def decay_weights(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from neurosim.config import RunConfig
 from neurosim.errors import ConfigError
@@ -52,6 +53,9 @@ class NormPenalty(Penalty):
 class ActivationPenalty(Penalty):
     """The mean magnitude in every activation of the last forward in training, summed, times :func:`neurosim.sparsity.sine_stages`.
 
+    It looks at the activations that the model has in that forward: one that took the place of another since is seen too. Copies of the
+    model are not looked at.
+
     Args:
         model: Any module, called by itself.
         ends, strengths: Of the stages, in steps.
@@ -62,30 +66,70 @@ class ActivationPenalty(Penalty):
     """
 
     def __init__(self, model: nn.Module, ends: Sequence[int], strengths: Sequence[float], layers: Sequence[str]) -> None:
-        self._ends, self._strengths = list(ends), list(strengths)
+        self._ends, self._strengths, self._layers = list(ends), list(strengths), list(layers)
         sine_stages(0, self._ends, self._strengths)
-        chosen = chosen_activations("activation_l1", model, list(layers))
-        self._seen = Activations()
-        self._handles = [module.register_forward_hook(self._look) for module in chosen]
-        self._handles.append(model.register_forward_pre_hook(self._forget))
+        self._seen, self._waits = Activations(), False
+        self._modules: list[nn.Module] = []
+        self._handles: list[RemovableHandle] = []
+        self._attach(model)
+        self._start = model.register_forward_pre_hook(_Hook(self._begin))
 
     def __call__(self, step: int) -> Tensor:
-        """Of the last forward."""
-        return self._seen.l1() * sine_stages(step, self._ends, self._strengths)
+        """Of the last forward; what was seen in it is let go of.
+
+        Raises:
+            ConfigError: There was no forward in training since the last call.
+        """
+        try:
+            return self._seen.l1() * sine_stages(step, self._ends, self._strengths)
+        finally:
+            self._forget(waits=False)
 
     def end(self) -> None:
         """Look no longer."""
+        for one in (*self._handles, self._start):
+            one.remove()
+        self._forget(waits=False)
+
+    def _attach(self, model: nn.Module) -> None:
+        chosen = chosen_activations("activation_l1", model, self._layers)
         for one in self._handles:
             one.remove()
-        self._seen.clear()
+        self._handles = [module.register_forward_hook(_Hook(self._look)) for module in chosen]
+        self._modules = list(model.modules())
+
+    def _begin(self, model: nn.Module, args: Any) -> None:
+        if model.training:
+            now = list(model.modules())
+            if len(now) != len(self._modules) or any(one is not other for one, other in zip(now, self._modules, strict=True)):
+                self._attach(model)
+            self._forget(waits=True)
 
     def _look(self, module: nn.Module, args: Any, result: Any) -> None:
-        if module.training:
+        if module.training and self._waits:  # not what a checkpoint of activations computes again for the gradient
             self._seen.leave(module, result, None)
 
-    def _forget(self, model: nn.Module, args: Any) -> None:
-        if model.training:
-            self._seen.clear()
+    def _forget(self, *, waits: bool) -> None:
+        self._seen.clear()
+        self._waits = waits
+
+
+class _Hook:
+    """A hook that stays behind when its module is copied: the copy has one that does nothing.
+
+    Args:
+        tell: What is called; None: nothing.
+    """
+
+    def __init__(self, tell: Callable[..., None] | None = None) -> None:
+        self._tell = tell
+
+    def __call__(self, *args: Any) -> None:
+        if self._tell is not None:
+            self._tell(*args)
+
+    def __reduce__(self) -> Any:
+        return _Hook, ()
 
 
 def penalty(model: nn.Module, config: RunConfig) -> Penalty | None:

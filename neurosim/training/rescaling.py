@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils.hooks import RemovableHandle
 
 from neurosim.checks import number, whole
 from neurosim.errors import ConfigError
+from neurosim.norms.placing import check_weight, put_weight
 from neurosim.training.clipping import unskipped
-from neurosim.training.subset import of_norms
+from neurosim.training.owned import Weight, weights_of
 
 _HELD: Final = "held_length"  #: in the state of the optimiser, so that checkpoints have it
 _STEPS: Final = "steps_before_rescaling"  #: likewise, in its first group
@@ -51,8 +56,10 @@ def keep_norms(model: nn.Module, optimizer: torch.optim.Optimizer, *, every: int
     Behind a norm only the direction of weights counts, and steps make them longer, which makes later steps smaller beside them. At a fixed
     length the learning rate means the same all the time; on hardware, the sum of squares of a layer's conductances stays what it was.
 
-    Weights are the parameters of two axes or more that learn, without those of norms; what is 0 now is left alone. The lengths get into
-    the state of the optimiser with the first step, and so into checkpoints; a state that has them and is loaded brings its own.
+    Weights are what layers multiply their inputs with, as :func:`neurosim.training.owned.weights_of` has them: not what norms, activations
+    and chains of hardware learn. Of a parametrized one it is the weight that comes out whose length is kept. What does not learn, and what
+    is 0 now, is left alone. The lengths get into the state of the optimiser with the first step, and so into checkpoints; a state that has
+    them and is loaded brings its own.
 
     Args:
         model: Any module.
@@ -64,7 +71,8 @@ def keep_norms(model: nn.Module, optimizer: torch.optim.Optimizer, *, every: int
         A handle; ``handle.remove()`` ends it.
 
     Raises:
-        ConfigError: ``every`` is out of its domain, a glob names nothing, or no weight is left.
+        ConfigError: ``every`` is out of its domain, a glob names nothing, no weight is left, or a parametrization gives no weight of
+            another length, as one whose rows always have length 1.
 
     Source:
         C. Lyle et al., "Normalization and effective learning rates in reinforcement learning", NeurIPS 2024: the projection. The
@@ -86,6 +94,8 @@ def keep_variances(
 ) -> RemovableHandle:
     """After some steps of an optimiser, give the weights of every layer one standard deviation: target variance rescaling.
 
+    Weights are those of :func:`keep_norms`.
+
     Args:
         model: Any module.
         optimizer: Of its parameters.
@@ -97,7 +107,8 @@ def keep_variances(
         A handle; ``handle.remove()`` ends it.
 
     Raises:
-        ConfigError: A number is out of its domain, a glob names nothing, or no weight is left.
+        ConfigError: A number is out of its domain, a glob names nothing, no weight is left, or a parametrization gives no weight of
+            another length, as one whose rows always have length 1.
 
     Source:
         L. Owen et al., "Variance control via weight rescaling in LLM pre-training", arXiv 2503.17500 (2025).
@@ -109,25 +120,49 @@ def _after_steps(
     model: nn.Module, optimizer: torch.optim.Optimizer, where: str, every: int, skip: Sequence[str], std: float | None
 ) -> RemovableHandle:
     whole(f"{where}: every", every, 1)
-    norms = of_norms(model)
-    weights = [value for _, value in unskipped(model, skip, f"{where}: skip") if value.squeeze().dim() > 1 and id(value) not in norms]
+    left = {id(value) for _, value in unskipped(model, skip, f"{where}: skip")}
+    weights = [weight for weight in weights_of(model) if id(weight.parameters[0]) in left]
     if not weights:
         raise ConfigError(f"{where}: the model must have weights of two axes or more, has none that is left")
-    lengths = [_length(value.detach()) for value in weights]
+    places = [_place(where, weight) for weight in weights]
+    lengths = [_length(weight.value) for weight in weights]
 
     @torch.no_grad()
     def rescale(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         first = optimizer.param_groups[0]
         steps = first.get(_STEPS, 0) + 1
         first[_STEPS] = steps % every
-        for value, length in zip(weights, lengths, strict=True):
-            if not value.requires_grad or value.grad is None:  # it did not move, and a state that lacks what its optimiser wants harms
+        for weight, put, length in zip(weights, places, lengths, strict=True):
+            moved = [value for value in weight.parameters if value.requires_grad and value.grad is not None]
+            if not moved:  # a state that lacks what its optimiser wants harms
                 continue
-            held = optimizer.state[value].setdefault(_HELD, length.to(value.device)) if std is None else None
+            held = optimizer.state[moved[-1]].setdefault(_HELD, length.to(moved[-1].device)) if std is None else None
             if steps == every and (held is None or bool(held > 0)):
-                value.copy_(rescaled(value, norm=held, std=std))
+                put(rescaled(weight.value, norm=held, std=std))
 
     return optimizer.register_step_post_hook(rescale)
+
+
+def _place(where: str, weight: Weight) -> Callable[[Tensor], None]:
+    """What gives a layer its weight in another length: through its parametrization, or by its gains where only they tell the length."""
+    name, layer = f"{where}: {weight.path or type(weight.layer).__name__}", weight.layer
+    if any(isinstance(hook, WeightNorm | SpectralNorm) and weight.name.startswith(hook.name) for hook in layer._forward_pre_hooks.values()):
+        raise ConfigError(f"{name}: {weight.name} is of torch's former weight norms: use torch.nn.utils.parametrizations or skip the layer")
+    value = weight._replace(layer=copy.deepcopy(layer)).value  # of a copy: what is found step by step takes one whenever it is read
+    try:
+        check_weight(name, layer, value * (2 / value.abs().max().clamp_min(torch.finfo(value.dtype).tiny)), weight.name)
+    except ConfigError as error:
+        if not weight.gains:
+            raise ConfigError(f"{error}; skip the layer") from None
+        return partial(_stretch, weight)
+    return partial(put_weight, name, layer, name=weight.name)
+
+
+def _stretch(weight: Weight, longer: Tensor) -> None:
+    """Give a weight the length of one of the same direction, by its gains."""
+    now = _length(weight.value)
+    for gain in weight.gains:
+        gain.mul_(torch.where(now > 0, _length(longer) / now, 1.0))
 
 
 def _length(weight: Tensor) -> Tensor:

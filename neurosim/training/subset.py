@@ -8,17 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neurosim.checks import whole
 from neurosim.convert.select import check_globs
 from neurosim.errors import ConfigError
 from neurosim.nn.wrappers import unwrapped
-from neurosim.norms import Norm
 from neurosim.random import permutation, stream
+from neurosim.training.owned import of_norms
 
-_NORMS = (Norm, _BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 WORDS = ("norms", "shifts", "biases", "last")  #: that name parameters by what they are
 
 
@@ -60,11 +57,6 @@ def parameters_of(model: nn.Module, which: str | Sequence[str]) -> list[str]:
     if not chosen:
         raise ConfigError(f"train.only.parameters: the model must have parameters that are meant by {which!r}, has none")
     return [name for name in known if name in chosen]
-
-
-def of_norms(model: nn.Module) -> set[int]:
-    """The ids of the parameters of norms."""
-    return {id(value) for module in model.modules() if isinstance(module, _NORMS) for value in module.parameters()}
 
 
 def _place(name: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from torch import nn
 
 import neurosim as ns
 from neurosim.errors import ConfigError
+from neurosim.nn import EIConv2d
 from neurosim.training.decay import decay_weights, spared
 from neurosim.training.optim import OPTIMIZERS, make_optimizer
 
@@ -32,6 +33,46 @@ def test_parameters_of_norms_are_spared_whatever_their_shape() -> None:
     of_norm = {name for name, value in model.named_parameters() if name.startswith("norm1.")}
     assert any(model.get_parameter(name).dim() == 2 for name in of_norm)
     assert of_norm <= set(spared(model))
+
+
+def test_scales_that_hardware_learns_are_spared_whatever_their_shape() -> None:
+    for groups in (1, 2):
+        layer = nn.Conv2d(2, 8, 3, groups=groups)
+        scale = {"weight.scale": {"kind": "scale", "mode": "learned", "per": "vector"}}
+        model = ns.to_analog(nn.Sequential(layer), "ideal", overrides={"*": scale}, seed=0)
+        model(torch.rand(4, 2, 8, 8))
+        assert {name for name, _ in model.named_parameters()} - set(spared(model)) == {"0.weight"}
+        assert any("weight_scale" in name for name in spared(model))
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "weight_standardization"])
+def test_gains_of_parametrized_weights_are_spared(kind: str) -> None:
+    model = ns.models.MODELS["residual_cnn"](input_shape=[1, 8, 8], channels=[4], classes=3, norm="batch", weight_norm=kind)
+    decayed = {name for name, _ in model.named_parameters()} - set(spared(model))
+    gains = {name for name, _ in model.named_parameters() if name.endswith("original0")}
+    assert gains <= set(spared(model))
+    assert {name.removesuffix("0") + "1" for name in gains} <= decayed
+
+
+def test_every_layer_has_its_weights_be_it_of_one_output_or_of_one_input() -> None:
+    model = nn.ModuleDict(
+        {
+            "output": nn.Linear(4, 1),
+            "input": nn.Conv1d(1, 4, 1),
+            "normed": nn.utils.parametrizations.weight_norm(nn.Linear(1, 4)),
+            "table": nn.Embedding(4, 1),
+            "attention": nn.MultiheadAttention(4, 2),
+            "lstm": nn.LSTM(1, 1),
+            "fire": ns.neurons.RLIF(3, tau_mem=2e-3, dt=1e-3, learn=("tau_mem",)),
+            "inhibited": EIConv2d(3, 4, 1),
+        }
+    )
+    decayed = {name for name, _ in model.named_parameters()} - set(spared(nn.DataParallel(model)))
+    assert decayed == {
+        *("output.weight", "input.weight", "normed.parametrizations.weight.original1", "table.weight"),
+        *("attention.in_proj_weight", "attention.out_proj.weight", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "fire.connection.weight"),
+        *(f"inhibited.{part}.weight" for part in ("excitatory", "inhibitory", "lateral")),
+    }
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.errors import ConfigError
+from neurosim.sparsity.penalty import Activations
 from neurosim.training.penalty import ActivationPenalty
 
 Make = Callable[..., dict[str, Any]]
@@ -24,10 +28,11 @@ def test_it_is_the_mean_magnitude_of_the_last_forward_in_training_times_the_stag
     x = torch.randn(6, 3)
     hidden = model[1](model[0](x))
     by_hand = hidden.abs().mean() + model[3](model[2](hidden)).abs().mean()
-    model(x)
-    model.eval()(torch.randn(9, 3))
     for step, strength in ((0, 0.1), (4, 0.3), (6, 0.5)):  # half of the sine is half of the way
+        model.train()(x)
+        model.eval()(torch.randn(9, 3))
         torch.testing.assert_close(added(step), strength * by_hand)
+    model.train()(x)
     (slope,) = torch.autograd.grad(added(6), [model[0].weight], retain_graph=True)
     torch.testing.assert_close(slope, torch.autograd.grad(0.5 * by_hand, [model[0].weight])[0])
 
@@ -40,6 +45,61 @@ def test_afterwards_nothing_looks_at_the_model() -> None:
     with pytest.raises(ConfigError, match="nothing was seen yet"):
         added(0)
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_model_can_be_copied_while_it_learns_and_the_copy_is_not_looked_at(copied: Callable[[nn.Module], nn.Module]) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    added = ActivationPenalty(model, [2], [0.1], ["*"])
+    outputs = model(torch.randn(5, 3))
+    copied(model).train()(torch.randn(6, 3))
+    torch.testing.assert_close(added(0), 0.1 * outputs.mean())
+
+
+def test_between_steps_no_graph_is_kept() -> None:
+    """Neither that of the forward, nor that of activations that are computed again for the gradient."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+    kept: list[weakref.ref[Tensor]] = []
+    model[1].register_forward_hook(lambda module, args, result: kept.append(weakref.ref(result)))
+    added = ActivationPenalty(model, [2], [0.1], ["*"])
+    added(model(torch.randn(5, 3)).numel() * 0).backward()
+    model[1](torch.randn(5, 3))
+    assert len(kept) == 2
+    assert all(one() is None for one in kept)
+    with pytest.raises(ConfigError, match="nothing was seen yet"):
+        added(0)
+
+
+def test_activations_that_take_the_places_of_others_are_seen() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.ReLU())
+    added = ActivationPenalty(model, [2], [0.1], ["*"])
+    model(torch.randn(2, 3))
+    old, model[1] = model[1], nn.GELU()
+    x = torch.randn(6, 3)
+    first = model[1](model[0](x))
+    by_hand = first.abs().mean() + model[3](model[2](first)).abs().mean()
+    model(x)
+    torch.testing.assert_close(added(0), 0.1 * by_hand)
+    assert not old._forward_hooks
+    added.end()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("copying", ["revive", "distill"])
+def test_a_run_that_copies_its_model_has_the_penalty_to_the_end(copying: str, make_digital: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: dict[str, Any] = {"train": {"epochs": 2, "regularizer": STAGES}}
+    if copying == "revive":
+        changes["train"]["revive"] = {"every_steps": 2, "tau": 0.5}
+    else:
+        changes |= {"recipe": "distill"}
+        changes["train"]["swap"] = {"start": "gelu", "epochs": 1}
+    counts = []
+    found = Activations.l1
+    monkeypatch.setattr(Activations, "l1", lambda self: counts.append(len(self.found)) or found(self))
+    run = ns.train(make_digital(model={"activation": "relu"}, **changes))
+    assert run.metrics["epochs"] == 2
+    assert len(counts) >= 4
+    assert set(counts) == {1}
 
 
 def test_a_config_makes_activations_smaller_without_counting_it_as_loss(make_digital: Make) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.utils import parametrizations, parametrize
 
 import neurosim as ns
 from neurosim.errors import ConfigError
-from neurosim.norms import WeightNorm
+from neurosim.norms import ScaledWeightStandardization, WeightConditioning, WeightNorm
 from neurosim.random import stream
 from neurosim.training import load, make_optimizer, rescaled
 from neurosim.training.build import rebuild
@@ -131,6 +131,100 @@ def test_directions_of_a_weight_norm_are_held_and_its_lengths_are_free() -> None
     kept = [name for name, value in layer.named_parameters() if value.squeeze().dim() > 1]
     assert kept
     assert all(lengths(layer)[name] == pytest.approx(before[name], rel=1e-5) for name in kept)
+
+
+PARAMETRIZATIONS: list[Callable[[], nn.Module]] = [WeightNorm, parametrizations._WeightNorm, lambda: ScaledWeightStandardization(gamma=0.5)]
+
+
+@pytest.mark.parametrize("make", PARAMETRIZATIONS)
+def test_of_a_parametrized_weight_it_is_what_comes_out_that_is_kept(make: Callable[[], nn.Module]) -> None:
+    model: Any = network()
+    for path in ("0", "4"):
+        parametrize.register_parametrization(model.get_submodule(path), "weight", make(), unsafe=True)
+    spread = copy.deepcopy(model)
+    before = {path: model.get_submodule(path).weight.detach() for path in ("0", "4")}
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    ns.keep_norms(model, optimizer)
+    taught(model, optimizer, 4)
+    for path, first in before.items():
+        now = model.get_submodule(path).weight.detach()
+        torch.testing.assert_close(now.norm(), first.norm())
+        assert not torch.allclose(now, first, rtol=0.05)
+    other = torch.optim.Adam(spread.parameters(), lr=0.05)
+    ns.keep_variances(spread, other, 0.05, every=2)
+    taught(spread, other, 2)
+    for path in before:
+        assert float(spread.get_submodule(path).weight.detach().std(correction=0)) == pytest.approx(0.05, rel=1e-4)
+
+
+def test_lengths_of_parametrized_weights_go_with_the_state_of_the_optimiser() -> None:
+    layer: Any = parametrizations.weight_norm(nn.Linear(5, 3))
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.02)
+    ns.keep_norms(layer, optimizer)
+    before = layer.weight.detach().norm()
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer(torch.ones(2, 5)).square().sum().backward()
+        optimizer.step()
+    resumed = copy.deepcopy(layer)
+    resumed.weight = resumed.weight.detach() * 3
+    second = torch.optim.Adam(resumed.parameters(), lr=0.02)
+    ns.keep_norms(resumed, second)
+    second.load_state_dict(optimizer.state_dict())
+    resumed(torch.ones(2, 5)).square().sum().backward()
+    second.step()
+    torch.testing.assert_close(resumed.weight.detach().norm(), before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda layer: parametrize.register_parametrization(layer, "weight", WeightConditioning()), "4: its parametrization gives another"),
+        (parametrizations.spectral_norm, "4: its parametrization gives another weight than the one put there; skip the layer"),
+        (nn.utils.spectral_norm, "4: weight_orig is of torch's former weight norms"),
+    ],
+)
+def test_a_weight_that_cannot_be_of_another_length_is_refused_and_can_be_skipped(
+    changed: Callable[[nn.Module], object], message: str
+) -> None:
+    model: Any = network()
+    changed(model[4])
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(ConfigError, match=message):
+        ns.keep_norms(model, optimizer)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    ns.keep_norms(model, optimizer, skip=["4"])
+    taught(model, optimizer)
+    assert float(model[6].weight.detach().norm()) == pytest.approx(float(before["6.weight"].norm()), rel=1e-5)
+
+
+def test_weights_of_one_output_or_one_input_are_kept_too() -> None:
+    torch.manual_seed(0)
+    model: Any = nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    ns.keep_norms(model, optimizer)
+    before = lengths(model)
+    for _ in range(5):
+        optimizer.zero_grad()
+        (model(torch.ones(3, 1)) + 5).square().mean().backward()
+        optimizer.step()
+    assert all(lengths(model)[name] == pytest.approx(before[name], rel=1e-5) for name in ("0.weight", "2.weight"))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_scales_that_hardware_learns_are_no_weights(groups: int) -> None:
+    scale = {"weight.scale": {"kind": "scale", "mode": "learned", "per": "vector"}}
+    model = ns.to_analog(nn.Sequential(nn.Conv2d(2, 8, 3, groups=groups)), "ideal", overrides={"*": scale}, seed=0)
+    x = torch.rand(4, 2, 8, 8)
+    model(x)
+    (scales,) = (value for name, value in model.named_parameters() if "weight_scale" in name)
+    before = scales.detach().clone()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-7)
+    ns.keep_variances(model, optimizer, 0.3, every=1)
+    model(x).square().sum().backward()
+    optimizer.step()
+    torch.testing.assert_close(scales.detach(), before, rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.parametrize(
