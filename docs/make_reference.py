@@ -352,10 +352,12 @@ frozen = ns.freeze_statistics(deep, 0, torch.rand(64, 16))  # while training: sc
 print(ns.fold(frozen.eval()).folding)
 ```
 
-In a config, `freeze` beside the arguments of such a norm does it in every layer: `model.norm: {kind: layer, freeze: [100, 20]}`. The
-norms count the batches of training themselves, and a checkpoint holds all that they need. What is left of a layer norm is P x / σ̄,
-and both the projection P and the scale go into weights. Of the stack above, the sixteen norms before and behind the branches go; the two
-at its ends, which have no layer with weights beside them, stay.
+In a config of the models `mlp`, `cnn`, `residual_mlp` and `residual_cnn`, `freeze` beside the arguments of such a norm does it in every
+layer: `model.norm: {kind: layer, freeze: [100, 20]}` freezes the first after 100 batches and each further one 20 batches later; all norms
+of a residual block count as one. Other models are given to `ns.freeze_statistics`, spiking ones too. The norms count
+the batches of training themselves, and a checkpoint holds all that they need. What is left of a layer norm is P x / σ̄, and both the
+projection P and the scale go into weights. Of the stack above, the sixteen norms before and behind the branches go; the two at its ends,
+which have no layer with weights beside them, stay.
 
 **Replicas and checkpoints.** `DistributedDataParallel` wraps any of them. Each replica takes the statistics of its own batch; gradients are
 averaged, and before every pass the buffers of the first replica replace those of the others, also what the backward passes of `online`,

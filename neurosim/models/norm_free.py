@@ -193,7 +193,8 @@ class Blocks:
         """The norm ``start`` or ``end`` of the stream, where the placement has one there."""
         placement = self._choices.placement
         wanted = placement == "peri" if name == "start" else has_end(placement)
-        return named_norm(name, self._choices.norm, channels, axes) if wanted else {}
+        order = 1 if name == "start" else self.count + 1
+        return named_norm(name, self._choices.norm, channels, axes, order=order) if wanted else {}
 
     def model(self, layers: OrderedDict[str, nn.Module]) -> nn.Sequential:
         """The model of these layers, with the first weights and the parametrizations that were chosen."""
