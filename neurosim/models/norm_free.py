@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -30,6 +29,7 @@ from neurosim.norms import (
 )
 from neurosim.norms.branches import Branch
 from neurosim.norms.placement import Placement, has_end
+from neurosim.norms.placing import weight_scaler
 
 Scheme = Literal["plain", "fixup", "skipinit", "1/L", "1/√L", "sws+nf", "wn", "selu"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
@@ -88,7 +88,9 @@ def check_choices(scheme: Scheme, activation: Choice, choices: Choices, places: 
             raise ConfigError(f"init: must not be one that measures on a batch, for {why}, got {init!r}")
     if choices.weight_norm is not None and scheme in _OWN_WEIGHTS:
         raise ConfigError(f"weight_norm: must be left out with the scheme {scheme!r}, which {_OWN_WEIGHTS[scheme]}")
-    check_weight_norm(choices.weight_norm, activation, init)
+    check_weight_norm(
+        choices.weight_norm, activation, init, scaled="the placement 'deep' makes them smaller" if placement == "deep" else ""
+    )
 
 
 def check_scheme(arguments: Mapping[str, Any]) -> None:
@@ -201,13 +203,12 @@ class Blocks:
         made = nn.Sequential(layers)
         if self._choices.init is not None:
             initialize(made, self._choices.init)
-        if self._choices.placement == "deep":
-            with torch.no_grad():
-                for block in made.modules():
-                    for layer in block.path.modules() if isinstance(block, Residual) else ():
-                        if isinstance(layer, nn.Linear | nn.Conv2d):
-                            layer.weight.mul_(deep_gains(self.count)[1])
         weight_normed(made, self._choices.weight_norm)
+        if self._choices.placement == "deep":  # once they are parametrized: of standardised weights, the gains keep it
+            for block in made.modules():
+                for layer in block.path.modules() if isinstance(block, Residual) else ():
+                    if isinstance(layer, nn.Linear | nn.Conv2d):
+                        weight_scaler("placement: deep", layer)(deep_gains(self.count)[1])
         return made
 
     def _branch(self, branch: nn.Sequential, variance: float, shortcut: nn.Module | None, channels: tuple[int, int]) -> nn.Module:

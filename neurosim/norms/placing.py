@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from neurosim.errors import ConfigError
+from neurosim.norms.standardized import ScaledWeightStandardization
 
 
 @torch.no_grad()
@@ -58,3 +59,23 @@ def put_weights(where: str, found: Sequence[tuple[str, nn.Module, Tensor]]) -> N
                 raise ConfigError(f"{name}: its parametrization gives another weight than the one put there")
     for path, layer, weight in found:
         put_weight(f"{where}: {path or type(layer).__name__}", layer, weight)
+
+
+@torch.no_grad()
+def weight_scaler(where: str, layer: nn.Module) -> Callable[[float], None]:
+    """What gives a layer its weight as it is now, times a factor: of standardised weights, which keep no scale, their gains.
+
+    Args:
+        where: Who does so, and to which layer, for the message.
+        layer: The layer.
+
+    Raises:
+        ConfigError: When called: the parametrization cannot tell what makes a given weight.
+    """
+    held: Any = layer
+    if parametrize.is_parametrized(layer, "weight") and isinstance(held.parametrizations.weight[0], ScaledWeightStandardization):
+        gains = held.parametrizations.weight.original0
+        first = gains.detach().clone()
+        return torch.no_grad()(lambda factor: gains.copy_(first * factor))
+    weight = held.weight.detach().clone()
+    return lambda factor: put_weight(where, layer, weight * factor)
