@@ -29,7 +29,7 @@ from neurosim.norms import (
 )
 from neurosim.norms.branches import Branch
 from neurosim.norms.placement import Placement, has_end
-from neurosim.norms.placing import weight_scaler
+from neurosim.norms.placing import scale_weights
 
 Scheme = Literal["plain", "fixup", "skipinit", "1/L", "1/√L", "sws+nf", "wn", "selu"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
@@ -205,10 +205,9 @@ class Blocks:
             initialize(made, self._choices.init)
         weight_normed(made, self._choices.weight_norm)
         if self._choices.placement == "deep":  # once they are parametrized: of standardised weights, the gains keep it
-            for block in made.modules():
-                for layer in block.path.modules() if isinstance(block, Residual) else ():
-                    if isinstance(layer, nn.Linear | nn.Conv2d):
-                        weight_scaler("placement: deep", layer)(deep_gains(self.count)[1])
+            paths = [block.path for block in made.modules() if isinstance(block, Residual)]
+            found = [(name, part) for path in paths for name, part in path.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+            scale_weights("placement: deep", found, deep_gains(self.count)[1])
         return made
 
     def _branch(self, branch: nn.Sequential, variance: float, shortcut: nn.Module | None, channels: tuple[int, int]) -> nn.Module:

@@ -8,11 +8,13 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from neurosim.checks import flag, one_of, whole
 from neurosim.errors import ConfigError
 from neurosim.norms.base import Cost, Norm, Operations
 from neurosim.norms.choice import Chosen, chosen_norm
+from neurosim.norms.placing import scale_weights
 from neurosim.norms.registry import register
 
 Placement = Literal["none", "pre", "post", "mid", "peri", "sandwich", "deep", "hybrid", "mix"]
@@ -193,7 +195,8 @@ def residual_stack(
         Named ``start``, ``layer1``, ``layer2``, …, ``end``.
 
     Raises:
-        ConfigError: There are no branches, or an argument is not that of :class:`Residual`.
+        ConfigError: There are no branches, an argument is not that of :class:`Residual`, or weights are to be multiplied whose
+            parametrization keeps no factor.
     """
     given: object = branches
     branches = list(branches) if isinstance(given, Sequence | nn.Module) and isinstance(given, Iterable) else []
@@ -213,11 +216,19 @@ def residual_stack(
     if has_end(placement):
         stack.add_module("end", chosen_norm("residual_stack.norm", norm, features, ends, count + 1))
     if placement == "deep" and initialize:
-        with torch.no_grad():
-            for value in nn.ModuleList(branches).parameters():  # each once, however often its branch is called
-                if value.dim() > 1:
-                    value.mul_(deep_gains(count)[1])
+        _shrink(nn.ModuleList(branches), deep_gains(count)[1])
     return stack
+
+
+@torch.no_grad()
+def _shrink(branches: nn.ModuleList, gain: float) -> None:
+    """Multiply all weights by the gain, each once, however often its branch is called."""
+    computed = [(path, one) for path, one in branches.named_modules() if parametrize.is_parametrized(one, "weight")]
+    scale_weights("residual_stack with 'deep'", computed, gain)
+    done = {value for _, one in computed for value in one.get_submodule("parametrizations.weight").parameters()}
+    for value in branches.parameters():
+        if value.dim() > 1 and value not in done:
+            value.mul_(gain)
 
 
 def normformer(branch: nn.Sequential, features: int, norm: Chosen = "layer", *, channel_dim: int = -1) -> nn.Sequential:

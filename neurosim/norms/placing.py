@@ -79,3 +79,25 @@ def weight_scaler(where: str, layer: nn.Module) -> Callable[[float], None]:
         return torch.no_grad()(lambda factor: gains.copy_(first * factor))
     weight = held.weight.detach().clone()
     return lambda factor: put_weight(where, layer, weight * factor)
+
+
+@torch.no_grad()
+def scale_weights(where: str, found: Sequence[tuple[str, nn.Module]], factor: float) -> None:
+    """Multiply the weights of layers, in place; of parametrized ones, what is computed.
+
+    Args:
+        where: What does so, for the message.
+        found: Path and layer of each.
+        factor: By what.
+
+    Raises:
+        ConfigError: A parametrization keeps no factor; no layer is then changed.
+    """
+    for path, layer in found:
+        if parametrize.is_parametrized(layer, "weight"):
+            name, twin = f"{where}: {path or type(layer).__name__}", copy.deepcopy(layer)
+            weight_scaler(name, twin)(factor)
+            if not torch.allclose(cast(Tensor, twin.weight), factor * cast(Tensor, layer.weight), rtol=1e-3, atol=1e-5):
+                raise ConfigError(f"{name}: its parametrization keeps no factor of a weight")
+    for path, layer in found:
+        weight_scaler(f"{where}: {path or type(layer).__name__}", layer)(factor)
