@@ -314,6 +314,11 @@ In a config, `weight_norm` names a parametrization of all layers but the last, o
 model: {kind: mlp, sizes: [64, 32, 10], activation: gelu, weight_norm: weight_standardization}
 ```
 
+`weight_norm` and `gmp` start as the weights that `init` draws. `weight_standardization` and `weight_conditioning` take the scale of a row
+away, and the first also its mean: initialisers that differ in scale alone are then the same in every layer but the last. So `kaiming` and
+`xavier` with one seed give equal weights there, and a study of the two compares the last layer only. `lsuv` sets the gains of standardised
+weights, and is refused with `weight_conditioning`.
+
 The models `residual_mlp` and `residual_cnn` are deep networks of such blocks, with a `scheme` by name: `plain`, `fixup`, `skipinit`, `1/L`,
 `1/√L`, `sws+nf`, `wn` or `selu`. A config adds adaptive gradient clipping and the norm loss to any model:
 
@@ -337,9 +342,9 @@ deep = ns.norms.residual_stack(branches, 16, "rms", "peri")
 ```
 
 In a config, `model: {kind: residual_mlp, sizes: [64, 32, 10], norm: rms, placement: peri}` does the same, for any norm and the scheme
-`plain`. A [study](study.md) varies `model.norm`, `model.placement`, `model.weight_norm` and `model.init` like any other key.
-`NormedAttention` and `normformer` have norms inside their branches. On hardware, a norm behind the branch (`mid`, `peri`) bounds what
-the branch adds to the stream; `post` bounds the stream.
+`plain`; `placement: none` leaves the norm out, so that a study can have it as a level. A [study](study.md) varies `model.norm`,
+`model.placement`, `model.weight_norm` and `model.init` like any other key. `NormedAttention` and `normformer` have norms inside their
+branches. On hardware, a norm behind the branch (`mid`, `peri`) bounds what the branch adds to the stream; `post` bounds the stream.
 
 **Norms that go away.** A norm of F2 takes statistics of every sample, and nothing of that folds. `ns.freeze_statistics` makes the norms of
 a model replace them, one after the other while it is trained on, by their averages; then all of it folds. Here without training, from

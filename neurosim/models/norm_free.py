@@ -49,7 +49,8 @@ class Choices:
 
     Args:
         norm: The name of a norm, or ``kind`` and its arguments; with the scheme ``plain`` alone. None: none.
-        placement: Where it stands around every branch; see :class:`~neurosim.norms.Residual`.
+        placement: Where it stands around every branch; see :class:`~neurosim.norms.Residual`. ``none`` leaves the norm out, so
+            that a study can have it as a level.
         init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings; None: those of the scheme.
         weight_norm: Parametrization of the weights of all layers but the last; None: none, or that of the scheme.
     """

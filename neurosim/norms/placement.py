@@ -64,7 +64,7 @@ class Residual(nn.Module):
     ``deep``             N(α x + f(x)), α = M^¼ with M = ``count``: DeepNorm; the weights of f are to start with a gain of (4M)^−¼
     ``hybrid``           N(x) + f(N(x)): the feed-forward half of HybridNorm, whose attention has norms of queries, keys and values
     ``mix``              ``post`` in the first quarter of the layers, ``pre`` in the others: Mix-LN
-    ``none``             x + f(x)
+    ``none``             x + f(x): the norm is left out, for comparison
     ==================== ============================================================================================================
 
     Its parts are ``stream``, ``path`` (with the branch as ``path.branch``) and ``outside``; those that do nothing are empty. On hardware,

@@ -202,6 +202,17 @@ def test_weight_norm_starts_as_the_weights_of_the_initialiser() -> None:
     torch.testing.assert_close(normed(images()), plain(images()))
 
 
+@pytest.mark.parametrize("name", WEIGHT_NORMS)
+def test_initialisers_that_differ_in_scale_alone_are_the_same_where_no_scale_is_kept(name: str) -> None:
+    models = []
+    for init in ("kaiming", "xavier"):
+        torch.manual_seed(0)
+        models.append(built("mlp", init=init, weight_norm=name))
+    hidden, last = (torch.allclose(*(model.get_submodule(path).weight for model in models)) for path in ("fc2", "fc3"))
+    assert hidden == (name in ("weight_standardization", "weight_conditioning"))
+    assert not last
+
+
 @pytest.mark.parametrize("name", [name for name in WEIGHT_NORMS if name != "weight_conditioning"])
 def test_a_batch_scales_weights_through_their_parametrization(name: str) -> None:
     model = built("residual_mlp", weight_norm=name, init="lsuv")
