@@ -314,6 +314,11 @@ In a config, `weight_norm` names a parametrization of all layers but the last, o
 model: {kind: mlp, sizes: [64, 32, 10], activation: gelu, weight_norm: weight_standardization}
 ```
 
+`weight_norm` and `gmp` start as the weights that `init` draws. `weight_standardization` and `weight_conditioning` take the scale of a row
+away, and the first also its mean: initialisers that differ in scale alone are then the same in every layer but the last. So `kaiming` and
+`xavier` with one seed give equal weights there, and a study of the two compares the last layer only. `lsuv` sets the gains of standardised
+weights, and is refused with `weight_conditioning`.
+
 The models `residual_mlp` and `residual_cnn` are deep networks of such blocks, with a `scheme` by name: `plain`, `fixup`, `skipinit`, `1/L`,
 `1/√L`, `sws+nf`, `wn` or `selu`. A config adds adaptive gradient clipping and the norm loss to any model:
 
@@ -337,9 +342,9 @@ deep = ns.norms.residual_stack(branches, 16, "rms", "peri")
 ```
 
 In a config, `model: {kind: residual_mlp, sizes: [64, 32, 10], norm: rms, placement: peri}` does the same, for any norm and the scheme
-`plain`. A [study](study.md) varies `model.norm`, `model.placement`, `model.weight_norm` and `model.init` like any other key.
-`NormedAttention` and `normformer` have norms inside their branches. On hardware, a norm behind the branch (`mid`, `peri`) bounds what
-the branch adds to the stream; `post` bounds the stream.
+`plain`; `placement: none` leaves the norm out, so that a study can have it as a level. A [study](study.md) varies `model.norm`,
+`model.placement`, `model.weight_norm` and `model.init` like any other key. `NormedAttention` and `normformer` have norms inside their
+branches. On hardware, a norm behind the branch (`mid`, `peri`) bounds what the branch adds to the stream; `post` bounds the stream.
 
 **Norms that go away.** A norm of F2 takes statistics of every sample, and nothing of that folds. `ns.freeze_statistics` makes the norms of
 a model replace them, one after the other while it is trained on, by their averages; then all of it folds. Here without training, from
@@ -352,10 +357,12 @@ frozen = ns.freeze_statistics(deep, 0, torch.rand(64, 16))  # while training: sc
 print(ns.fold(frozen.eval()).folding)
 ```
 
-In a config, `freeze` beside the arguments of such a norm does it in every layer: `model.norm: {kind: layer, freeze: [100, 20]}`. The
-norms count the batches of training themselves, and a checkpoint holds all that they need. What is left of a layer norm is P x / σ̄,
-and both the projection P and the scale go into weights. Of the stack above, the sixteen norms before and behind the branches go; the two
-at its ends, which have no layer with weights beside them, stay.
+In a config of the models `mlp`, `cnn`, `residual_mlp` and `residual_cnn`, `freeze` beside the arguments of such a norm does it in every
+layer: `model.norm: {kind: layer, freeze: [100, 20]}` freezes the first after 100 batches and each further one 20 batches later; all norms
+of a residual block count as one. Other models are given to `ns.freeze_statistics`, spiking ones too. The norms count
+the batches of training themselves, and a checkpoint holds all that they need. What is left of a layer norm is P x / σ̄, and both the
+projection P and the scale go into weights. Of the stack above, the sixteen norms before and behind the branches go; the two at its ends,
+which have no layer with weights beside them, stay.
 
 **Replicas and checkpoints.** `DistributedDataParallel` wraps any of them. Each replica takes the statistics of its own batch; gradients are
 averaged, and before every pass the buffers of the first replica replace those of the others, also what the backward passes of `online`,

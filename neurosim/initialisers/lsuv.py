@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from neurosim.checks import number, whole
 from neurosim.convert.control import noise
@@ -23,7 +22,7 @@ from neurosim.initialisers.base import INITIALISERS, Initialiser, Scaling
 from neurosim.initialisers.draws import bias_of, draw
 from neurosim.initialisers.layers import Target
 from neurosim.nn.modes import evaluation_mode
-from neurosim.norms import ScaledWeightStandardization
+from neurosim.norms.placing import weight_scaler
 from neurosim.random import Stream
 
 _WHERE: Final = "initialiser lsuv"
@@ -95,7 +94,7 @@ class LSUV(Initialiser):
             done[target.path] = self._scale(target, partial(layer.forward, *args, **kwargs))
 
     def _scale(self, target: Target, forward: Any) -> Scaling:
-        put = _scaler(target)
+        put = weight_scaler(f"initialize: {target.name}", target.layer)
         before = seen = self._variance(target, forward())
         best, factor, kept, steps = seen, 1.0, 1.0, 0
         while abs(best - self.variance) >= self.tol * self.variance and steps < self.iterations:
@@ -119,17 +118,6 @@ class LSUV(Initialiser):
                 "batch, or another input range"
             )
         return found
-
-
-def _scaler(target: Target) -> Callable[[float], None]:
-    """What gives a layer its weight as it is now, times a factor: of standardised weights, which keep no scale, their gains."""
-    layer: Any = target.layer
-    if parametrize.is_parametrized(layer, "weight") and isinstance(layer.parametrizations.weight[0], ScaledWeightStandardization):
-        gains = layer.parametrizations.weight.original0
-        first = gains.detach().clone()
-        return lambda factor: gains.copy_(first * factor)
-    weight = layer.weight.detach().clone()
-    return lambda factor: target.put(weight * factor)
 
 
 @contextlib.contextmanager

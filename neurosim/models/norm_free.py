@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
-import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -30,6 +29,7 @@ from neurosim.norms import (
 )
 from neurosim.norms.branches import Branch
 from neurosim.norms.placement import Placement, has_end
+from neurosim.norms.placing import scale_weights
 
 Scheme = Literal["plain", "fixup", "skipinit", "1/L", "1/√L", "sws+nf", "wn", "selu"]
 SCHEMES: Final[tuple[Scheme, ...]] = get_args(Scheme)
@@ -49,7 +49,8 @@ class Choices:
 
     Args:
         norm: The name of a norm, or ``kind`` and its arguments; with the scheme ``plain`` alone. None: none.
-        placement: Where it stands around every branch; see :class:`~neurosim.norms.Residual`.
+        placement: Where it stands around every branch; see :class:`~neurosim.norms.Residual`. ``none`` leaves the norm out, so
+            that a study can have it as a level.
         init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings; None: those of the scheme.
         weight_norm: Parametrization of the weights of all layers but the last; None: none, or that of the scheme.
     """
@@ -88,7 +89,9 @@ def check_choices(scheme: Scheme, activation: Choice, choices: Choices, places: 
             raise ConfigError(f"init: must not be one that measures on a batch, for {why}, got {init!r}")
     if choices.weight_norm is not None and scheme in _OWN_WEIGHTS:
         raise ConfigError(f"weight_norm: must be left out with the scheme {scheme!r}, which {_OWN_WEIGHTS[scheme]}")
-    check_weight_norm(choices.weight_norm, activation, init)
+    check_weight_norm(
+        choices.weight_norm, activation, init, scaled="the placement 'deep' makes them smaller" if placement == "deep" else ""
+    )
 
 
 def check_scheme(arguments: Mapping[str, Any]) -> None:
@@ -193,20 +196,19 @@ class Blocks:
         """The norm ``start`` or ``end`` of the stream, where the placement has one there."""
         placement = self._choices.placement
         wanted = placement == "peri" if name == "start" else has_end(placement)
-        return named_norm(name, self._choices.norm, channels, axes) if wanted else {}
+        order = 1 if name == "start" else self.count + 1
+        return named_norm(name, self._choices.norm, channels, axes, order=order) if wanted else {}
 
     def model(self, layers: OrderedDict[str, nn.Module]) -> nn.Sequential:
         """The model of these layers, with the first weights and the parametrizations that were chosen."""
         made = nn.Sequential(layers)
         if self._choices.init is not None:
             initialize(made, self._choices.init)
-        if self._choices.placement == "deep":
-            with torch.no_grad():
-                for block in made.modules():
-                    for layer in block.path.modules() if isinstance(block, Residual) else ():
-                        if isinstance(layer, nn.Linear | nn.Conv2d):
-                            layer.weight.mul_(deep_gains(self.count)[1])
         weight_normed(made, self._choices.weight_norm)
+        if self._choices.placement == "deep":  # once they are parametrized: of standardised weights, the gains keep it
+            paths = [block.path for block in made.modules() if isinstance(block, Residual)]
+            found = [(name, part) for path in paths for name, part in path.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+            scale_weights("placement: deep", found, deep_gains(self.count)[1])
         return made
 
     def _branch(self, branch: nn.Sequential, variance: float, shortcut: nn.Module | None, channels: tuple[int, int]) -> nn.Module:

@@ -50,7 +50,8 @@ def residual_mlp(
         alpha: ``sws+nf``: factor on every branch.
         norm: With the scheme ``plain``, the name of a norm, or ``kind`` and its arguments; null: none.
         placement: Where it stands around every branch: ``pre``, ``post``, ``mid``, ``peri``, ``sandwich``, ``deep``, ``hybrid`` or ``mix``,
-            as of :class:`neurosim.norms.Residual`, with the norms at the ends of the stream that it asks for; or ``none``.
+            as of :class:`neurosim.norms.Residual`, with the norms at the ends of the stream that it asks for; or ``none``, which
+            leaves the norm out of the model, a level of a study that varies places.
         init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings; null: those of the scheme.
         weight_norm: Parametrization of the weights of all layers but the last: its name in ``NORMS``, or ``kind`` and its arguments; null:
             none, or that of the scheme.
@@ -114,7 +115,8 @@ def residual_cnn(
         alpha: ``sws+nf``: factor on every branch.
         norm: With the scheme ``plain``, the name of a norm, or ``kind`` and its arguments; null: none.
         placement: Where it stands around every branch: ``pre``, ``post``, ``mid``, ``peri``, ``sandwich``, ``deep``, ``hybrid`` or ``mix``,
-            as of :class:`neurosim.norms.Residual`, with the norms at the ends of the stream that it asks for; or ``none``.
+            as of :class:`neurosim.norms.Residual`, with the norms at the ends of the stream that it asks for; or ``none``, which
+            leaves the norm out of the model, a level of a study that varies places.
         init: First weights: a name in ``INITIALISERS``, or ``kind`` and settings; null: those of the scheme.
         weight_norm: Parametrization of the weights of all layers but the last: its name in ``NORMS``, or ``kind`` and its arguments; null:
             none, or that of the scheme.

@@ -121,6 +121,10 @@ def spiking_norm(chosen: object) -> SpikingNorm:
     if name not in NORMS and name not in _SHORT:
         modules = [one for one in NORMS if NORMS[one].kind == "module"]
         raise ConfigError(f"norm: no norm is named {name!r}{nearest(name, {*get_args(Word), *modules})}")
+    if "freeze" in settings:
+        raise ConfigError(
+            f"norm.freeze: spiking models take none; ns.freeze_statistics freezes norms that are there, got {settings['freeze']!r}"
+        )
     named = {**_SHORT.get(name, {"kind": name}), **settings}
     entry = named_module("norm", named.pop("kind"), lambda entry: True, "norm of currents")
     return SpikingNorm(name, entry.name, named)

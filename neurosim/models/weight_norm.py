@@ -18,13 +18,14 @@ WeightNormName = str | dict[str, Any] | None  #: what a config may say: a name, 
 _WHERE: Final = "weight_norm"
 
 
-def check_weight_norm(chosen: WeightNormName, activation: object = "identity", init: object = "torch") -> None:
+def check_weight_norm(chosen: WeightNormName, activation: object = "identity", init: object = "torch", scaled: str = "") -> None:
     """Refuse a ``weight_norm`` that a model cannot be given.
 
     Args:
         chosen: The name of a parametrization in ``NORMS``, or ``{"kind": name, **arguments}``; None: none.
         activation: Of the model.
         init: Of the model.
+        scaled: Why first weights must keep the lengths that they are given, if they must.
 
     Raises:
         ConfigError: There is no such parametrization or argument, a value is out of its domain, or the activation or the first weights do
@@ -33,9 +34,14 @@ def check_weight_norm(chosen: WeightNormName, activation: object = "identity", i
     if chosen is None:
         return
     made = _made(chosen, activation)
+    pending = isinstance(made, WeightNorm) and made.pending is not None
+    if scaled and pending:
+        raise ConfigError(f"{_WHERE}.data_init: must be false, for it takes lengths of weights from data, and {scaled}")
+    if scaled and isinstance(made, WeightConditioning):
+        raise ConfigError(f"{_WHERE}: must not be weight_conditioning, which gives rows of length 1 whatever they were, for {scaled}")
     if not takes_data(init):
         return
-    if isinstance(made, WeightNorm) and made.pending is not None:
+    if pending:
         raise ConfigError(f"{_WHERE}.data_init: must be false where init takes the first weights from data, which would be taken twice")
     if isinstance(made, WeightConditioning):
         raise ConfigError(f"init: must not scale weights by a batch where {_WHERE} gives rows of length 1 whatever they were")

@@ -12,7 +12,7 @@ from torch.nn import functional
 from neurosim.checks import flag, number, one_of, whole
 from neurosim.errors import ConfigError
 from neurosim.norms.base import Cost, Norm, Operations
-from neurosim.norms.placement import Chosen, chosen_norm
+from neurosim.norms.choice import Chosen, chosen_norm
 from neurosim.norms.registry import register
 
 Normed = Literal["none", "qk", "qkv"]

@@ -6,9 +6,15 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from neurosim.checks import whole
 from neurosim.errors import ConfigError, nearest
 from neurosim.norms.base import Norm
+from neurosim.norms.channels import MeasuredNorm
+from neurosim.norms.frozen import FreezingNorm
 from neurosim.norms.registry import NORMS, Entry
+
+#: the name of a norm, or ``{"kind": name, **arguments}``, with ``freeze`` or without
+Chosen = str | Mapping[str, Any] | None
 
 
 def named_module(where: str, name: str, fits: Callable[[Entry], bool], what: str) -> Entry:
@@ -63,3 +69,41 @@ def make_norm(where: str, entry: Entry, features: int | Sequence[int], settings:
         name = head.rpartition(".")[2]
         raise ConfigError(f"{where}.{name}: {said}" if name in settings else f"{where}: {entry.name} does not fit: {error}") from None
     return norm
+
+
+def chosen_norm(where: str, chosen: Chosen, features: int, defaults: Mapping[str, Any], order: int = 1) -> Norm:
+    """A norm for single samples, by name.
+
+    Args:
+        where: What messages call it.
+        chosen: Its name, or a mapping with ``kind`` and its arguments. Of a norm by statistics of every sample, ``freeze`` beside them
+            makes a :class:`~neurosim.norms.FreezingNorm`: batches of training before its statistics become constants, or
+            ``[first, gap]``.
+        features: Channels.
+        defaults: Arguments that it is given if it knows them and they are not chosen.
+        order: From 1; each one further is frozen ``gap`` batches later.
+
+    Raises:
+        ConfigError: There is no such norm or argument, its channels are on another axis, or it has no statistics to be frozen.
+    """
+    given = {"kind": chosen} if isinstance(chosen, str) else chosen
+    if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
+        raise ConfigError(f"{where}: must be a name, or a mapping with its kind such as {{'kind': 'layer'}}, got {chosen!r:.60}")
+    entry = named_module(where, given["kind"], lambda entry: not getattr(entry.make, "takes_time", False), "norm of single samples")
+    known = inspect.signature(entry.make).parameters
+    if "channel_dim" not in known and defaults.get("channel_dim", 1) != 1:
+        raise ConfigError(f"{where}: {entry.name} takes channels on axis 1, and here they are on axis {defaults['channel_dim']}")
+    settings = {name: value for name, value in defaults.items() if name in known}
+    settings |= {name: value for name, value in given.items() if name not in ("kind", "freeze")}
+    norm = make_norm(where, entry, features, settings)
+    if "freeze" not in given:
+        return norm
+    if not isinstance(norm, MeasuredNorm):
+        raise ConfigError(f"{where}.freeze: must be left out of {entry.name}, which takes no statistics of every sample")
+    return FreezingNorm(norm, _frozen_after(f"{where}.freeze", given["freeze"], order))
+
+
+def _frozen_after(where: str, given: object, order: int) -> int:
+    """Batches of training before the norm with that place in the order is frozen."""
+    first, gap = given if isinstance(given, list | tuple) and len(given) == 2 else (given, 0)
+    return whole(where, first, 0) + whole(f"{where}: gap", gap, 0) * (order - 1)

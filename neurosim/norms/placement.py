@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from neurosim.checks import flag, one_of, whole
 from neurosim.errors import ConfigError
 from neurosim.norms.base import Cost, Norm, Operations
-from neurosim.norms.choice import make_norm, named_module
+from neurosim.norms.choice import Chosen, chosen_norm
+from neurosim.norms.placing import scale_weights
 from neurosim.norms.registry import register
 
 Placement = Literal["none", "pre", "post", "mid", "peri", "sandwich", "deep", "hybrid", "mix"]
-Chosen = str | Mapping[str, Any] | None  #: the name of a norm, or ``{"kind": name, **arguments}``
 
 
 def mix_placement(index: int, count: int, share: float = 0.25) -> Literal["post", "pre"]:
@@ -64,7 +64,7 @@ class Residual(nn.Module):
     ``deep``             N(α x + f(x)), α = M^¼ with M = ``count``: DeepNorm; the weights of f are to start with a gain of (4M)^−¼
     ``hybrid``           N(x) + f(N(x)): the feed-forward half of HybridNorm, whose attention has norms of queries, keys and values
     ``mix``              ``post`` in the first quarter of the layers, ``pre`` in the others: Mix-LN
-    ``none``             x + f(x)
+    ``none``             x + f(x): the norm is left out, for comparison
     ==================== ============================================================================================================
 
     Its parts are ``stream``, ``path`` (with the branch as ``path.branch``) and ``outside``; those that do nothing are empty. On hardware,
@@ -74,9 +74,11 @@ class Residual(nn.Module):
     Args:
         branch: f, a module that keeps the shape.
         features: Channels.
-        norm: Of a module in ``NORMS`` for single samples: its name, or a mapping with ``kind`` and its arguments.
+        norm: Of a module in ``NORMS`` for single samples: its name, or a mapping with ``kind`` and its arguments; of one by statistics of
+            every sample also ``freeze``: batches of training before a :class:`FreezingNorm` freezes them, or ``[first, gap]``, where
+            every further layer is frozen so many batches later.
         placement: See the table.
-        index: Of this layer, from 1; for ``mix``, and for norms that depend on the depth.
+        index: Of this layer, from 1; for ``mix``, for norms that depend on the depth, and for ``freeze``.
         count: Layers in all, for ``mix`` and ``deep``.
         channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
         shortcut: In the place of x where the branch is added, a module; None: x itself. Of ``hybrid``, it is given N(x).
@@ -131,7 +133,7 @@ class Residual(nn.Module):
         ):
             if self.placement in where_it_stands:
                 channels = features if outputs is None or parts is self.stream or name == "before" else outputs
-                parts.add_module(name, branch if name == "branch" else chosen_norm(f"{where}.norm", norm, channels, made))
+                parts.add_module(name, branch if name == "branch" else chosen_norm(f"{where}.norm", norm, channels, made, self.index))
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -168,29 +170,6 @@ class Residual(nn.Module):
         return f"placement={self.placement!r}, index={self.index}, count={self.count}"
 
 
-def chosen_norm(where: str, chosen: Chosen, features: int, defaults: Mapping[str, Any]) -> Norm:
-    """A norm for single samples, by name.
-
-    Args:
-        where: What messages call it.
-        chosen: Its name, or a mapping with ``kind`` and its arguments.
-        features: Channels.
-        defaults: Arguments that it is given if it knows them and they are not chosen.
-
-    Raises:
-        ConfigError: There is no such norm or argument, or its channels are on another axis.
-    """
-    given = {"kind": chosen} if isinstance(chosen, str) else chosen
-    if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
-        raise ConfigError(f"{where}: must be a name, or a mapping with its kind such as {{'kind': 'layer'}}, got {chosen!r:.60}")
-    entry = named_module(where, given["kind"], lambda entry: not getattr(entry.make, "takes_time", False), "norm of single samples")
-    known = inspect.signature(entry.make).parameters
-    if "channel_dim" not in known and defaults.get("channel_dim", 1) != 1:
-        raise ConfigError(f"{where}: {entry.name} takes channels on axis 1, and here they are on axis {defaults['channel_dim']}")
-    settings = {name: value for name, value in defaults.items() if name in known}
-    return make_norm(where, entry, features, settings | {name: value for name, value in given.items() if name != "kind"})
-
-
 def residual_stack(
     branches: Sequence[nn.Module],
     features: int,
@@ -202,7 +181,8 @@ def residual_stack(
 ) -> nn.Sequential:
     r"""Residual branches one after the other, with the norms at the ends of the stream that the placement asks for.
 
-    A stream without a norm of its own (all but ``post``, ``deep``) gets one at its end, and with ``peri`` one at its start.
+    A stream without a norm of its own (all but ``post``, ``deep``) gets one at its end, and with ``peri`` one at its start. With
+    ``freeze``, the norm at the start freezes with those of the first layer, and the one at the end ``gap`` batches after those of the last.
 
     Args:
         branches: Modules that keep the shape; their number is the ``count`` of :class:`Residual`.
@@ -215,7 +195,8 @@ def residual_stack(
         Named ``start``, ``layer1``, ``layer2``, …, ``end``.
 
     Raises:
-        ConfigError: There are no branches, or an argument is not that of :class:`Residual`.
+        ConfigError: There are no branches, an argument is not that of :class:`Residual`, or weights are to be multiplied whose
+            parametrization keeps no factor.
     """
     given: object = branches
     branches = list(branches) if isinstance(given, Sequence | nn.Module) and isinstance(given, Iterable) else []
@@ -233,13 +214,21 @@ def residual_stack(
     for name, layer in layers.items():
         stack.add_module(name, layer)
     if has_end(placement):
-        stack.add_module("end", chosen_norm("residual_stack.norm", norm, features, ends))
+        stack.add_module("end", chosen_norm("residual_stack.norm", norm, features, ends, count + 1))
     if placement == "deep" and initialize:
-        with torch.no_grad():
-            for value in nn.ModuleList(branches).parameters():  # each once, however often its branch is called
-                if value.dim() > 1:
-                    value.mul_(deep_gains(count)[1])
+        _shrink(nn.ModuleList(branches), deep_gains(count)[1])
     return stack
+
+
+@torch.no_grad()
+def _shrink(branches: nn.ModuleList, gain: float) -> None:
+    """Multiply all weights by the gain, each once, however often its branch is called."""
+    computed = [(path, one) for path, one in branches.named_modules() if parametrize.is_parametrized(one, "weight")]
+    scale_weights("residual_stack with 'deep'", computed, gain)
+    done = {value for _, one in computed for value in one.get_submodule("parametrizations.weight").parameters()}
+    for value in branches.parameters():
+        if value.dim() > 1 and value not in done:
+            value.mul_(gain)
 
 
 def normformer(branch: nn.Sequential, features: int, norm: Chosen = "layer", *, channel_dim: int = -1) -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from neurosim.errors import ConfigError
+from neurosim.norms.standardized import ScaledWeightStandardization
 
 
 @torch.no_grad()
@@ -72,3 +73,45 @@ def put_weights(where: str, found: Sequence[tuple[str, nn.Module, Tensor]]) -> N
         check_weight(f"{where}: {path or type(layer).__name__}", layer, weight)
     for path, layer, weight in found:
         put_weight(f"{where}: {path or type(layer).__name__}", layer, weight)
+
+
+@torch.no_grad()
+def weight_scaler(where: str, layer: nn.Module) -> Callable[[float], None]:
+    """What gives a layer its weight as it is now, times a factor: of standardised weights, which keep no scale, their gains.
+
+    Args:
+        where: Who does so, and to which layer, for the message.
+        layer: The layer.
+
+    Raises:
+        ConfigError: When called: the parametrization cannot tell what makes a given weight.
+    """
+    held: Any = layer
+    if parametrize.is_parametrized(layer, "weight") and isinstance(held.parametrizations.weight[0], ScaledWeightStandardization):
+        gains = held.parametrizations.weight.original0
+        first = gains.detach().clone()
+        return torch.no_grad()(lambda factor: gains.copy_(first * factor))
+    weight = held.weight.detach().clone()
+    return lambda factor: put_weight(where, layer, weight * factor)
+
+
+@torch.no_grad()
+def scale_weights(where: str, found: Sequence[tuple[str, nn.Module]], factor: float) -> None:
+    """Multiply the weights of layers, in place; of parametrized ones, what is computed.
+
+    Args:
+        where: What does so, for the message.
+        found: Path and layer of each.
+        factor: By what.
+
+    Raises:
+        ConfigError: A parametrization keeps no factor; no layer is then changed.
+    """
+    for path, layer in found:
+        if parametrize.is_parametrized(layer, "weight"):
+            name, twin = f"{where}: {path or type(layer).__name__}", copy.deepcopy(layer)
+            weight_scaler(name, twin)(factor)
+            if not torch.allclose(cast(Tensor, twin.weight), factor * cast(Tensor, layer.weight), rtol=1e-3, atol=1e-5):
+                raise ConfigError(f"{name}: its parametrization keeps no factor of a weight")
+    for path, layer in found:
+        weight_scaler(f"{where}: {path or type(layer).__name__}", layer)(factor)

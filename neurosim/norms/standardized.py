@@ -54,7 +54,8 @@ class ScaledWeightStandardization(WeightParametrization):
         \gamma = 1 / \sqrt{\operatorname{Var} f(z)},\ z \sim N(0, 1)
 
     with μ and σ² of every row of n inputs, and f the activation that the layer's input comes from. The currents of differential pairs of
-    cells then cancel for an input that is the same on all lines.
+    cells then cancel for an input that is the same on all lines. Of the weight that is there at the start, neither the mean nor the
+    length of a row stays: initialisers that differ in scale alone give the same.
 
     Args:
         activation: f, a name in ``ACTIVATIONS``, or ``kind`` and parameters: a function of one number.

@@ -11,10 +11,14 @@ from torch import nn
 import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.models import cnn, mlp, norm_layer
-from neurosim.norms import BatchNorm, FreezingNorm, LayerNorm, Norm
+from neurosim.norms import BatchNorm, FreezingNorm, LayerNorm, Norm, residual_stack
 
 MLP = {"kind": "mlp", "sizes": [64, 16, 10]}
 CNN = {"kind": "cnn", "input_shape": [1, 8, 8], "channels": [16], "hidden": [16], "classes": 10}
+RESIDUAL = {
+    "residual_mlp": {"kind": "residual_mlp", "sizes": [64, 16, 10], "depth": 2},
+    "residual_cnn": {"kind": "residual_cnn", "input_shape": [1, 8, 8], "channels": [16], "classes": 10, "depth": 2},
+}
 #: what can stand in a digital model, behind its linear layers too
 NAMES = [name for name in ns.NORMS if ns.NORMS[name].kind == "module" and not getattr(ns.NORMS[name].make, "takes_time", False)]
 
@@ -71,6 +75,30 @@ def test_norms_of_a_config_freeze_one_after_the_other() -> None:
     assert int(norm_layer({"kind": "rms", "freeze": 7}, 4, axes=2, depth=3).get_buffer("after")) == 7
 
 
+@pytest.mark.parametrize(
+    ("placement", "after"), [("peri", [2, 2, 2, 5, 5, 8]), ("pre", [2, 5, 8]), ("post", [2, 5]), ("hybrid", [2, 5, 8]), ("none", [])]
+)
+@pytest.mark.parametrize("family", RESIDUAL)
+def test_norms_of_residual_blocks_freeze_block_after_block(family: str, placement: str, after: list[int]) -> None:
+    choices = {"placement": placement, "norm": {"kind": "layer", "eps": 1e-3, "freeze": [2, 3]}}
+    made = ns.MODELS[family](**config(RESIDUAL[family], **choices).model.arguments)
+    norms = [module for module in made.modules() if isinstance(module, FreezingNorm)]
+    assert sorted(int(norm.after) for norm in norms) == after
+    for passes in range(1, 10):
+        made(torch.rand(3, 1, 8, 8)).sum().backward()
+        assert [norm.frozen for norm in norms] == [int(norm.after) <= passes for norm in norms]
+    again = ns.MODELS[family](**config(RESIDUAL[family], **choices).model.arguments)
+    again.load_state_dict(made.state_dict(), strict=True)
+    x = torch.rand(3, 1, 8, 8)
+    assert torch.equal(again.eval()(x), made.eval()(x))
+    torch.testing.assert_close(ns.fold(made)(x), made(x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_stack_freezes_its_layers_one_after_the_other_and_its_ends_with_the_first_and_behind_the_last() -> None:
+    stack = residual_stack([nn.Linear(4, 4) for _ in range(2)], 4, {"kind": "rms", "freeze": [1, 2]}, "peri", channel_dim=-1)
+    assert [int(one.after) for one in stack.modules() if isinstance(one, FreezingNorm)] == [1, 1, 1, 3, 3, 5]
+
+
 def test_batch_norm_by_name_is_that_of_torch() -> None:
     ours, theirs = cnn([1, 8, 8], [4], [], 3, norm="batch"), cnn([1, 8, 8], [4], [], 3, batch_norm=True)
     theirs.load_state_dict(ours.state_dict(), strict=True)
@@ -99,7 +127,7 @@ def test_batch_norm_by_name_is_that_of_torch() -> None:
         ({"kind": "layr", "freeze": 3}, r"model\.norm: no norm is named 'layr'"),
     ],
 )
-@pytest.mark.parametrize("model", [MLP, CNN], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("model", [MLP, CNN, *RESIDUAL.values()], ids=["mlp", "cnn", *RESIDUAL])
 def test_what_does_not_fit_is_refused_before_anything_runs(model: dict[str, Any], norm: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(model, norm=norm)

@@ -104,6 +104,20 @@ def test_deep_branches_start_smaller_by_the_root_of_their_number() -> None:
     assert torch.equal(deep.stem.weight, post.stem.weight)
 
 
+@pytest.mark.parametrize("name", [name for name in WEIGHT_NORMS if name != "weight_conditioning"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parametrized_branches_start_as_much_smaller(family: str, name: str) -> None:
+    torch.manual_seed(3)
+    post = built(family, norm="layer", placement="post", weight_norm=name)
+    torch.manual_seed(3)
+    deep = built(family, norm="layer", placement="deep", weight_norm=name)
+    products = [(path, part) for path, part in post.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)]
+    for path, layer in products:
+        gain = 8**-0.25 if ".branch." in path else 1.0  # (4 · 2)^-¼
+        torch.testing.assert_close(deep.get_submodule(path).weight, layer.weight * gain, rtol=1e-4, atol=1e-6)
+    assert trains(deep)
+
+
 def test_a_stage_begins_with_a_shortcut_beside_a_normed_branch() -> None:
     model = built("residual_cnn", norm="batch", placement="peri")
     block: Any = model.block2.block
@@ -188,6 +202,17 @@ def test_weight_norm_starts_as_the_weights_of_the_initialiser() -> None:
     torch.testing.assert_close(normed(images()), plain(images()))
 
 
+@pytest.mark.parametrize("name", WEIGHT_NORMS)
+def test_initialisers_that_differ_in_scale_alone_are_the_same_where_no_scale_is_kept(name: str) -> None:
+    models = []
+    for init in ("kaiming", "xavier"):
+        torch.manual_seed(0)
+        models.append(built("mlp", init=init, weight_norm=name))
+    hidden, last = (torch.allclose(*(model.get_submodule(path).weight for model in models)) for path in ("fc2", "fc3"))
+    assert hidden == (name in ("weight_standardization", "weight_conditioning"))
+    assert not last
+
+
 @pytest.mark.parametrize("name", [name for name in WEIGHT_NORMS if name != "weight_conditioning"])
 def test_a_batch_scales_weights_through_their_parametrization(name: str) -> None:
     model = built("residual_mlp", weight_norm=name, init="lsuv")
@@ -210,6 +235,16 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("residual_mlp", {"init": "orthogonal", "scheme": "fixup"}, r"model\.init: must be left out with the scheme 'fixup'"),
     ("residual_mlp", {"init": "lsuv", "scheme": "wn"}, r"model\.init: must not be one that measures on a batch, for the scheme 'wn'"),
     ("residual_mlp", {"init": "lsuv", "norm": "rms", "placement": "deep"}, r"model\.init: .* placement 'deep' makes branches smaller"),
+    (
+        "residual_cnn",
+        {"weight_norm": "weight_conditioning", "norm": "rms", "placement": "deep"},
+        r"model\.weight_norm: must not be weight_conditioning, which gives rows of length 1 .* 'deep' makes them smaller",
+    ),
+    (
+        "residual_mlp",
+        {"weight_norm": {"kind": "weight_norm", "data_init": True}, "norm": "rms", "placement": "deep"},
+        r"model\.weight_norm\.data_init: must be false, for it takes lengths of weights from data, and the placement 'deep'",
+    ),
     ("residual_mlp", {"init": "kumar"}, r"model\.init: .*differentiable at 0"),
     ("residual_mlp", {"init": "orthogonl"}, r"model\.init: no initialiser is named 'orthogonl'"),
     (

@@ -123,6 +123,10 @@ def test_the_norm_on_the_membrane_takes_its_settings() -> None:
         ({"kind": "layer", "epz": 1.0}, r"model\.norm\.epz: layer has no argument 'epz' to be set here; did you mean 'eps'\?"),
         ({"kind": "bn", "eps": -1.0}, r"model\.norm\.eps: must be"),
         ({"kind": "tebn", "steps": 7}, r"model\.norm\.steps: must be left out or be the model's own, 2, got 7"),
+        (
+            {"kind": "layer", "freeze": 3},
+            r"model\.norm\.freeze: spiking models take none; ns\.freeze_statistics freezes norms that are there",
+        ),
         ({"kind": "mpbn", "cary": "raw"}, r"model\.norm\.cary: mpbn has no argument 'cary' to be set here; did you mean 'carry'\?"),
         ({"kind": "mpbn", "carry": "rw"}, r"model\.norm\.carry: must be 'raw' or 'normalized'"),
         ({"kind": "bn+mpbn", "eps": 1.0}, r"model\.norm: bn\+mpbn takes no settings"),

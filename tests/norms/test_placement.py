@@ -15,12 +15,14 @@ from torch.nn.utils import parametrize
 import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.norms import (
+    GeometricParametrization,
     HypersphereResidual,
     LayerNorm,
     NormedAttention,
     Residual,
     RMSNorm,
     ScaleDistributionDecoupling,
+    ScaledWeightStandardization,
     WeightConditioning,
     WeightNorm,
     deep_gains,
@@ -105,6 +107,26 @@ def test_a_branch_that_is_called_twice_is_scaled_once() -> None:
     before = one[0].weight.detach().clone()
     residual_stack([one] * 4, C, placement="deep")
     torch.testing.assert_close(one[0].weight.detach(), before / 2)  # 16^−¼
+
+
+@pytest.mark.parametrize("make", [WeightNorm, GeometricParametrization, ScaledWeightStandardization])
+def test_weights_that_are_computed_are_scaled_once_as_well(make: Any) -> None:
+    one = branch()
+    parametrize.register_parametrization(one[0], "weight", make())
+    before = [value.detach().clone() for value in (one[0].weight, one[2].weight)]
+    residual_stack([one] * 4, C, placement="deep")
+    for was, value in zip(before, (one[0].weight, one[2].weight), strict=True):
+        torch.testing.assert_close(value.detach(), was / 2)  # 16^-¼
+
+
+def test_weights_that_keep_no_scale_cannot_be_those_of_deep_branches() -> None:
+    first, second = branch(), branch()
+    parametrize.register_parametrization(second[0], "weight", WeightConditioning())
+    before = first[0].weight.detach().clone()
+    with pytest.raises(ConfigError, match=r"residual_stack with 'deep': 1\.0: its parametrization keeps no factor of a weight"):
+        residual_stack([first, second], C, placement="deep")
+    assert torch.equal(first[0].weight, before)
+    assert len(residual_stack([first, second], C, placement="deep", initialize=False)) == 2
 
 
 def test_weights_that_are_computed_become_of_length_1_too() -> None:
