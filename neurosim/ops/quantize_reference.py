@@ -153,8 +153,8 @@ def _least(x: Tensor, high: Value) -> Tensor:
 
 def _grid(operands: Operands, plan: Plan, numbers: Numbers, x: Tensor) -> Grid:
     if not plan.learned:
-        shift, low, high = numbers.shift, numbers.low, numbers.high
-        return Grid(numbers.steps_per_unit, shift, numbers.unit, low, high, shift != 0, numbers.first, numbers.last)
+        shifted = numbers.shift != 0
+        return Grid(numbers.steps_per_unit, numbers.shift, numbers.unit, numbers.low, numbers.high, shifted, numbers.first, numbers.last)
     low, high = (_each(bound, 0.0, plan, x) for bound in operands[2:4])
     low64, high64 = torch.as_tensor(low).double(), torch.as_tensor(high).double()
     span = torch.where(high64 > low64, high64 - low64, torch.nan)  # bounds that have crossed give NaN, not a guess
@@ -162,7 +162,8 @@ def _grid(operands: Operands, plan: Plan, numbers: Numbers, x: Tensor) -> Grid:
     origin = low64 * p
     first = (origin - 0.5).ceil()
     last = first + (plan.levels - 1)
-    return Grid(*(part.to(x.dtype) for part in (p, origin - first, 1 / p)), low, high, True, first.to(x.dtype), last.to(x.dtype))
+    steps, shift, unit, bottom, top = (part.to(x.dtype) for part in (p, origin - first, 1 / p, first, last))
+    return Grid(steps, shift, unit, low, high, True, bottom, top)
 
 
 def _at_ends(v: Tensor, x: Tensor, clipped: bool, grid: Grid) -> Tensor:

@@ -81,8 +81,8 @@ def cases(rounding: Any) -> Iterator[tuple[Case, Tensor]]:
         for clip in CLIPPED:
             fixed = Levels(steps / (high - low), low, low, high, rounding, clip, "ste_masked", SOURCE)
             yield Case(tuple(x.shape), None, settings | {"levels": fixed}), x
-        ends = (torch.tensor(end, dtype=dtype, requires_grad=True) for end in (low, high))
-        yield Case(tuple(x.shape), None, settings | {"levels": LearnedLevels(steps + 1, *ends, rounding, "lsq", SOURCE)}), x
+        bottom, top = (torch.tensor(end, dtype=dtype, requires_grad=True) for end in (low, high))
+        yield Case(tuple(x.shape), None, settings | {"levels": LearnedLevels(steps + 1, bottom, top, rounding, "lsq", SOURCE)}), x
 
 
 @pytest.mark.kernel
