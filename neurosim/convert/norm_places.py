@@ -19,7 +19,7 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons import is_neurons
 from neurosim.nn.analog import AnalogLayer
 from neurosim.nn.mpbn import MPBN
-from neurosim.norms import BatchNorm, ChannelNorm, Norm, TimeNorm
+from neurosim.norms import BatchNorm, ChannelNorm, FreezingNorm, Norm, TimeNorm
 
 _OF_TORCH: Final = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _KEEP_AXES: Final = (nn.Identity, _DropoutNd, Norm, *_OF_TORCH)
@@ -84,7 +84,9 @@ def place_of(old: nn.Module, before: nn.Module | None) -> NormPlace:
     Raises:
         ConversionError: Its channels are not known, or it has hooks.
     """
-    place = _channels(old)
+    if hooked(old):
+        raise ConversionError("it has hooks")
+    place = _channels(unfrozen(old))
     if len(place.features) > 1 or place.axis - place.time != 1:
         return place
     if isinstance(before, (*WEIGHTED, AnalogLayer)):
@@ -107,6 +109,11 @@ def check_runs(new: nn.Module, place: NormPlace) -> None:
             copy.deepcopy(new)(x if getattr(new, "takes_time", False) else x[0])
     except ConfigError as error:
         raise ConversionError(f"{type(new).__name__} cannot run here: {error}") from None
+
+
+def unfrozen(old: nn.Module) -> nn.Module:
+    """The norm inside a FreezingNorm, or the norm itself."""
+    return old.norm if isinstance(old, FreezingNorm) else old
 
 
 def _channels(old: Any) -> NormPlace:

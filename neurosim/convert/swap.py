@@ -13,7 +13,7 @@ from torch import nn
 from neurosim.checks import one_of
 from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.norm_gain import gain_between
-from neurosim.convert.norm_places import NormPlace, check_runs, layers_before, norms_of, place_of
+from neurosim.convert.norm_places import NormPlace, check_runs, layers_before, norms_of, place_of, unfrozen
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, ConversionError
@@ -88,6 +88,7 @@ def swap_norm(
     initialiser; one whose norms are taken away needs that, or, if it is trained, :func:`neurosim.fold` in the first place.
 
     Norms that are an activation as well (EvoNorms, FRN) do not take the activation away that follows; norms inside MPBN stay.
+    A ``FreezingNorm`` gives way as a whole, with its averages; :func:`neurosim.freeze_statistics` makes others.
 
     Args:
         model: Any module.
@@ -133,18 +134,19 @@ def swap_norm(
     problems: list[str] = []
     for path, old in chosen.items():
         try:
+            bare = unfrozen(old)
             place = place_of(old, before.get(path))
-            new = made[id(old)] if id(old) in made else _fresh(entry, old, place, settings, len(made) + 1)
+            new = made[id(old)] if id(old) in made else _fresh(entry, bare, place, settings, len(made) + 1)
             check_runs(new, place)
-            like = "weight" in _same(old, new)
-            factor = gain_between(old, new, place.features, place.axis, place.time, like) if adjust == "variance" else 1.0
+            like = "weight" in _same(bare, new)
+            factor = gain_between(bare, new, place.features, place.axis, place.time, like) if adjust == "variance" else 1.0
         except ConversionError as error:
             problems.append(f"{path or '(model)'}: {error}")
             continue
         if id(old) not in made:
             made[id(old)] = new
         found_factor, reason = (1.0, factor) if isinstance(factor, str) else (factor, "")
-        report = NormSwap(path, type(old).__name__, type(new).__name__, place.features, _same(old, new), found_factor, reason)
+        report = NormSwap(path, type(old).__name__, type(new).__name__, place.features, _same(bare, new), found_factor, reason)
         reports.append(report)
         factors[id(old)] = found_factor
     seats = {path: _seated(root, path, old, made[id(old)], problems) for path, old in chosen.items() if id(old) in made}
@@ -154,7 +156,7 @@ def swap_norm(
         parent, _, last = f"model.{path}".rstrip(".").rpartition(".")
         root.get_submodule(parent)._modules[last] = seats[path]
     for old in {id(norm): norm for norm in chosen.values()}.values():
-        _keep(old, made[id(old)], factors[id(old)])
+        _keep(unfrozen(old), made[id(old)], factors[id(old)])
     drop_fused_path(root, made.values())
     result: Any = root["model"]
     result.swaps = Swaps(tuple(reports))

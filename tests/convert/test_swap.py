@@ -14,7 +14,17 @@ import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.models import cnn, spiking_mlp
 from neurosim.nn import MPBN, SpikingSequential, TimeFold
-from neurosim.norms import BatchNorm, BatchNormOverTime, DynamicTanh, GroupNorm, LayerNorm, Norm, RMSNorm, TemporalEffectiveBatchNorm
+from neurosim.norms import (
+    BatchNorm,
+    BatchNormOverTime,
+    DynamicTanh,
+    FreezingNorm,
+    GroupNorm,
+    LayerNorm,
+    Norm,
+    RMSNorm,
+    TemporalEffectiveBatchNorm,
+)
 from tests.norms.contracts import draw, varied
 
 IN_MAPS = [name for name in ns.NORMS if ns.NORMS[name].kind == "module" and not getattr(ns.NORMS[name].make, "takes_time", False)]
@@ -100,6 +110,19 @@ def test_a_norm_over_space_is_refused_where_there_is_none_and_taken_where_there_
     swapped: Any = ns.swap_norm(model, "evonorm_b0", layers="3")
     torch.testing.assert_close(dict(swapped[3].named_buffers()), dict(ns.NORMS["evonorm_b0"](4).double().named_buffers()), rtol=0, atol=0)
     assert swapped(draw(5, 2, 5).double()).shape == (5, 4)
+
+
+def test_a_norm_that_is_to_be_frozen_gives_way_as_a_whole() -> None:
+    model: Any = ns.models.mlp([6, 5, 3], norm={"kind": "layer", "freeze": 2})
+    frozen = next(one for one in model.modules() if isinstance(one, FreezingNorm))
+    varied(frozen.norm)
+    swapped: Any = ns.swap_norm(model, "rms", adjust="variance")
+    told = swapped.swaps.norms[0]
+    assert (told.before, told.after, told.features, told.kept) == ("FreezingNorm", "RMSNorm", (5,), ("weight",))
+    assert not any(isinstance(one, FreezingNorm) for one in swapped.modules())
+    new = swapped.get_submodule(told.path)
+    torch.testing.assert_close(new.weight, frozen.norm.weight * told.factor)
+    assert swapped(draw(4, 6)).shape == (4, 3)
 
 
 def test_the_axis_of_the_channels_follows_from_the_norm_before() -> None:
