@@ -262,8 +262,10 @@ def identify(module: nn.Module) -> Entry | None:
         if isinstance(entry, Layer):
             if type(module) is entry.make:
                 return entry
-        elif isinstance(entry, Curve) and entry.module is not None and type(module) is type(entry.module(**entry.check({}))):
-            return entry
+        elif isinstance(entry, Curve) and entry.module is not None:
+            made = type(entry.module(**entry.check({})))
+            if type(module) in (made, getattr(made, "of_torch", made)):
+                return entry
     return None
 
 

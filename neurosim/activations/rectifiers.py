@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from neurosim.activations.cost import Operations
-from neurosim.activations.declare import curve
+from neurosim.activations.declare import curve, in_float32
 from neurosim.activations.parameter import Parameter, Value
 
 _INF = math.inf
@@ -71,6 +72,16 @@ curve(
 )(lambda x, negative_slope: torch.where(x > 0, x, negative_slope * x))
 
 
+class PReLU(nn.PReLU):
+    """PReLU of torch, for inputs of 16 bits as well where its slopes have 32: it is computed in float32 then."""
+
+    of_torch: ClassVar = nn.PReLU  #: what it stands for
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The result, in the precision of the input."""
+        return in_float32(F.prelu)(input, self.weight)
+
+
 @curve(
     "prelu",
     "max(0, x) + a·min(0, x), a learned",
@@ -82,7 +93,7 @@ curve(
     operations=Operations(multiplies=1, comparisons=1),
     hardware="as leaky_relu, with a gain that can be set; with a < 0 one neuron solves XOR; its slope wants no weight decay",
     cite=("prelu", "prelu_xor"),
-    module=lambda init: nn.PReLU(init=init),
+    module=lambda init: PReLU(init=init),
 )
 def prelu(x: Tensor, init: Value) -> Tensor:
     """Leaky ReLU whose slope below 0 is learned."""

@@ -43,10 +43,10 @@ from neurosim.analysis.recentring import recentre as recentre
 from neurosim.analysis.recorder import record as record
 from neurosim.analysis.recording import Recording as Recording
 from neurosim.analysis.recording_reader import load_recording as load_recording
-from neurosim.analysis.revival import Revival as Revival
-from neurosim.analysis.revival import RevivedReport as RevivedReport
 from neurosim.analysis.revival import dormancy as dormancy
 from neurosim.analysis.revival import revive_units as revive_units
+from neurosim.analysis.revival_report import Revival as Revival
+from neurosim.analysis.revival_report import RevivedReport as RevivedReport
 from neurosim.analysis.side_path import SidePath as SidePath
 from neurosim.analysis.side_path import SidePathReport as SidePathReport
 from neurosim.analysis.side_path import SidePaths as SidePaths

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neurosim.activations.rectifiers import PReLU
 from neurosim.checks import number, whole
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.places import Place, Uses, chains, hooked
@@ -22,7 +23,7 @@ from neurosim.nn.analog import AnalogLayer
 Model = TypeVar("Model", bound=nn.Module)
 
 #: f(s x) = s f(x) for every s > 0, element by element
-HOMOGENEOUS: Final = (nn.Identity, nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.Dropout)
+HOMOGENEOUS: Final = (nn.Identity, nn.ReLU, nn.LeakyReLU, nn.PReLU, PReLU, nn.Dropout)
 #: the same, for each channel of a convolution
 BY_CHANNEL: Final = (
     *(nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten),

@@ -106,7 +106,8 @@ def recentre(
         inplace: Change ``model`` itself.
 
     Returns:
-        The model, with a :class:`neurosim.nn.Recentred` in the place of each layer, and the report at ``model.recentring``.
+        The model, with a :class:`neurosim.nn.Recentred` in the place of each layer whose inputs change, and the report at
+        ``model.recentring``.
 
     Raises:
         ConfigError: An argument is out of its domain, a glob names nothing, the loader has no data, or the model is itself a layer and is
@@ -152,8 +153,10 @@ def recentre(
         elif "weight" not in layer._parameters or _is_complex(layer) or tied[id(layer.weight)] > 1:
             reports.append(RecentredReport(path, "left", reason="its weight is complex, shared, or computed from other parameters"))
         else:
-            made[id(layer)], report = _recentred(path, layer, *ends[path], shift, scale)
+            wrapped, report = _recentred(path, layer, *ends[path], shift, scale)
             reports.append(report)
+            if wrapped is not None:
+                made[id(layer)] = wrapped
     _place(root, made)
     result: Any = target if unwrapped(target) is not target else root["model"]
     result.recentring = Recentring(tuple(reports))
@@ -162,8 +165,10 @@ def recentre(
 
 
 @torch.no_grad()
-def _recentred(path: str, layer: nn.Module, low: Tensor, high: Tensor, shift: bool, scale: Scaling) -> tuple[Recentred, RecentredReport]:
-    """A layer that is given the weights for other inputs, in front of which they are made."""
+def _recentred(
+    path: str, layer: nn.Module, low: Tensor, high: Tensor, shift: bool, scale: Scaling
+) -> tuple[Recentred | None, RecentredReport]:
+    """A layer that is given the weights for other inputs, in front of which they are made; None where they stay as they are."""
     reason = _obstacle(layer) if shift else ""
     held = cells(layer)  # (groups, outputs, inputs, kernel)
     offset = (low + high) / 2 if shift and not reason else torch.zeros_like(low)
@@ -182,6 +187,8 @@ def _recentred(path: str, layer: nn.Module, low: Tensor, high: Tensor, shift: bo
     now = limits / s.to(limits)
     balance = float((now[limits > 0] / now.amax()).mean()) if bool(most > 0) else 1.0
     before = float(torch.maximum(low.abs(), high.abs()).amax())
+    if not bool(offset.any()) and bool((s == 1).all()):
+        return None, RecentredReport(path, "left", before, float(now.amax()), balance, reason or "its inputs are so already")
     report = RecentredReport(path, "recentred", before, float(now.amax()), balance, reason)
     return Recentred(layer, offset, s, len(getattr(layer, "kernel_size", ()))).train(layer.training), report
 

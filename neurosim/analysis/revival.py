@@ -5,23 +5,24 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.utils import parametrize
 
 from neurosim.activations import identify
 from neurosim.analysis.equalization import BY_CHANNEL, cells, check_channels, weighted
 from neurosim.analysis.inputs import check_model
 from neurosim.analysis.observe import watching
+from neurosim.analysis.revival_report import Revival, RevivedReport
 from neurosim.checks import number, whole
 from neurosim.convert.affine import WEIGHTED
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.places import Place, Uses, chains
-from neurosim.convert.report import table
 from neurosim.convert.swap_activation import is_activation
 from neurosim.errors import ConversionError
 from neurosim.initialisers.draws import uniform
@@ -31,52 +32,17 @@ from neurosim.neurons.recurrent import Recurrent
 from neurosim.nn.analog import AnalogLayer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
+from neurosim.norms import NORMS
+from neurosim.norms.time_norm import TimeNorm
 from neurosim.random import Stream
 from neurosim.random import stream as named_stream
 
 Model = TypeVar("Model", bound=nn.Module)
 _PASSIVE: Final = (nn.Identity, nn.Dropout, *BY_CHANNEL)
-
-
-@dataclass(frozen=True)
-class RevivedReport:
-    """A layer whose units feed another.
-
-    Args:
-        layer: Path of the layer.
-        feeds: Path of the next.
-        units: How many it has.
-        status: Whether units could be given another start.
-        dormant: How many of them were.
-        reason: Why they were left, for people.
-    """
-
-    layer: str
-    feeds: str
-    units: int
-    status: Literal["revived", "left"]
-    dormant: int = 0
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Revival:
-    """The report that :func:`revive_units` leaves at ``model.revival``; ``print`` shows it as a table.
-
-    Args:
-        layers: One entry for every layer with weights that is followed by another.
-    """
-
-    layers: tuple[RevivedReport, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data: JSON-able."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        head = f"{sum(one.dormant for one in self.layers)} of {sum(one.units for one in self.layers)} units given another start"
-        rows = [(one.layer, one.feeds, str(one.units), one.status, str(one.dormant), one.reason) for one in self.layers]
-        return "\n".join([head, *(table(("layer", "feeds", "units", "status", "dormant", "reason"), rows) if rows else [])])
+#: norms of which a channel depends on itself alone
+_APART: Final = (_BatchNorm, _InstanceNorm, TimeNorm, *(NORMS[name].make for name in ("instance", "l1_batch", "dyt")))
+#: how their channels start
+_STARTS: Final = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0, "running_deviation": 1.0}
 
 
 def dormancy(magnitudes: Tensor) -> Tensor:
@@ -113,9 +79,9 @@ def revive_units(
 ) -> Model:
     r"""A copy of a model whose dormant units have new incoming weights, and outgoing weights of 0, so that they can learn again.
 
-    A unit is dormant where :func:`neurosim.analysis.dormancy` is τ or less; with τ = 0 where it never was on: a ReLU that is dead, a
-    neuron that never spikes. Its incoming weights are drawn as He et al. have them for ReLU, U(±√(6/n)), its bias becomes 0, and what a
-    batch norm behind it has of it starts anew. All else stays; since a dormant unit gave little, so does what the model computes. Where it
+    A unit is dormant where :func:`neurosim.analysis.dormancy` is τ or less; with τ = 0 where it never was on: a ReLU that is dead, a neuron
+    that never spikes. Its incoming weights are drawn as He et al. have them for ReLU, U(±√(6/n)), its bias becomes 0, and what a norm by
+    channels behind it has of it starts anew. All else stays; since a dormant unit gave little, so does what the model computes. Where it
     gave nothing, exactly: with τ = 0, for the inputs that were looked at.
 
     Args:
@@ -129,7 +95,8 @@ def revive_units(
         inplace: Change ``model`` itself; needed where there is an optimiser.
 
     Returns:
-        The model, with the report at ``model.revival``. Layers are left, with the reason, where something between them mixes channels.
+        The model, with the report at ``model.revival``. Layers are left, with the reason, where something between them mixes channels,
+        or where their weights are computed from other parameters.
 
     Raises:
         ConfigError: An argument is out of its domain, or the loader has no data. ``model`` is then unchanged.
@@ -151,17 +118,8 @@ def revive_units(
     target = model if inplace else copy.deepcopy(model)
     bare = unwrapped(target)
     root = nn.ModuleDict({"model": bare})
-    uses, reports = Uses(root), {}
-    found: list[tuple[list[Place], Place]] = []
-    for chain in chains(root, reads=(*WEIGHTED, AnalogLayer)):
-        at = [index for index, place in enumerate(chain) if weighted(place.module)]
-        for one, other in pairwise(at):
-            segment = chain[one : other + 1]
-            try:
-                found.append((segment, _active(segment, uses)))
-            except ConversionError as error:
-                left = RevivedReport(segment[0].path, segment[-1].path, _units(segment[0].module), "left", reason=str(error))
-                reports[segment[0].path] = left
+    found, left = _segments(root)
+    reports = {one.layer: one for one in left}
     seen = _magnitudes(bare, found, loader, stream)
     for segment, _ in found:
         first, second = segment[0], segment[-1]
@@ -178,6 +136,32 @@ def revive_units(
     return target
 
 
+def revivable(model: nn.Module) -> tuple[list[str], list[RevivedReport]]:
+    """Of the layers that feed another: the paths of those whose units can be given another start, and reports of the others."""
+    found, left = _segments(nn.ModuleDict({"model": unwrapped(model)}))
+    return [segment[0].path for segment, _ in found], left
+
+
+def _segments(root: nn.ModuleDict) -> tuple[list[tuple[list[Place], Place]], list[RevivedReport]]:
+    """From every layer with weights to the next, with the place of the units; and reports of those that are left."""
+    uses = Uses(root)
+    found: list[tuple[list[Place], Place]] = []
+    left: list[RevivedReport] = []
+    for chain in chains(root, reads=(*WEIGHTED, AnalogLayer)):
+        at = [index for index, place in enumerate(chain) if weighted(place.module) or _parametrized(place.module)]
+        for one, other in pairwise(at):
+            segment = chain[one : other + 1]
+            try:
+                found.append((segment, _active(segment, uses)))
+            except ConversionError as error:
+                left.append(RevivedReport(segment[0].path, segment[-1].path, _units(segment[0].module), "left", reason=str(error)))
+    return found, left
+
+
+def _parametrized(module: nn.Module) -> bool:
+    return parametrize.is_parametrized(module) and parametrize.type_before_parametrizations(module) in WEIGHTED
+
+
 def _active(segment: list[Place], uses: Uses) -> Place:
     """Where the units of the first layer are: the last activation or neurons before the next layer.
 
@@ -186,6 +170,8 @@ def _active(segment: list[Place], uses: Uses) -> Place:
     """
     check_channels(segment, uses)
     first, second = segment[0].module, segment[-1].module
+    if _parametrized(first):  # its bias
+        raise ConversionError(f"the bias of the {type(first).__name__} is computed from other parameters")
     found = None
     for place in segment[1:-1]:
         module, name = place.module, type(place.module).__name__
@@ -196,8 +182,10 @@ def _active(segment: list[Place], uses: Uses) -> Place:
             if isinstance(module, Recurrent) or (entry is not None and entry.kind not in ("curve", "random")):
                 raise ConversionError(f"the {name} between them mixes channels")
             found = place
-        elif not isinstance(module, (*_PASSIVE, _BatchNorm)):
+        elif not isinstance(module, (*_PASSIVE, *_APART)):
             raise ConversionError(f"{name} is between them, and is not known to keep channels apart")
+        elif isinstance(module, _APART) and getattr(module, "features", (_units(first),)) != (_units(first),):
+            raise ConversionError(f"the {name} between them has other channels than the layer has units")
     if found is None:
         raise ConversionError("no activation is between them")
     if any(layer.weight.is_complex() for layer in (first, second) if isinstance(layer.weight, Tensor)):
@@ -262,12 +250,11 @@ def _restart(segment: list[Place], dormant: Tensor, source: Stream, optimizer: t
     plain = [first.bias] if first.bias is not None else []
     for place in segment[1:-1]:
         norm: Any = place.module
-        if isinstance(norm, _BatchNorm):
-            for name, start in (("weight", 1.0), ("bias", 0.0), ("running_mean", 0.0), ("running_var", 1.0)):
-                value = getattr(norm, name)
-                if value is not None:
-                    value.masked_fill_(dormant.to(value.device), start)
-            plain += norm.parameters(recurse=False)
+        for name, start in _STARTS.items() if isinstance(norm, _APART) else ():
+            value = getattr(norm, name, None)
+            if value is not None:
+                value.masked_fill_(dormant.to(value.device), start)
+                plain += [value] if isinstance(value, nn.Parameter) else []
     if first.bias is not None:
         first.bias.masked_fill_(dormant.to(first.bias.device), 0.0)
     if optimizer is not None:

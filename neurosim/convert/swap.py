@@ -5,28 +5,23 @@ from __future__ import annotations
 import copy
 import inspect
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neurosim.checks import one_of
 from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.norm_gain import gain_between
-from neurosim.convert.places import hooked
+from neurosim.convert.norm_places import NormPlace, check_runs, layers_before, norms_of, place_of, unfrozen
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.nn.mpbn import MPBN
 from neurosim.nn.time import SpikingSequential, TimeFold
-from neurosim.norms import BatchNorm, ChannelNorm, Entry, Norm, TimeNorm
+from neurosim.norms import Entry
 from neurosim.norms.choice import make_norm, named_module
 
 Adjust = Literal["nothing", "variance"]
-
-_OF_TORCH: Final = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -79,15 +74,6 @@ class Swaps:
         return "\n".join([f"{len(self.norms)} norms swapped", *table(head, shown)])
 
 
-@dataclass(frozen=True)
-class _Place:
-    """What a norm is given: its features, the axis of the channels, and whether it sees the time axis."""
-
-    features: tuple[int, ...]
-    axis: int
-    time: bool
-
-
 def swap_norm(
     model: nn.Module, name: str, *, layers: Selection = None, adjust: Adjust = "nothing", inplace: bool = False, **settings: Any
 ) -> nn.Module:
@@ -102,6 +88,7 @@ def swap_norm(
     initialiser; one whose norms are taken away needs that, or, if it is trained, :func:`neurosim.fold` in the first place.
 
     Norms that are an activation as well (EvoNorms, FRN) do not take the activation away that follows; norms inside MPBN stay.
+    A ``FreezingNorm`` gives way as a whole, with its averages; :func:`neurosim.freeze_statistics` makes others.
 
     Args:
         model: Any module.
@@ -119,7 +106,8 @@ def swap_norm(
 
     Raises:
         ConfigError: There is no such norm, argument, or norm to be replaced.
-        ConversionError: The new norm cannot stand in one of the places; the model is then unchanged.
+        ConversionError: The new norm cannot stand in one of the places; the model is then unchanged. It is tried where the axes of its
+            inputs are known, from the class of the old norm or from the layer that feeds it.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     >>> swapped = swap_norm(model, "layer")
@@ -134,28 +122,31 @@ def swap_norm(
         raise ConfigError(f"swap_norm: none takes no settings, got {', '.join(settings)}")
     changed = model if inplace else copy.deepcopy(model)
     root = nn.ModuleDict({"model": changed})
-    found = _norms(root)
+    found = norms_of(root)
     if not found:
         raise ConfigError("swap_norm: the model has no norm")
     check_globs("swap_norm", as_list(layers), found, "norm")
     chosen = {path: norm for path, norm in found.items() if layers is None or matches(path, norm, layers)}
+    before = layers_before(root)
     made: dict[int, nn.Module] = {}
     factors: dict[int, float] = {}
     reports: list[NormSwap] = []
     problems: list[str] = []
     for path, old in chosen.items():
         try:
-            place = _place(old)
-            new = made[id(old)] if id(old) in made else _fresh(entry, old, place, settings, len(made) + 1)
-            like = "weight" in _same(old, new)
-            factor = gain_between(old, new, place.features, place.axis, place.time, like) if adjust == "variance" else 1.0
+            bare = unfrozen(old)
+            place = place_of(old, before.get(path))
+            new = made[id(old)] if id(old) in made else _fresh(entry, bare, place, settings, len(made) + 1)
+            check_runs(new, place)
+            like = "weight" in _same(bare, new)
+            factor = gain_between(bare, new, place.features, place.axis, place.time, like) if adjust == "variance" else 1.0
         except ConversionError as error:
             problems.append(f"{path or '(model)'}: {error}")
             continue
         if id(old) not in made:
             made[id(old)] = new
         found_factor, reason = (1.0, factor) if isinstance(factor, str) else (factor, "")
-        report = NormSwap(path, type(old).__name__, type(new).__name__, place.features, _same(old, new), found_factor, reason)
+        report = NormSwap(path, type(old).__name__, type(new).__name__, place.features, _same(bare, new), found_factor, reason)
         reports.append(report)
         factors[id(old)] = found_factor
     seats = {path: _seated(root, path, old, made[id(old)], problems) for path, old in chosen.items() if id(old) in made}
@@ -165,45 +156,14 @@ def swap_norm(
         parent, _, last = f"model.{path}".rstrip(".").rpartition(".")
         root.get_submodule(parent)._modules[last] = seats[path]
     for old in {id(norm): norm for norm in chosen.values()}.values():
-        _keep(old, made[id(old)], factors[id(old)])
+        _keep(unfrozen(old), made[id(old)], factors[id(old)])
     drop_fused_path(root, made.values())
     result: Any = root["model"]
     result.swaps = Swaps(tuple(reports))
     return root["model"]
 
 
-def _norms(root: nn.ModuleDict) -> dict[str, nn.Module]:
-    """Every norm by its path in the model, where it stands; those inside another one, or inside MPBN, are part of it."""
-    found: dict[str, nn.Module] = {}
-    closed: list[str] = []
-    for path, module in root.named_modules(remove_duplicate=False):
-        if any(path.startswith(f"{outer}.") for outer in closed):
-            continue
-        if isinstance(module, (Norm, *_OF_TORCH)):
-            found[path.partition(".")[2]] = module
-        if isinstance(module, (Norm, MPBN)):
-            closed.append(path)
-    return found
-
-
-def _place(old: Any) -> _Place:
-    if hooked(old):
-        raise ConversionError("it has hooks")
-    if isinstance(old, TimeNorm):
-        return _Place(old.features, 2, True)
-    if isinstance(old, ChannelNorm):
-        return _Place(old.features, old.channel_dim if len(old.features) == 1 else -len(old.features), False)
-    if isinstance(old, _BatchNorm | _InstanceNorm | BatchNorm):
-        return _Place((old.num_features,), 1, False)
-    if isinstance(old, nn.GroupNorm):
-        return _Place((old.num_channels,), 1, False)
-    if type(old).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
-        shape = tuple(old.normalized_shape)
-        return _Place(shape, -len(shape), False)
-    raise ConversionError(f"the channels of a {type(old).__name__} are not known")
-
-
-def _fresh(entry: Entry | None, old: nn.Module, place: _Place, settings: dict[str, Any], depth: int) -> nn.Module:
+def _fresh(entry: Entry | None, old: nn.Module, place: NormPlace, settings: dict[str, Any], depth: int) -> nn.Module:
     """The new norm with the mode, the device and the precision of the old one; without an entry, nothing."""
     if entry is None:
         return nn.Identity().train(old.training)

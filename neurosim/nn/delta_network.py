@@ -25,6 +25,7 @@ from typing import Any, Final, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from neurosim.activations.rectifiers import PReLU
 from neurosim.checks import whole
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.arguments import number
@@ -38,8 +39,8 @@ _LINEAR: Final = (nn.Linear, nn.Conv1d, nn.Conv2d)
 _NOTHING: Final = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d)
 #: what may stand between a linear layer and the next quantiser: functions of one frame
 _PER_FRAME: Final = (
-    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid, nn.Softplus),
-    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, PReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid),
+    *(nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
     *(nn.BatchNorm1d, nn.BatchNorm2d, BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.Flatten),
 )
 

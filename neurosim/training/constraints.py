@@ -29,7 +29,8 @@ def constrain(model: nn.Module, optimizer: torch.optim.Optimizer, config: RunCon
         config: Of the run.
 
     Raises:
-        ConfigError: ``train.rescale``, ``train.clip_weights`` or ``train.only`` names what the model does not have.
+        ConfigError: ``train.rescale``, ``train.clip_weights`` or ``train.only`` names what the model does not have, or ``train.revive``
+            could revive nothing.
     """
     train = config.train
     if ei.layers(model):
@@ -48,6 +49,9 @@ def constrain(model: nn.Module, optimizer: torch.optim.Optimizer, config: RunCon
     if train.decay == "weights":
         decay_weights(model, optimizer)
     if train.revive is not None:
-        revive_after_steps(model, optimizer, every=train.revive.every_steps, tau=train.revive.tau, seed=config.seed)
+        try:
+            revive_after_steps(model, optimizer, every=train.revive.every_steps, tau=train.revive.tau, seed=config.seed)
+        except ConfigError as error:
+            raise ConfigError(f"train.revive: {error}") from None
     if train.only is not None:
         train_only(model, optimizer, train.only.parameters, random=train.only.random, seed=config.seed)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.analysis import revive_units
+from neurosim.analysis.revival import revivable
 from neurosim.checks import number, whole
+from neurosim.errors import ConfigError
 
 _STEPS: Final = "steps_before_revival"  #: in the first group of the optimiser, so that checkpoints have it
 
@@ -31,11 +33,15 @@ def revive_after_steps(
         What ends it when it is called.
 
     Raises:
-        ConfigError: An argument is out of its domain.
+        ConfigError: An argument is out of its domain, or the model has no layer whose units can be given another start.
     """
     whole("revive_after_steps: every", every, 1)
     number("revive_after_steps: tau", tau, ge=0)
     whole("revive_after_steps: seed", seed, 0)
+    found, left = revivable(model)
+    if not found:
+        why = "; ".join(f"{one.layer or '(model)'}: {one.reason}" for one in left) or "no layer is known to feed another"
+        raise ConfigError(f"revive_after_steps: the model must have a layer whose units can be given another start, and has none: {why}")
     given: list[Tensor] = []
 
     def remember(module: nn.Module, args: tuple[Any, ...]) -> None:

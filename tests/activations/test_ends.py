@@ -172,6 +172,29 @@ def test_prelu_starts_at_a_quarter_in_every_channel_and_learns_them_apart() -> N
     assert [value.shape for name, value in model.named_parameters() if name.startswith("act")] == [(6,), (6,)]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_prelu_takes_inputs_of_16_bits_with_slopes_of_32(dtype: torch.dtype) -> None:
+    unit = activation("prelu")
+    x = torch.tensor([[-3.0, 2.0, -0.3, 300.0]], dtype=dtype, requires_grad=True)
+    y = unit(x)
+    assert torch.equal(y, torch.where(x > 0, x.float(), 0.25 * x.float()).to(dtype))
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0.25, 1.0, 0.25, 1.0]]
+    slope = unit.get_parameter("weight").grad
+    assert slope is not None
+    assert slope.item() == pytest.approx(-3.3, rel=2 * torch.finfo(dtype).eps)
+    assert facts(unit).entry is facts(nn.PReLU()).entry is facts("prelu").entry
+    plain = nn.PReLU()
+    plain.load_state_dict(unit.state_dict())
+    wide = torch.linspace(-2, 2, 9, requires_grad=True)
+    assert torch.equal(unit(wide), plain(wide))
+    pair: Any = nn.Sequential(nn.Linear(4, 6), unit, nn.Linear(6, 2))
+    assert [one.status for one in ns.equalize(pair).equalization.pairs] == ["equalised"]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ns.models.mlp([4, 6, 2], activation={"kind": "prelu"})(torch.rand(3, 4)).isfinite().all()
+
+
 @pytest.mark.parametrize("name", ["apa", "aglu"])
 def test_a_seed_draws_both_parameters_evenly_between_0_and_1_as_the_authors_do(name: str) -> None:
     unit = activation(name, channels=4000, seed=3)

@@ -127,6 +127,43 @@ def test_neurons_that_never_spike_are_dead_units() -> None:
     assert (found[2].weight[:, 2] == 0).tolist() == [True, False, True, True]  # neuron 1 there has new incoming weights itself
 
 
+@pytest.mark.parametrize("name", ["bn_over_time", "tdbn", "bntt", "tebn", "batch", "instance", "l1_batch", "dyt"])
+def test_neurons_behind_norms_that_keep_channels_apart_are_revived(name: str) -> None:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"steps": 4} if name in ("bntt", "tebn") else {}
+    norm = ns.NORMS[name](6, **settings)
+    neurons = [ns.LIF(tau_mem=2e-3, dt=1e-3) for _ in range(2)]
+    layers = [nn.Conv1d(2, 6, 3), norm, neurons[0], nn.Conv1d(6, 4, 1), ns.NORMS[name](4, **settings), neurons[1], nn.Conv1d(4, 2, 1)]
+    model: Any = SpikingSequential(*layers).eval()
+    with torch.no_grad():
+        model[0].weight.abs_()
+        model[0].bias.fill_(3.0)
+        norm.weight[..., 2] = 0.0
+        if norm.bias is not None:
+            norm.bias.fill_(3.0)[2] = -1.0
+    x = drawn("spikes", 4, 5, 2, 7).abs()
+    found: Any = ns.revive_units(model, x, tau=0.0)
+    assert [(one.layer, one.status) for one in found.revival.layers] == [("0", "revived"), ("3", "revived")]
+    assert found.revival.layers[0].dormant == 1
+    assert torch.equal(found(x), model(x))
+    revived = next(part for part in found.modules() if isinstance(part, type(norm)))
+    assert bool((revived.weight[..., 2] == 1).all())
+    assert revived.bias is None or revived.bias.tolist() == [3.0, 3.0, 0.0, 3.0, 3.0, 3.0]
+
+
+@pytest.mark.parametrize("kind", ["weight_norm", "weight_standardization"])
+def test_layers_whose_weights_are_computed_are_left_and_a_training_that_can_revive_nothing_is_refused(kind: str) -> None:
+    model = ns.models.mlp([6, 5, 4, 3], weight_norm=kind)
+    found: Any = ns.revive_units(model, torch.ones(2, 6), tau=10.0)
+    assert {one.status for one in found.revival.layers} == {"left"}
+    assert "is computed from other parameters" in found.revival.layers[0].reason
+    with pytest.raises(
+        ConfigError, match=r"must have a layer whose units can be given another start, and has none: fc1: the weight of the"
+    ):
+        revive_after_steps(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert not model._forward_pre_hooks
+
+
 def test_a_chip_is_looked_at_without_moving_its_noise() -> None:
     chip = ns.to_analog(perceptron(), "photonic_avnn", seed=0)
     x, draws = drawn("x", 40, 6), ns.get_draws(chip)
@@ -238,5 +275,7 @@ def test_a_config_revives_units(tmp_path: Any) -> None:
         runs[tau] = (model.fc2.weight.detach().abs() < 1e-4).all(0)  # one short step is taken after it
     assert not bool(runs[0.0].any())
     assert int(runs[5.0].sum()) > 8  # nearly all units are below five times the mean
+    with pytest.raises(ConfigError, match=r"train\.revive: .* has none: fc1: LayerNorm is between them"):
+        ns.train({**config, "model": {"kind": "mlp", "sizes": [64, 16, 10], "norm": "layer"}})
     with pytest.raises(ConfigError, match="what does not learn stays as it is"):
         ns.load_config({**config, "train": {"revive": {}, "only": {"parameters": "biases"}}})

@@ -14,7 +14,17 @@ import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.models import cnn, spiking_mlp
 from neurosim.nn import MPBN, SpikingSequential, TimeFold
-from neurosim.norms import BatchNorm, BatchNormOverTime, DynamicTanh, GroupNorm, LayerNorm, Norm, RMSNorm, TemporalEffectiveBatchNorm
+from neurosim.norms import (
+    BatchNorm,
+    BatchNormOverTime,
+    DynamicTanh,
+    FreezingNorm,
+    GroupNorm,
+    LayerNorm,
+    Norm,
+    RMSNorm,
+    TemporalEffectiveBatchNorm,
+)
 from tests.norms.contracts import draw, varied
 
 IN_MAPS = [name for name in ns.NORMS if ns.NORMS[name].kind == "module" and not getattr(ns.NORMS[name].make, "takes_time", False)]
@@ -39,8 +49,10 @@ def test_every_norm_stands_in_for_a_batch_norm_of_torch(name: str) -> None:
 def test_every_norm_stands_in_for_one_over_time(name: str) -> None:
     model: Any = spiking_mlp([6, 16, 16, 3], time_steps=4, norm="bn")
     x = torch.rand(4, 5, 6)
-    if getattr(ns.NORMS[name].make, "needs_space", False):
-        return  # there is none in this model
+    if getattr(ns.NORMS[name].make, "needs_space", False):  # there is none in this model
+        with pytest.raises(ConversionError, match=r"swap_norm: the model is unchanged; body\.norm1: .* cannot run here"):
+            ns.swap_norm(model, name)
+        return
     settings: dict[str, Any] = {"steps": 4} if name in ("bntt", "tebn") else {}
     swapped: Any = ns.swap_norm(model, name, **settings)
     assert len(swapped.swaps.norms) == sum(isinstance(one, BatchNormOverTime) for one in model.modules()) > 0
@@ -83,6 +95,34 @@ def test_a_norm_of_single_steps_is_run_on_every_step() -> None:
     assert isinstance(swapped.norm, TimeFold)
     x = draw(4, 5, 16).abs()
     torch.testing.assert_close(swapped(x), nn.functional.layer_norm(x, (16,)))
+
+
+@pytest.mark.parametrize("hardware", [False, True], ids=["digital", "analog"])
+def test_a_norm_over_space_is_refused_where_there_is_none_and_taken_where_there_is(hardware: bool) -> None:
+    maps = [nn.Conv1d(2, 4, 3), nn.ReLU(), nn.Dropout(), nn.BatchNorm1d(4)]
+    units = [nn.Flatten(), nn.Linear(12, 4), nn.Tanh(), nn.BatchNorm1d(4)]
+    model: Any = nn.Sequential(*maps, *units).double()
+    model = ns.to_analog(model, "ideal", seed=0) if hardware else model
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ConversionError, match=r"model is unchanged; 7: InstanceNorm cannot run here: .* must have axes beside batch"):
+        ns.swap_norm(model, "instance", inplace=True)
+    torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
+    swapped: Any = ns.swap_norm(model, "evonorm_b0", layers="3")
+    torch.testing.assert_close(dict(swapped[3].named_buffers()), dict(ns.NORMS["evonorm_b0"](4).double().named_buffers()), rtol=0, atol=0)
+    assert swapped(draw(5, 2, 5).double()).shape == (5, 4)
+
+
+def test_a_norm_that_is_to_be_frozen_gives_way_as_a_whole() -> None:
+    model: Any = ns.models.mlp([6, 5, 3], norm={"kind": "layer", "freeze": 2})
+    frozen = next(one for one in model.modules() if isinstance(one, FreezingNorm))
+    varied(frozen.norm)
+    swapped: Any = ns.swap_norm(model, "rms", adjust="variance")
+    told = swapped.swaps.norms[0]
+    assert (told.before, told.after, told.features, told.kept) == ("FreezingNorm", "RMSNorm", (5,), ("weight",))
+    assert not any(isinstance(one, FreezingNorm) for one in swapped.modules())
+    new = swapped.get_submodule(told.path)
+    torch.testing.assert_close(new.weight, frozen.norm.weight * told.factor)
+    assert swapped(draw(4, 6)).shape == (4, 3)
 
 
 def test_the_axis_of_the_channels_follows_from_the_norm_before() -> None:
