@@ -32,7 +32,7 @@ from neurosim.neurons.recurrent import Recurrent
 from neurosim.nn.analog import AnalogLayer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
-from neurosim.norms import NORMS
+from neurosim.norms import DynamicTanh, InstanceNorm, L1BatchNorm
 from neurosim.norms.time_norm import TimeNorm
 from neurosim.random import Stream
 from neurosim.random import stream as named_stream
@@ -40,7 +40,7 @@ from neurosim.random import stream as named_stream
 Model = TypeVar("Model", bound=nn.Module)
 _PASSIVE: Final = (nn.Identity, nn.Dropout, *BY_CHANNEL)
 #: norms of which a channel depends on itself alone
-_APART: Final = (_BatchNorm, _InstanceNorm, TimeNorm, *(NORMS[name].make for name in ("instance", "l1_batch", "dyt")))
+_APART: Final = (_BatchNorm, _InstanceNorm, TimeNorm, InstanceNorm, L1BatchNorm, DynamicTanh)
 #: how their channels start
 _STARTS: Final = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0, "running_deviation": 1.0}
 
