@@ -93,9 +93,14 @@ def test_a_run_that_copies_its_model_has_the_penalty_to_the_end(copying: str, ma
     else:
         changes |= {"recipe": "distill"}
         changes["train"]["swap"] = {"start": "gelu", "epochs": 1}
-    counts = []
+    counts: list[int] = []
     found = Activations.l1
-    monkeypatch.setattr(Activations, "l1", lambda self: counts.append(len(self.found)) or found(self))
+
+    def counted(self: Activations) -> Tensor:
+        counts.append(len(self.found))
+        return found(self)
+
+    monkeypatch.setattr(Activations, "l1", counted)
     run = ns.train(make_digital(model={"activation": "relu"}, **changes))
     assert run.metrics["epochs"] == 2
     assert len(counts) >= 4
