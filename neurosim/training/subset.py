@@ -14,7 +14,7 @@ from neurosim.convert.select import check_globs
 from neurosim.errors import ConfigError
 from neurosim.nn.wrappers import unwrapped
 from neurosim.random import permutation, stream
-from neurosim.training.owned import of_norms
+from neurosim.training.owned import of_norms, weights_of
 
 WORDS = ("norms", "shifts", "biases", "last")  #: that name parameters by what they are
 
@@ -25,8 +25,8 @@ def parameters_of(model: nn.Module, which: str | Sequence[str]) -> list[str]:
     Args:
         model: Any module.
         which: One or several of ``norms``: scales and shifts of all norms; ``shifts``: what of these is named bias; ``biases``:
-            all that are named so; ``last``: those of the last layer, no norm, that has a weight of two axes or more; and of globs over the
-            names of parameters.
+            all that are named so; ``last``: those of the last layer that has a weight, as :func:`neurosim.training.owned.weights_of` has
+            them; and of globs over the names of parameters.
 
     Raises:
         ConfigError: A glob names nothing, or there is no such parameter.
@@ -52,7 +52,8 @@ def parameters_of(model: nn.Module, which: str | Sequence[str]) -> list[str]:
     if "biases" in asked:
         chosen |= {name for name in known if _place(name)[1] == "bias"}
     if "last" in asked:
-        layers = [_place(name)[0] for name, value in known.items() if value.dim() >= 2 and id(value) not in held]
+        weights = {id(value) for weight in weights_of(bare) for value in weight.learned}
+        layers = [_place(name)[0] for name, value in known.items() if id(value) in weights]
         chosen |= {name for name in known if layers and _place(name)[0] == layers[-1]}
     if not chosen:
         raise ConfigError(f"train.only.parameters: the model must have parameters that are meant by {which!r}, has none")

@@ -56,6 +56,13 @@ def test_only_what_is_named_moves_even_with_weight_decay(which: Any, names: list
     assert [name for name, value in network.named_parameters() if value.requires_grad] == names
 
 
+def test_the_last_layer_is_one_with_a_weight_and_not_the_chain_of_its_hardware() -> None:
+    scale = {"weight.scale": {"kind": "scale", "mode": "learned", "per": "vector"}}
+    model = ns.to_analog(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), "ideal", overrides={"*": scale}, seed=0)
+    model(torch.rand(5, 4))
+    assert parameters_of(model, "last") == ["1.weight", "1.bias"]
+
+
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_as_many_random_elements_learn_and_all_others_stay(kind: str) -> None:
     network = model()
