@@ -58,6 +58,16 @@ class DivergenceError(RunError):
     """A training left the finite numbers."""
 
 
+def with_article(name: str) -> str:
+    """A name in a sentence.
+
+    >>> with_article("Identity"), with_article("Conv2d"), with_article("UnifiedNorm"), with_article("RMSNorm")
+    ('an Identity', 'a Conv2d', 'a UnifiedNorm', 'an RMSNorm')
+    """
+    vowel = name[:1] in "AEIOaeio" or (name[:1] in "Uu" and name[:3].lower() != "uni")
+    return f"an {name}" if vowel or name.startswith(("RMS", "FRN", "LSTM", "MPBN")) else f"a {name}"
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A suggestion to append to an error message: the closest valid names, or all of them when there are few.
 

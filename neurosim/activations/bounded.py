@@ -89,7 +89,8 @@ curve(
 )
 def gaussian(x: Tensor, s: Value) -> Tensor:
     """A bell curve."""
-    return torch.exp(-(x / at_least(s, 1e-12)).square() / 2)
+    z = (x / at_least(s, 1e-12)).clamp(-1e30, 1e30)  # so that 2z, the slope of its square, is finite
+    return torch.exp(-z.square() / 2)
 
 
 @curve(

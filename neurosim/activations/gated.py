@@ -170,7 +170,7 @@ def apa(x: Tensor, lam: Value, kappa: Value) -> Tensor:
 )
 def aglu(x: Tensor, lam: Value, kappa: Value) -> Tensor:
     """X gated by its adaptive parametric activation."""
-    return floored(x) * _apa(x, lam, kappa)
+    return floored(x) * _apa(x.clamp(-1e30, 1e30), lam, kappa)  # beyond, x/λ is infinite where the gate has no slope
 
 
 @curve(

@@ -97,7 +97,7 @@ def rescu(x: Tensor, left: Value, right: Value, start: Value, stop: Value) -> Te
 def sau(x: Tensor, alpha: Value, s: Value) -> Tensor:
     """Leaky ReLU convolved with a Gaussian."""
     s = at_least(s, 1e-12)
-    z = x * (math.sqrt(0.5) / s)
+    z = (x * (math.sqrt(0.5) / s)).clamp(-1e30, 1e30)  # so that 2z, the slope of its square, is finite
     bell = F.threshold(-z.square(), -87.0, -87.0).exp()  # numbers too small to be normal are slow
     gate = plus_times((1 + alpha) / 2, (1 - alpha) / 2, torch.erf(z))
     gated = (floored(x) if isinstance(alpha, float) and alpha == 0 else x) * gate

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neurosim.errors import ConfigError
+from neurosim.errors import ConfigError, with_article
 from neurosim.random import stream
 
 _BATCH = 64
@@ -38,7 +38,7 @@ def gain_between(old: nn.Module, new: nn.Module, features: tuple[int, ...], axis
     """
     weight = getattr(new, "weight", None)
     if not isinstance(weight, nn.Parameter) or not getattr(new, "affine_last", True):
-        return f"a {type(new).__name__} has no factor of its own behind it"
+        return f"{with_article(type(new).__name__)} has no factor of its own behind it"
     for shape in _shapes(features, axis - time):
         z = stream(0, "swap_norm").normal(shape, like=weight.detach())
         try:

@@ -19,7 +19,7 @@ from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.places import Place, Uses, chains, hooked
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection, as_list, check_globs, matches
-from neurosim.errors import ConfigError
+from neurosim.errors import ConfigError, with_article
 from neurosim.nn.analog import AnalogLayer
 
 Gain = Literal["keep", "variance"]
@@ -220,7 +220,7 @@ def _layer(module: nn.Module, after: Place | None, uses: Uses) -> Place | str:
         return "nothing certain comes after it"
     kind = type(after.module).__name__
     if not isinstance(after.module, (*WEIGHTED, AnalogLayer)):
-        return f"a {kind} comes after it"
+        return f"{with_article(kind)} comes after it"
     if uses.shared(after.module) or parametrize.is_parametrized(after.module) or after.module._parameters.get("weight") is None:
         return f"the weights of the {kind} after it are not its own alone"
     return after

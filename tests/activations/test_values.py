@@ -302,6 +302,16 @@ def test_infinite_inputs_have_the_limits_of_the_curve(name: str, left: float, le
         assert float(unit(torch.tensor(most)).detach()) == pytest.approx(most, rel=1e-6)
 
 
+@pytest.mark.parametrize(("name", "right"), [("gaussian", 0.0), ("sau", 1.0), ("aglu", 1.0)])
+@pytest.mark.parametrize("learn", [False, True], ids=["fixed", "learned"])
+def test_slopes_are_those_of_the_limits_at_the_largest_numbers(name: str, right: float, learn: bool) -> None:
+    unit = activation(name, learn=learn)
+    x = torch.tensor([-3e38, -1e20, 1e20, 3e38], requires_grad=True)
+    (slopes,) = torch.autograd.grad(unit(x).sum(), x)
+    left = 0.15 if name == "sau" else 0.0
+    torch.testing.assert_close(slopes, torch.tensor([left, left, right, right]))
+
+
 def test_the_slope_of_helu_is_wide_in_forward_mode_and_under_vmap_too() -> None:
     x, unit = torch.tensor([-0.02, -0.5, 0.3]), activation("helu", alpha=0.05)
     wanted = torch.tensor([1.0, 0.0, 1.0])

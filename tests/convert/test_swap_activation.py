@@ -79,6 +79,8 @@ def test_where_it_is_not_certain_what_is_fed_the_weights_stay_and_the_report_say
     assert isinstance(swapped.last, nn.SiLU)
     normed: Any = swap_activation(nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3), nn.Linear(3, 3)), "gelu", gain="variance")
     assert normed.activation_swap.activations[0].reason == "a BatchNorm1d comes after it"
+    bare: Any = swap_activation(nn.Sequential(nn.ReLU(), nn.InstanceNorm1d(3), nn.Linear(3, 3)), "gelu", gain="variance")
+    assert bare.activation_swap.activations[0].reason == "an InstanceNorm1d comes after it"
 
 
 def test_a_shared_curve_is_one_module_and_one_used_twice_stays_one(model: Any) -> None:

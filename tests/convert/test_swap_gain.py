@@ -96,6 +96,8 @@ def test_the_report_says_what_was_adjusted_and_why_not() -> None:
     left: Any = ns.swap_norm(model, "lp", adjust="variance")
     assert [one.factor for one in left.swaps.norms] == [1.0, 1.0]
     assert "has no factor of its own behind it" in str(left.swaps)
+    online: Any = ns.swap_norm(model, "online", adjust="variance")
+    assert "an OnlineNorm has no factor of its own behind it" in str(online.swaps)
     kept: Any = ns.swap_norm(model, "layer")
     assert "γ" not in str(kept.swaps)
     with pytest.raises(ConfigError, match=r"swap_norm\.adjust: must be one of 'nothing', 'variance'"):
