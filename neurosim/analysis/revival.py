@@ -40,7 +40,12 @@ from neurosim.random import stream as named_stream
 Model = TypeVar("Model", bound=nn.Module)
 _PASSIVE: Final = (nn.Identity, nn.Dropout, *BY_CHANNEL)
 #: norms of which a channel depends on itself alone
-_APART: Final = (_BatchNorm, _InstanceNorm, TimeNorm, *(NORMS[name].make for name in ("instance", "l1_batch", "dyt")))
+_APART: Final[tuple[type[Any], ...]] = (
+    _BatchNorm,
+    _InstanceNorm,
+    TimeNorm,
+    *(NORMS[name].make for name in ("instance", "l1_batch", "dyt")),
+)
 #: how their channels start
 _STARTS: Final = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0, "running_deviation": 1.0}
 
