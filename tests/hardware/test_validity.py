@@ -151,9 +151,10 @@ STATED: dict[str, dict[str, tuple[str, tuple[float, float]]]] = {
         "seconds": ("any later time and any other temperature warn", (0, 0)),
         "kelvin": ("the temperature of writing, here 300 K", (300, 300)),
     },
+    "mrr_weight_bank": {"kelvin": ("which is assumed within 5 K of 300 K", (295, 305))},
     "mzi_mesh_clements": {"crosstalk": ("Crosstalk is meant for up to 0.05", (0, 0.05))},
     "mzi_mesh_reck": {"crosstalk": ("Numbers, ranges, energy and what is not in it: as there", (0, 0.05))},
-    **{name: {} for name in ("bss2_perceptron", "bss2_spiking", "ideal", "isaac", "mrr_weight_bank", "neuromorphic_digital8")},
+    **{name: {} for name in ("bss2_perceptron", "bss2_spiking", "ideal", "isaac", "neuromorphic_digital8")},
     **{name: {} for name in ("photonic_avnn", "prime", "sram_acim")},
 }
 OVERRIDDEN = {"kelvin": "kelvin", "siemens": "array.mapping.g_max_siemens", "crosstalk": "array.mesh.crosstalk"}
