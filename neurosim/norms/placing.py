@@ -35,8 +35,7 @@ def put_weight(where: str, layer: nn.Module, weight: Tensor, name: str = "weight
         setattr(layer, name, weight)
     except (RuntimeError, ValueError) as error:
         # torch asks the parametrization's right_inverse: without one it raises a RuntimeError, as where the answer has not the shape of
-        # what is stored, and a ValueError where the answer is no tensor of its type; one that is there may raise NotImplementedError,
-        # which is a RuntimeError
+        # what is stored, and a ValueError where the answer is no tensor of its type; one that knows no answer raises a RuntimeError too
         text = " ".join(str(error).split())[:120]
         raise ConfigError(f"{where}: its parametrization takes no weight: {text}") from None
 

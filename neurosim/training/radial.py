@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -51,7 +52,7 @@ def remove_radial(update: Tensor, weight: Tensor, gradient: Tensor, delta: float
     return update, False
 
 
-class _Radial(torch.optim.Optimizer):
+class _Radial(torch.optim.Optimizer, ABC):
     """What both share: decoupled weight decay, less of it where the length does not count, and the projection."""
 
     def __init__(self, params: Groups, **settings: Any) -> None:
@@ -61,9 +62,9 @@ class _Radial(torch.optim.Optimizer):
         number(f"{name}.eps", settings["eps"], gt=0)
         super().__init__(params, settings)
 
+    @abstractmethod
     def update(self, gradient: Tensor, state: dict[str, Any], group: dict[str, Any]) -> tuple[Tensor, float]:
         """The step before it is projected, in units of the learning rate; and what multiplies the weight decay."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -144,6 +144,11 @@ def test_a_layer_that_stands_in_two_places_has_one_offset() -> None:
     torch.testing.assert_close(found(x), model(x), rtol=1e-10, atol=1e-12)
 
 
+def wrong(**settings: Any) -> dict[str, Any]:
+    """Settings that no type checker lets pass."""
+    return settings
+
+
 def test_weights_that_others_use_too_are_left() -> None:
     first, second, x = nn.Linear(4, 4).double(), nn.Linear(4, 4).double(), drawn("x", 20, 4)
     second.weight = first.weight
@@ -156,8 +161,8 @@ def test_weights_that_others_use_too_are_left() -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda model, x: ns.recentre(model, x, scale="pow2"), "recentre: scale: must be one of"),  # type: ignore[arg-type]  # wrong on purpose
-        (lambda model, x: ns.recentre(model, x, shift=1), "recentre: shift: must be true or false"),  # type: ignore[arg-type]  # wrong on purpose
+        (lambda model, x: ns.recentre(model, x, **wrong(scale="pow2")), "recentre: scale: must be one of"),
+        (lambda model, x: ns.recentre(model, x, **wrong(shift=1)), "recentre: shift: must be true or false"),
         (lambda model, x: ns.recentre(nn.ReLU(), x), "must have a linear layer or a convolution"),
         (lambda model, x: ns.recentre(ns.recentre(model, x), x), "0.layer is recentred already"),
         (lambda model, x: ns.recentre(model[0], x, inplace=True), "cannot be changed in place"),

@@ -126,14 +126,16 @@ def test_the_straight_line_is_seen_in_forward_mode_and_at_infinity() -> None:
 
 
 def test_what_is_no_sample_and_no_number_is_refused() -> None:
+    letter: Any = "a"
     with pytest.raises(ConfigError, match="best_limit: a sample must be a tensor, got 'a'"):
-        ns.quantizers.best_limit("a", "int4")  # type: ignore[arg-type]  # that is the point
+        ns.quantizers.best_limit(letter, "int4")
     with pytest.raises(ConfigError, match=r"Table.magnitudes\[0\]: must be a finite number, got 'a'"):
-        ns.quantizers.Table(("a", "b"))  # type: ignore[arg-type]  # that is the point
+        ns.quantizers.Table((letter, letter))
 
 
 def test_a_limit_below_zero_and_an_unknown_measure_are_refused() -> None:
+    bogus: Any = "bogus"
     with pytest.raises(ConfigError, match=r"fake_quantize: limit: must be a finite number ≥ 0, got -1.0"):
         fake_quantize(torch.ones(2), "int4", -1.0)
     with pytest.raises(ConfigError, match="rounding_error: measure: must be one of 'mse', 'l1'"):
-        ns.quantizers.rounding_error(torch.ones(2), "int4", 1.0, "bogus")  # type: ignore[arg-type]  # that is the point
+        ns.quantizers.rounding_error(torch.ones(2), "int4", 1.0, bogus)

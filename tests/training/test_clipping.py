@@ -45,9 +45,9 @@ def test_gradients_are_clipped_as_timm_clips_them() -> None:
 
 def test_no_unit_keeps_a_gradient_that_is_longer_than_its_share_and_short_ones_stay() -> None:
     weight = with_gradient(50, 8, 3, 3, scale=0.02)
-    before = weight.grad.clone()  # type: ignore[union-attr]  # it was just set
-    clip_adaptively([weight], limit=0.02)
     assert weight.grad is not None
+    before = weight.grad.clone()
+    clip_adaptively([weight], limit=0.02)
     share = weight.grad.flatten(1).norm(dim=1) / weight.detach().flatten(1).norm(dim=1)
     changed = (weight.grad != before).flatten(1).any(1)
     assert share.max() <= 0.02 * (1 + 1e-6)
@@ -148,6 +148,7 @@ def test_units_of_transposed_convolutions_lead_to_one_output_of_one_group() -> N
 @pytest.mark.parametrize("shape", [(5, 1), (1, 5), (1, 5, 1, 1)])
 def test_gains_of_rows_are_one_unit(shape: tuple[int, ...]) -> None:
     value = with_gradient(*shape)
-    before = value.grad.clone()  # type: ignore[union-attr]  # it was just set
+    assert value.grad is not None
+    before = value.grad.clone()
     clip_adaptively([value], limit=0.1)
     torch.testing.assert_close(value.grad, before * 0.1 * value.detach().norm() / before.norm())
