@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from neurosim.checks import number
+from neurosim.errors import ConfigError
 
 _NODES: Final = 4  #: of Gauss and Legendre in a panel
 _PANELS: Final = 1 << 14
+FINEST: Final = 1000.0  #: ratio of noise and signal, either way, up to which an average over both is computed
 _REACH: Final = 9.0  #: standard deviations on each side; 1e-18 of the probability lies beyond
 
 
@@ -103,12 +105,12 @@ def gradient_noise(function: Callable[[Tensor], Tensor], sigma: float, at: float
 
     Args:
         function: f, element by element.
-        sigma: Standard deviation of the noise, > 0.
+        sigma: Standard deviation of the noise, > 0; for an average between 10⁻³ and 10³ times √q, which is as fine as the grid can be.
         at: x; None averages over N(0, q).
         variance: q.
 
     Raises:
-        ConfigError: σ or q is not above 0.
+        ConfigError: σ or q is out of its domain.
 
     Source:
         V. Shah, N. Youngblood, "Leveraging continuously differentiable activation functions for learning in quantized noisy
@@ -124,6 +126,8 @@ def gradient_noise(function: Callable[[Tensor], Tensor], sigma: float, at: float
         slope = values_and_slopes(function, x)[1]
         return float((weights * (slope[1:] - slope[0]).square()).sum())
     spread = math.sqrt(number("gradient_noise.variance", variance, gt=0))
+    if not spread / FINEST <= width <= spread * FINEST:
+        raise ConfigError(f"gradient_noise.sigma: must be between √variance / {FINEST:g} and √variance · {FINEST:g}, got {width:.4g}")
     return _averaged(function, width, spread)
 
 

@@ -54,6 +54,9 @@ from neurosim.analysis.side_path import add_side_paths as add_side_paths
 from neurosim.analysis.signal_probe import probe as probe
 from neurosim.analysis.signal_report import LayerProbe as LayerProbe
 from neurosim.analysis.signal_report import Probe as Probe
+from neurosim.analysis.slopes import LayerSlopeNoise as LayerSlopeNoise
+from neurosim.analysis.slopes import SlopeNoise as SlopeNoise
+from neurosim.analysis.slopes import slope_noise as slope_noise
 from neurosim.analysis.spike_trains import RateInterval as RateInterval
 from neurosim.analysis.spike_trains import dead_units as dead_units
 from neurosim.analysis.spike_trains import firing_rates as firing_rates

@@ -55,8 +55,10 @@ def table(rows: Sequence[Sequence[object]], head: Sequence[str] = ()) -> str:
 
 
 def pairs(facts: Mapping[str, object]) -> str:
-    """One ``name  value`` a line; fractions with four digits."""
-    return table([(name, f"{value:.4f}" if isinstance(value, float) else value) for name, value in facts.items()])
+    """One ``name  value`` a line; fractions with four digits behind the point, small ones with their first three."""
+    from neurosim.sweep.wording import decimal
+
+    return table([(name, decimal(value) if isinstance(value, float) else value) for name, value in facts.items()])
 
 
 def _plain(value: Any) -> Any:

@@ -129,13 +129,12 @@ def _mean_and_sd(mean: float | None, sd: float | None, words: Wording) -> str:
     """``95.2 ± 0.4``, in per cent where the metric is a share."""
     if mean is None or mean != mean:
         return "n/a"
-    digits = 1 if words.percent else 4
-    spread = f" ± {words.scale * sd:.{digits}f}" if sd is not None and sd == sd else ""
-    return f"{words.scale * mean:.{digits}f}{spread}"
+    spread = f" ± {words.bare(sd)}" if sd is not None and sd == sd else ""
+    return f"{words.bare(mean)}{spread}"
 
 
 def _values(cell: dict[str, Any], words: Wording) -> str:
-    return ", ".join("n/a" if value is None else f"{words.scale * value:.{1 if words.percent else 4}f}" for value in cell["values"])
+    return ", ".join("n/a" if value is None else words.bare(value) for value in cell["values"])
 
 
 def _levels(factors: dict[str, Any]) -> list[list[str]]:

@@ -22,6 +22,15 @@ _METHODS = {
 }
 
 
+def decimal(x: float) -> str:
+    """A number with four digits behind the point, or with its first three where those would hide them.
+
+    >>> decimal(0.25), decimal(0.0), decimal(0.00312), decimal(-1.2e-7)
+    ('0.2500', '0.0000', '0.00312', '-1.2e-07')
+    """
+    return f"{x:.4f}" if x == 0 or not abs(x) < 0.01 else f"{x:.3g}"
+
+
 @dataclass(frozen=True)
 class Wording:
     """Texts for the numbers of one metric.
@@ -64,7 +73,11 @@ class Wording:
         """
         if x is None:
             return "n/a"
-        return f"{100 * x:.1f} %" if self.percent else f"{x:.4f}"
+        return f"{self.bare(x)} %" if self.percent else self.bare(x)
+
+    def bare(self, x: float) -> str:
+        """A value of the metric without its unit."""
+        return f"{100 * x:.1f}" if self.percent else decimal(x)
 
     def points(self, x: float | None) -> str:
         """A difference of two values, with its unit.
@@ -92,7 +105,7 @@ class Wording:
         """
         if i is None or i["low"] is None:
             return "no interval"
-        return f"[{100 * i['low']:.1f}, {100 * i['high']:.1f}]" if self.percent else f"[{i['low']:.4f}, {i['high']:.4f}]"
+        return f"[{self.bare(i['low'])}, {self.bare(i['high'])}]"
 
     def interval_of_points(self, i: Numbers | None) -> str:
         """Both ends of the interval of a difference, in the unit of `points`."""
@@ -116,7 +129,7 @@ class Wording:
         """A difference of two values, without its unit."""
         if x is None:
             return "n/a"
-        text = f"{100 * x:.2f}" if self.percent else f"{x:.4f}"
+        text = f"{100 * x:.2f}" if self.percent else decimal(x)
         return text[1:] if text.startswith("-") and not float(text) else text
 
 

@@ -17,7 +17,7 @@ from neurosim.training.run import carry_out
 
 
 class Rehearsal(NamedTuple):
-    """What the first steps of a run told."""
+    """What the first steps of a run told; a run that trains nothing is one step."""
 
     seconds_per_step: float  #: NaN where no step was finished
     steps: int  #: of the whole run; 0 where no step was finished
@@ -62,6 +62,8 @@ def rehearse(config: RunConfig, steps: int = 3) -> Rehearsal:
         started = time.perf_counter()
         with contextlib.suppress(_Curtain, DivergenceError):  # that it diverges is for the run itself to find
             carry_out(program, elsewhere, folder)
+            if not moments:
+                return Rehearsal(time.perf_counter() - started, 1)
     if not moments:
         return Rehearsal(float("nan"), 0)
     timed = moments if len(moments) > 1 else [started, *moments]
