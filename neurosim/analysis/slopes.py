@@ -36,8 +36,8 @@ class LayerSlopeNoise:
         sigma: Root mean square of what noise adds to its inputs.
         variance: Mean square of its inputs without noise.
         measured: Mean squared change of its slope by the noise.
-        predicted: The same of Gaussian inputs of that variance and Gaussian noise of that σ, by quadrature; None where the activation is
-            no function of one number, or the noise is beyond the quadrature (10⁻³ to 10³ of the signal).
+        predicted: The same of Gaussian inputs of that variance and Gaussian noise of that σ, by quadrature; None where it is no curve
+            of the catalogue, or the noise is beyond the quadrature (10⁻³ to 10³ of the signal).
     """
 
     path: str
@@ -96,7 +96,8 @@ def slope_noise(model: nn.Module, loader: Calibration, *, draws: int = 4) -> Slo
     changes by as much as x does.
 
     Args:
-        model: Converted to hardware. It is not changed, and its noise goes on afterwards where it stood.
+        model: Converted to hardware. It is not changed, and its noise goes on afterwards where it stood. Activations that look at
+            several numbers at once, such as top-k, have no slope of that kind and are left out.
         loader: Inputs like those that the model will see: a tensor, or batches that begin with one.
         draws: How many times each input is run with fresh noise, ≥ 1.
 
@@ -104,7 +105,7 @@ def slope_noise(model: nn.Module, loader: Calibration, *, draws: int = 4) -> Slo
         The report.
 
     Raises:
-        ConfigError: ``model`` is not on hardware, has no activation whose slope could change, or the loader has no data.
+        ConfigError: ``model`` is not on hardware, has no activation that works element by element, or the loader has no data.
         DataError: The model does not take the inputs.
 
     Source:
@@ -123,9 +124,9 @@ def slope_noise(model: nn.Module, loader: Calibration, *, draws: int = 4) -> Slo
     if not analog_layers(model):
         raise ConfigError("slope_noise: model must be on hardware, is digital: convert it with ns.to_analog first")
     twin = copy.deepcopy(unwrapped(model))
-    places = dict(activations_of(twin))
+    places = {path: module for path, module in activations_of(twin) if getattr(identify(module), "kind", "vector") != "vector"}
     if not places:
-        raise ConfigError("slope_noise: the model must have an activation of the catalogue (neurosim catalogue activations), has none")
+        raise ConfigError("slope_noise: the model must have an activation that works element by element, has none")
     samples = Samples("slope_noise", loader, next((value.device for value in twin.parameters()), torch.device("cpu")))
     sums = {path: _Sums() for path in places}
     seen = 0

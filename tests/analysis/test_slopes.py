@@ -21,7 +21,7 @@ def normal(*shape: int, name: str = "x") -> Tensor:
 
 
 def noisy(activation: nn.Module, **noise: Any) -> nn.Module:
-    """Gaussian inputs pass an orthogonal layer, whose only error is the noise on its outputs, and reach the activation as Gaussian as they were."""
+    """An orthogonal layer, which leaves Gaussian inputs Gaussian and whose only error is noise on its outputs, before an activation."""
     layer = nn.Linear(UNITS, UNITS, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.linalg.qr(normal(UNITS, UNITS, name="W"))[0])
@@ -85,9 +85,9 @@ def test_without_noise_nothing_changes_and_no_prediction_is_made_for_what_is_no_
     x = normal(64, UNITS)
     still = ns.slope_noise(noisy(nn.GELU(), scale=0.0), x).layers[0]
     assert (still.sigma, still.measured, still.predicted) == (0, 0, 0)
-    vector = ns.slope_noise(noisy(ns.activations.activation("groupsort")), x)
-    assert vector.predicted is None
-    assert vector.measured > 0
+    centred = ns.slope_noise(noisy(ns.activations.activation({"kind": "centred", "base": "relu"})), x)
+    assert centred.predicted is None
+    assert centred.measured == ns.slope_noise(noisy(nn.ReLU()), x).measured
     faint = ns.slope_noise(noisy(nn.ReLU(), scale=1e-5), x).layers[0]
     assert faint.predicted is None
 
@@ -110,6 +110,7 @@ def test_what_cannot_be_measured_is_refused() -> None:
     for wrong, message in (
         (lambda: ns.slope_noise(nn.Linear(2, 2), x), "slope_noise: model must be on hardware, is digital"),
         (lambda: ns.slope_noise(noisy(nn.Flatten()), x), "slope_noise: the model must have an activation"),
+        (lambda: ns.slope_noise(noisy(ns.activations.activation("groupsort")), x), "an activation that works element by element, has none"),
         (lambda: ns.slope_noise(model, x, draws=0), "slope_noise: draws: must be"),
         (lambda: ns.slope_noise(model, []), "slope_noise: "),
     ):
