@@ -67,6 +67,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.analysis import representation_paths as representation_paths
     from neurosim.analysis import revive_units as revive_units
     from neurosim.analysis import slope_noise as slope_noise
+    from neurosim.analysis import synthesize as synthesize
     from neurosim.analysis import tweak_norms as tweak_norms
     from neurosim.catalogue import NORMS as NORMS
     from neurosim.citations import cite as cite
@@ -206,7 +207,7 @@ _NAMES = {
         "neurosim.analysis": (
             "Activity Cost Probe Recording absorb_bias activity add_side_paths batch_statistics calibrate clip_weights correct_bias "
             "cost distill_swap effective_weight equalize layer_importance load_recording probe quantize recentre record "
-            "representation_paths revive_units slope_noise tweak_norms"
+            "representation_paths revive_units slope_noise synthesize tweak_norms"
         ),
         "neurosim.catalogue": "NORMS",
         "neurosim.citations": "cite",
