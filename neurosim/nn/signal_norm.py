@@ -30,7 +30,7 @@ class LpNorm(MeasuredNorm):
         over: ``row``: a norm for every sample; ``whole``: one of the whole batch.
         max_one: Whether everything is divided by the largest magnitude of the batch afterwards, which couples its samples.
         floor: ε, > 0, the smallest norm that is divided by.
-        grad: ``through``, the derivative; ``ste``, 1, as AnalogVNN has it.
+        grad: ``ste``, 1 wherever it divides, as AnalogVNN has it; ``through``, the derivative.
 
     Shapes:
         x ``(batch, C, *)``; result the same.
@@ -46,7 +46,7 @@ class LpNorm(MeasuredNorm):
     stats: ClassVar[Stats] = "sample"
 
     def __init__(
-        self, features: int, p: float = 2.0, *, over: Over = "row", max_one: bool = False, floor: float = 1e-4, grad: Gradient = "through"
+        self, features: int, p: float = 2.0, *, over: Over = "row", max_one: bool = False, floor: float = 1e-4, grad: Gradient = "ste"
     ) -> None:
         super().__init__(features, scale=False, shift=False)
         self.p = self._number("p", p, ge=1, lt=101)
