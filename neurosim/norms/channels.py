@@ -163,6 +163,11 @@ class ChannelNorm(StaysWide, Norm):
             got = f"{x.dtype} on {x.device}"
             raise ConfigError(f"{self._where}: x must be {wrong.dtype} on {wrong.device} like the norm, or of 16 bits there, got {got}")
 
+    def _refuse_empty(self, x: Tensor) -> None:
+        """Before statistics of it are kept: those of nothing are NaN, and would stay it."""
+        if not x.numel():
+            raise ConfigError(f"{self._where}: x must hold a sample in training, got shape {tuple(x.shape)}")
+
     def _refuse(self, reason: str) -> NoReturn:
         raise ConversionError(f"{self._where}: {reason}, so no constant scale and shift can replace it")
 

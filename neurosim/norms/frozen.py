@@ -94,6 +94,8 @@ class FreezingNorm(StaysWide, Norm):
         """Normalised by the statistics of every sample, or by their averages."""
         norm = self.norm
         norm._check(x)
+        if self.training:
+            norm._refuse_empty(x)
         wide = x.to(state_dtype(x))
         ready = norm.prepare(wide)
         measured = norm.measure(ready)
@@ -180,9 +182,9 @@ class FreezingNorm(StaysWide, Norm):
     def _follow(self, measured: tuple[Tensor, ...], fixed: Tensor) -> None:
         live = ~fixed
         self.known.add_(live)
-        share = torch.where(live, (1 / self.known.clamp(min=1)).clamp(min=self.momentum), 0.0)
+        share = (1 / self.known.clamp(min=1)).clamp(min=self.momentum)
         for kept, found in zip(self.averages, self._averaged(measured), strict=True):
-            kept.add_(share.to(kept.dtype) * (found.to(kept.dtype) - kept))
+            kept.copy_(torch.where(live, kept + share.to(kept.dtype) * (found.to(kept.dtype) - kept), kept))
         self.passes.add_(live)
 
     def _averaged(self, measured: tuple[Tensor, ...]) -> list[Tensor]:

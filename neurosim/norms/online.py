@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.checks import one_of
-from neurosim.errors import ConfigError
 from neurosim.norms.base import Affine, Cost, Operations, Stats
 from neurosim.norms.channels import ChannelNorm
 from neurosim.norms.gradients import with_backward
@@ -88,8 +87,7 @@ class OnlineNorm(ChannelNorm):
         """By the statistics before each sample; in evaluation by the last ones."""
         if not self.training:
             return (x - self._spread(self.running_mean, x)) / self._spread((self.running_var + self.eps).sqrt(), x)
-        if not x.numel():
-            raise ConfigError(f"{self._where}: x must hold a sample in training, got shape {tuple(x.shape)}")
+        self._refuse_empty(x)
         space = self._space(x)
         with torch.no_grad():
             mean, root = self._follow(x, space)

@@ -88,6 +88,7 @@ class PowerNorm(MeasuredNorm, RunningNorm):
         u = x / statistics[0] if self.groups else x
         if not self.training:
             return self._evaluate(u)
+        self._refuse_empty(x)
         over = self._beside(x)
         with torch.no_grad():
             self.batches.add_(1)
