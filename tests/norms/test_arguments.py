@@ -5,14 +5,27 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import neurosim as ns
 from neurosim.checks import flag
 from neurosim.errors import ConfigError
-from neurosim.norms import BatchNorm, EvoNormS0, FreezingNorm, GroupNorm, InstanceBatchNorm, InstanceNorm, LayerNorm, Norm, PowerNorm
+from neurosim.norms import (
+    BatchNorm,
+    EvoNormS0,
+    FreezingNorm,
+    GroupNorm,
+    InstanceBatchNorm,
+    InstanceNorm,
+    LayerNorm,
+    MessageNorm,
+    Norm,
+    PowerNorm,
+)
 
 SWITCHES = [
     (name, argument)
@@ -99,3 +112,12 @@ def test_averages_that_are_frozen_stay_whatever_comes_in_training() -> None:
     assert norm.frozen
     norm(torch.full((3, 16), torch.inf))
     torch.testing.assert_close(norm.averages, before, rtol=0, atol=0)
+
+
+def test_an_axis_that_a_message_norm_cannot_have_is_refused() -> None:
+    wrong: Any = "x"
+    with pytest.raises(ConfigError, match=r"MessageNorm\.channel_dim: must be a whole number, from -8 to 8, got 'x'"):
+        MessageNorm(nn.Identity(), channel_dim=wrong)
+    for x in (torch.rand(3, 4), torch.ones(3, 4).long(), wrong):
+        with pytest.raises(ConfigError, match="MessageNorm: x must be floating-point with channels on axis 7"):
+            MessageNorm(nn.Identity(), channel_dim=7)(x)

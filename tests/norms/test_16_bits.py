@@ -1,0 +1,28 @@
+"""Norms of 16 bits at the ends of what such numbers hold: long streams, branches that give nothing, rows of zeros."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from neurosim.norms import MessageNorm
+from tests.norms.contracts import draw
+
+C = 16
+NARROW = [torch.float16, torch.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_a_message_norm_takes_long_streams_and_branches_that_give_nothing(dtype: torch.dtype) -> None:
+    nothing = nn.Linear(C, C)
+    torch.nn.init.zeros_(nothing.weight)
+    torch.nn.init.zeros_(nothing.bias)
+    for scale in (1e-2, 1.0, 300.0):
+        stream = (scale * draw(5, C)).to(dtype).requires_grad_()
+        assert torch.equal(MessageNorm(nothing).to(dtype)(stream), stream)
+        y = MessageNorm(nn.Identity()).to(dtype)(stream)
+        torch.testing.assert_close(y, 2 * stream, rtol=0.02, atol=0)
+        y.sum().backward()
+        assert stream.grad is not None
+        torch.testing.assert_close(stream.grad, torch.full_like(stream, 2.0), rtol=0.02, atol=0)
