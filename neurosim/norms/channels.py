@@ -202,6 +202,11 @@ class MeasuredNorm(ChannelNorm):
         """Whether :meth:`prepare` takes the mean over the features away, which no scale a channel can."""
         return False
 
+    @property
+    def measures(self) -> bool:
+        """Whether it takes statistics of every sample, as it was made."""
+        return True
+
     def prepare(self, x: Tensor) -> Tensor:
         """What is done to the input before anything is measured: nothing, or centring over the features."""
         return x

@@ -52,10 +52,11 @@ class FreezingNorm(StaysWide, Norm):
 
     def __init__(self, norm: MeasuredNorm, after: int, momentum: float = 0.1) -> None:
         super().__init__()
-        if not isinstance(norm, MeasuredNorm):
+        if not (isinstance(norm, MeasuredNorm) and norm.measures):
+            other = ", made to take none" if isinstance(norm, MeasuredNorm) else "; neurosim.freeze_statistics takes those of torch"
             raise ConfigError(
                 "FreezingNorm.norm: must be a norm of this package by statistics of every sample, "
-                f"got {type(norm).__module__}.{type(norm).__name__}; neurosim.freeze_statistics takes those of torch"
+                f"got {type(norm).__module__}.{type(norm).__name__}{other}"
             )
         self.norm = norm
         self.momentum = number("FreezingNorm.momentum", momentum, gt=0)
