@@ -82,9 +82,11 @@ class ChannelNorm(StaysWide, Norm):
 
     def last_affine(self) -> Affine | None:
         """γ and β, a value for each channel, where there are any and they come last."""
-        if not self.affine_last or (self.weight is None and self.bias is None):
+        like = self.bias if self.weight is None else self.weight
+        if not self.affine_last or like is None:
             return None
-        scale = torch.ones(self.features) if self.weight is None else self.weight.detach().expand(self.features)
+        ones = torch.ones(self.features, dtype=like.dtype, device=like.device)
+        scale = ones if self.weight is None else self.weight.detach().expand(self.features)
         return Affine(scale, torch.zeros_like(scale) if self.bias is None else self.bias.detach())
 
     def drop_affine(self) -> None:

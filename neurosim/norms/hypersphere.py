@@ -146,6 +146,8 @@ class LearnedScale(ChannelNorm):
     stats: ClassVar[Stats] = "none"
     whole_units: ClassVar[bool] = True
 
+    weight: nn.Parameter
+
     def __init__(self, features: int | Sequence[int], start: float = 1.0, scaling: float | None = None, *, channel_dim: int = 1) -> None:
         super().__init__(features, channel_dim, scale=True, shift=False)
         start = self._number("start", start, gt=0)
@@ -163,7 +165,7 @@ class LearnedScale(ChannelNorm):
 
     def fold(self) -> Affine:
         """Scale s."""
-        return self._folded(torch.full(self.features, self.factor, dtype=torch.float64))
+        return self._folded(torch.full(self.features, self.factor, dtype=torch.float64, device=self.weight.device))
 
     def hw_ops(self) -> Cost:
         """One multiplication."""
