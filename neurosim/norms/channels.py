@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, NoReturn
 
 import torch
@@ -45,9 +45,7 @@ class ChannelNorm(StaysWide, Norm):
         self.features = features_shape(f"{self._where}.features", features)
         if len(self.features) > 1 and not self.whole_units:
             raise ConfigError(f"{self._where}.features: must be a number of channels, got {features!r:.60}")
-        self.channel_dim = whole(f"{self._where}.channel_dim", channel_dim, -8, 8)
-        if channel_dim == 0:
-            raise ConfigError(f"{self._where}.channel_dim: must be another axis than that of the batch, got 0")
+        self.channel_dim = channel_axis(self._where, channel_dim)
         self.register_parameter("weight", nn.Parameter(torch.ones(self._parameter_shape)) if scale else None)
         self.register_parameter("bias", nn.Parameter(torch.zeros(self._parameter_shape)) if shift else None)
 
@@ -103,7 +101,7 @@ class ChannelNorm(StaysWide, Norm):
         gamma = torch.ones(1) if self.weight is None else self.weight.detach().double()
         beta = torch.zeros(()) if self.bias is None else self.bias.detach().double()
         ends = torch.stack([torch.where(gamma == 0, 0.0, gamma * end) + beta for end in self.standard_bounds()])
-        ends = self.finish(ends.reshape(2, *self._parameter_shape) if ends[0].numel() > 1 else ends)
+        ends = self.finish(ends.reshape(self._places(2)) if ends[0].numel() > 1 else ends)
         return float(ends.min()), float(ends.max())
 
     def extra_repr(self) -> str:
@@ -114,6 +112,11 @@ class ChannelNorm(StaysWide, Norm):
     @property
     def _parameter_shape(self) -> tuple[int, ...]:
         return self.features
+
+    def _places(self, count: int) -> tuple[int, ...]:
+        """The shape of so many samples of a single place."""
+        axis = self.channel_axis
+        return (count, *(1,) * max(axis - 1, 0), *self.features, *(1,) * max(-axis - len(self.features), 0))
 
     def _axes(self, x: Tensor) -> list[int]:
         """The axes of the features."""
@@ -160,10 +163,7 @@ class ChannelNorm(StaysWide, Norm):
             raise ConfigError(
                 f"{self._where}: x must have {self.dims} axes since a linear layer took a part over, got shape {tuple(x.shape)}"
             )
-        wrong = next((one for one in self.parameters(recurse=False) if one.device != x.device or (one.dtype != state_dtype(x))), None)
-        if wrong is not None:
-            got = f"{x.dtype} on {x.device}"
-            raise ConfigError(f"{self._where}: x must be {wrong.dtype} on {wrong.device} like the norm, or of 16 bits there, got {got}")
+        check_type(self._where, x, self.parameters(recurse=False))
 
     def _refuse_empty(self, x: Tensor) -> None:
         """Before statistics of it are kept: those of nothing are NaN, and would stay it."""
@@ -188,6 +188,29 @@ class ChannelNorm(StaysWide, Norm):
     @property
     def _where(self) -> str:
         return type(self).__name__
+
+
+def check_type(where: str, x: Tensor, held: Iterable[Tensor]) -> None:
+    """Refuse an input that does not go with what a norm holds.
+
+    Raises:
+        ConfigError: It lies on another device, or has another precision of 32 bits or more.
+    """
+    wrong = next((one for one in held if one.device != x.device or one.dtype != state_dtype(x)), None)
+    if wrong is not None:
+        got = f"{x.dtype} on {x.device}"
+        raise ConfigError(f"{where}: x must be {wrong.dtype} on {wrong.device} like the norm, or of 16 bits there, got {got}")
+
+
+def channel_axis(where: str, channel_dim: object) -> int:
+    """An axis of channels, which is not that of the batch.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if channel_dim == 0:
+        raise ConfigError(f"{where}.channel_dim: must be another axis than that of the batch, got 0")
+    return whole(f"{where}.channel_dim", channel_dim, -8, 8)
 
 
 class MeasuredNorm(ChannelNorm):

@@ -149,9 +149,7 @@ class FreezingNorm(StaysWide, Norm):
             raise ConversionError(f"FreezingNorm: {still}, so no constant scale and shift can replace it")
         if not all(bool(kept.isfinite().all()) for kept in self.averages):
             raise ConversionError("FreezingNorm: its averages are not all finite, for a batch of training was not")
-        axis = norm.channel_axis
-        places = (1,) * (axis - 1 if axis > 0 else 0), (1,) * (-axis - len(norm.features) if axis < 0 else 0)
-        x = torch.zeros(1, *places[0], *norm.features, *places[1], dtype=torch.float64, device=self.passes.device)
+        x = torch.zeros(norm._places(1), dtype=torch.float64, device=self.passes.device)
         used = [norm._spread(kept, x).double() for kept in self.averages]
         training = norm.training
         shift, ends = (norm.train(False).scaled(at, norm.standardize_by(at, *used)) for at in (x, x + 1))
