@@ -22,6 +22,7 @@ from neurosim.convert.places import Place, Uses, chains
 from neurosim.convert.report import table
 from neurosim.errors import ConversionError
 from neurosim.nn.analog import AnalogLayer
+from neurosim.norms.batch import channels_of
 from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.random import Stream
 
@@ -213,8 +214,8 @@ class _Outputs:
         if not isinstance(result, Tensor):
             return
         path, layer = self.paths[id(module)], module
-        spatial = len(getattr(layer, "kernel_size", ())) or (result.dim() - 2 if isinstance(layer, _BatchNorm) else 0)
-        new = moments(result, [result.dim() - 1 - spatial])
+        axis = channels_of(layer) if isinstance(layer, _BatchNorm) else -1 - len(getattr(layer, "kernel_size", ()))
+        new = moments(result, [axis % result.dim()])
         self.seen[path] = self.seen[path].merge(new) if path in self.seen else new
 
 

@@ -15,6 +15,7 @@ from neurosim.checks import number
 from neurosim.errors import ConfigError
 from neurosim.nn import MPBN
 from neurosim.norms.base import Cost, Operations
+from neurosim.norms.batch import BatchNorm, channels_of
 from neurosim.norms.registry import register
 from neurosim.norms.time_norm import TimeNorm
 
@@ -115,8 +116,10 @@ def _mixed(norm: Any, forward: Any, alpha: float, x: Tensor) -> Tensor:
     if norm.training:
         trained: Tensor = forward(x)
         return trained
-    norm._check_input_dim(x)
-    return mixed_batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias, alpha=alpha, eps=norm.eps)
+    (norm.check if isinstance(norm, BatchNorm) else norm._check_input_dim)(x)
+    axis = channels_of(norm)
+    y = mixed_batch_norm(x.movedim(axis, 1), norm.running_mean, norm.running_var, norm.weight, norm.bias, alpha=alpha, eps=norm.eps)
+    return y.movedim(1, axis)
 
 
 def _mixed_over_time(norm: Any, forward: Any, alpha: float, x: Any, *how: Any) -> Tensor:

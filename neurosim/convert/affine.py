@@ -124,12 +124,12 @@ _UNPADDED: Final = ("valid", (0,), (0, 0), (0, 0, 0))
 def _of(what: str, count: int, affine: Affine, device: torch.device) -> tuple[Tensor, Tensor]:
     scale, shift = affine.scale.detach().double(), affine.shift.detach().double()
     if scale.dim() == 0:  # one number for all channels
-        scale, shift = scale.to(device).expand(count), shift.to(device).expand(count)
+        scale, shift = scale.expand(count), shift.expand(count)
     if scale.shape != (count,):
         raise ConversionError(f"it has features {tuple(scale.shape)}, and the layer {count} {what}")
     if not bool((scale.isfinite() & shift.isfinite()).all()):
         raise ConversionError("its scale or shift is not finite")
-    return scale, shift
+    return scale.to(device), shift.to(device)  # constants are made on the CPU
 
 
 def _along(value: Tensor, axis: int, like: Tensor) -> Tensor:

@@ -156,7 +156,7 @@ def _norms(root: nn.ModuleDict) -> dict[str, nn.Module]:
 def _measured(norm: nn.Module) -> MeasuredNorm | None:
     """A norm as one of ours whose statistics can be told from what it does with them; its parameters are the same, of 32 bits or more."""
     if isinstance(norm, MeasuredNorm):
-        return norm
+        return norm if norm.measures else None
     if type(norm) not in (*_LAYER, nn.GroupNorm, *_INSTANCE):  # one of another's class may compute something else
         return None
     made: MeasuredNorm

@@ -19,7 +19,8 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons import is_neurons
 from neurosim.nn.analog import AnalogLayer
 from neurosim.nn.mpbn import MPBN
-from neurosim.norms import BatchNorm, ChannelNorm, FreezingNorm, Norm, TimeNorm
+from neurosim.norms import ChannelNorm, FreezingNorm, Norm, TimeNorm
+from neurosim.norms.batch import channels_of
 
 _OF_TORCH: Final = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _KEEP_AXES: Final = (nn.Identity, _DropoutNd, Norm, *_OF_TORCH)
@@ -123,7 +124,9 @@ def _channels(old: Any) -> NormPlace:
         return NormPlace(old.features, 2, True)
     if isinstance(old, ChannelNorm):
         return NormPlace(old.features, old.channel_dim if len(old.features) == 1 else -len(old.features), False)
-    if isinstance(old, _BatchNorm | _InstanceNorm | BatchNorm):
+    if isinstance(old, _BatchNorm):
+        return NormPlace((old.num_features,), channels_of(old), False)
+    if isinstance(old, _InstanceNorm):
         return NormPlace((old.num_features,), 1, False)
     if isinstance(old, nn.GroupNorm):
         return NormPlace((old.num_channels,), 1, False)

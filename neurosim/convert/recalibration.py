@@ -16,6 +16,7 @@ from neurosim.checks import flag, whole
 from neurosim.errors import ConfigError
 from neurosim.nn.mpbn import MPBN
 from neurosim.norms import TimeNorm
+from neurosim.norms.batch import channels_of
 from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.norms.registry import register
 from neurosim.random import Stream
@@ -114,7 +115,7 @@ def _seen(
 
     def watch(at: int) -> Any:
         def gather(norm: nn.Module, args: tuple[Any, ...]) -> None:
-            new = norm.moments_of(*args) if isinstance(norm, TimeNorm) else [moments(args[0], [1])]
+            new = norm.moments_of(*args) if isinstance(norm, TimeNorm) else [moments(args[0], [channels_of(norm) % args[0].dim()])]
             pairs = zip_longest(seen[at], new)
             seen[at] = [a if b is None else b if a is None else a.merge(b) for a, b in pairs]
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from neurosim.activations import QCFS, Activation
-from neurosim.convert.affine import affine_of, fold_after
+from neurosim.convert.affine import affine_of, check_axis, fold_after
 from neurosim.convert.parametrized import plain
 from neurosim.errors import ConversionError
 from neurosim.nn.graph import INPUT
@@ -119,6 +119,7 @@ def fold_batch_norms(traced: Traced) -> tuple[Traced, list[str]]:
             )
         product: Any = copy.deepcopy(before.module)
         try:
+            check_axis(layer.module, product)
             fold_after(product, affine_of(layer.module))
         except ConversionError as error:
             raise ConversionError(f"to_spiking: {layer.path} ({kind}) cannot be folded into {before.path}: {error}") from error

@@ -31,9 +31,10 @@ class LpNorm(MeasuredNorm):
         max_one: Whether everything is divided by the largest magnitude of the batch afterwards, which couples its samples.
         floor: ε, > 0, the smallest norm that is divided by.
         grad: ``ste``, 1 wherever it divides, as AnalogVNN has it; ``through``, the derivative.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)``; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -46,9 +47,17 @@ class LpNorm(MeasuredNorm):
     stats: ClassVar[Stats] = "sample"
 
     def __init__(
-        self, features: int, p: float = 2.0, *, over: Over = "row", max_one: bool = False, floor: float = 1e-4, grad: Gradient = "ste"
+        self,
+        features: int,
+        p: float = 2.0,
+        *,
+        over: Over = "row",
+        max_one: bool = False,
+        floor: float = 1e-4,
+        grad: Gradient = "ste",
+        channel_dim: int = 1,
     ) -> None:
-        super().__init__(features, scale=False, shift=False)
+        super().__init__(features, channel_dim, scale=False, shift=False)
         self.p = self._number("p", p, ge=1, lt=101)
         self.over: Over = one_of(f"{self._where}.over", over, get_args(Over))
         self.max_one = self._flag("max_one", max_one)
@@ -98,9 +107,10 @@ class ClampNorm(ChannelNorm):
         low: l.
         high: h, above l.
         grad: ``through``, 1 inside the limits and 0 outside; ``ste``, 1 everywhere.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)``; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -112,8 +122,8 @@ class ClampNorm(ChannelNorm):
 
     stats: ClassVar[Stats] = "none"
 
-    def __init__(self, features: int, low: float = -1.0, high: float = 1.0, *, grad: Gradient = "through") -> None:
-        super().__init__(features, scale=False, shift=False)
+    def __init__(self, features: int, low: float = -1.0, high: float = 1.0, *, grad: Gradient = "through", channel_dim: int = 1) -> None:
+        super().__init__(features, channel_dim, scale=False, shift=False)
         self.low, self.high = self._number("low", low), self._number("high", high)
         if not self.low < self.high:
             raise ConfigError(f"{self._where}: low must be below high, got {low} and {high}")

@@ -11,8 +11,14 @@ from neurosim.checks import flag, number, whole
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons.parameters import StaysWide
 from neurosim.norms.base import Affine, Cost, Norm, Operations, Stats
+from neurosim.norms.channels import channel_axis, check_type
 from neurosim.norms.registry import register
 from neurosim.norms.time_norm import TimeNorm
+
+
+def channels_of(norm: _BatchNorm) -> int:
+    """Axis of the channels of a batch norm, ours or torch's."""
+    return norm.channel_dim if isinstance(norm, BatchNorm) else 1
 
 
 def batch_affine(norm: _BatchNorm) -> Affine:
@@ -32,7 +38,7 @@ def batch_affine(norm: _BatchNorm) -> Affine:
 
 @register("batch", "B1", formula="y = γ (x − µ) / √(σ² + ε) + β, µ and σ² of training", fold="F0")
 class BatchNorm(StaysWide, _BatchNorm, Norm):
-    r"""Batch norm of torch, for inputs with any number of axes: channels are on axis 1.
+    r"""Batch norm of torch, for inputs with any number of axes, and channels on any of them.
 
     .. math:: y = \gamma\,(x - \mu) / \sqrt{\sigma^2 + \varepsilon} + \beta
 
@@ -43,9 +49,10 @@ class BatchNorm(StaysWide, _BatchNorm, Norm):
         eps: ε, > 0.
         momentum: How far a batch moves the running statistics, in (0, 1].
         affine: Whether there are γ and β.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)``; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above, or a statistic in training would be of a single value.
@@ -61,24 +68,25 @@ class BatchNorm(StaysWide, _BatchNorm, Norm):
 
     stats: ClassVar[Stats] = "running"
 
-    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, *, affine: bool = True) -> None:
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, *, affine: bool = True, channel_dim: int = 1) -> None:
         where = type(self).__name__
         whole(f"{where}.features", features, 1)
         number(f"{where}.eps", eps, gt=0)
         if number(f"{where}.momentum", momentum, gt=0) > 1:
             raise ConfigError(f"{where}.momentum: must be more than 0 and at most 1, got {momentum!r}")
         super().__init__(features, eps, momentum, flag(f"{where}.affine", affine))
+        self.channel_dim = channel_axis(where, channel_dim)
 
     @property
     def channel_axis(self) -> int:
         """Axis of the channels."""
-        return 1
+        return self.channel_dim
 
     def forward(self, x: Tensor) -> Tensor:
         """The normalised input."""
-        self._check_input_dim(x)
-        y: Tensor = super().forward(x)
-        return y
+        self.check(x)
+        y: Tensor = super().forward(x.movedim(self.channel_dim, 1))
+        return y.movedim(1, self.channel_dim)
 
     def fold(self) -> Affine:
         """Scale γ/√(σ² + ε) and shift β − μ·scale, from the running statistics."""
@@ -90,18 +98,28 @@ class BatchNorm(StaysWide, _BatchNorm, Norm):
 
     bounds = TimeNorm.bounds
 
-    def _check_input_dim(self, input: object) -> None:
-        where = type(self).__name__
-        if not isinstance(input, Tensor) or not input.is_floating_point():
-            raise ConfigError(f"{where}: x must be a floating-point tensor, got {getattr(input, 'dtype', type(input).__name__)}")
-        if input.dim() < 2 or input.shape[1] != self.num_features:
-            raise ConfigError(f"{where}: x must be (batch, {self.num_features}, *), got shape {tuple(input.shape)}")
-        if self.training and input.numel() // self.num_features < 2:
+    def check(self, x: object) -> None:
+        """Refuse what it cannot normalise.
+
+        Raises:
+            ConfigError: It is no tensor of numbers as the norm takes them, or in training of a single value a channel.
+        """
+        where, axis, count = type(self).__name__, self.channel_dim, self.num_features
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise ConfigError(f"{where}: x must be a floating-point tensor, got {getattr(x, 'dtype', type(x).__name__)}")
+        if x.dim() < max(2, axis + 1, 1 - axis) or x.shape[axis] != count:
+            raise ConfigError(f"{where}: x must be (batch, *) with {count} channels on axis {axis}, got shape {tuple(x.shape)}")
+        check_type(where, x, [self.get_buffer("running_mean")])
+        if self.training and x.numel() // count < 2:
             raise ConfigError(
-                f"{where}: statistics in training need more than one value each, got {input.numel() // self.num_features} in shape "
-                f"{tuple(input.shape)}; give larger batches, or call eval()"
+                f"{where}: statistics in training need more than one value each, got {x.numel() // count} in shape {tuple(x.shape)}; "
+                "give larger batches, or call eval()"
             )
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Torch asks for it; :meth:`check` was there before."""
 
     def extra_repr(self) -> str:
         """For ``print``."""
-        return f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum:g}{'' if self.affine else ', affine=False'}"
+        axis = "" if self.channel_dim == 1 else f", channel_dim={self.channel_dim}"
+        return f"{self.num_features}, eps={self.eps:g}, momentum={self.momentum:g}{'' if self.affine else ', affine=False'}{axis}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, NoReturn
 
 import torch
@@ -45,9 +45,7 @@ class ChannelNorm(StaysWide, Norm):
         self.features = features_shape(f"{self._where}.features", features)
         if len(self.features) > 1 and not self.whole_units:
             raise ConfigError(f"{self._where}.features: must be a number of channels, got {features!r:.60}")
-        self.channel_dim = whole(f"{self._where}.channel_dim", channel_dim, -8, 8)
-        if channel_dim == 0:
-            raise ConfigError(f"{self._where}.channel_dim: must be another axis than that of the batch, got 0")
+        self.channel_dim = channel_axis(self._where, channel_dim)
         self.register_parameter("weight", nn.Parameter(torch.ones(self._parameter_shape)) if scale else None)
         self.register_parameter("bias", nn.Parameter(torch.zeros(self._parameter_shape)) if shift else None)
 
@@ -82,9 +80,11 @@ class ChannelNorm(StaysWide, Norm):
 
     def last_affine(self) -> Affine | None:
         """γ and β, a value for each channel, where there are any and they come last."""
-        if not self.affine_last or (self.weight is None and self.bias is None):
+        like = self.bias if self.weight is None else self.weight
+        if not self.affine_last or like is None:
             return None
-        scale = torch.ones(self.features) if self.weight is None else self.weight.detach().expand(self.features)
+        ones = torch.ones(self.features, dtype=like.dtype, device=like.device)
+        scale = ones if self.weight is None else self.weight.detach().expand(self.features)
         return Affine(scale, torch.zeros_like(scale) if self.bias is None else self.bias.detach())
 
     def drop_affine(self) -> None:
@@ -101,7 +101,7 @@ class ChannelNorm(StaysWide, Norm):
         gamma = torch.ones(1) if self.weight is None else self.weight.detach().double()
         beta = torch.zeros(()) if self.bias is None else self.bias.detach().double()
         ends = torch.stack([torch.where(gamma == 0, 0.0, gamma * end) + beta for end in self.standard_bounds()])
-        ends = self.finish(ends.reshape(2, *self._parameter_shape) if ends[0].numel() > 1 else ends)
+        ends = self.finish(ends.reshape(self._places(2)) if ends[0].numel() > 1 else ends)
         return float(ends.min()), float(ends.max())
 
     def extra_repr(self) -> str:
@@ -112,6 +112,11 @@ class ChannelNorm(StaysWide, Norm):
     @property
     def _parameter_shape(self) -> tuple[int, ...]:
         return self.features
+
+    def _places(self, count: int) -> tuple[int, ...]:
+        """The shape of so many samples of a single place."""
+        axis = self.channel_axis
+        return (count, *(1,) * max(axis - 1, 0), *self.features, *(1,) * max(-axis - len(self.features), 0))
 
     def _axes(self, x: Tensor) -> list[int]:
         """The axes of the features."""
@@ -158,10 +163,12 @@ class ChannelNorm(StaysWide, Norm):
             raise ConfigError(
                 f"{self._where}: x must have {self.dims} axes since a linear layer took a part over, got shape {tuple(x.shape)}"
             )
-        wrong = next((one for one in self.parameters(recurse=False) if one.device != x.device or (one.dtype != state_dtype(x))), None)
-        if wrong is not None:
-            got = f"{x.dtype} on {x.device}"
-            raise ConfigError(f"{self._where}: x must be {wrong.dtype} on {wrong.device} like the norm, or of 16 bits there, got {got}")
+        check_type(self._where, x, self.parameters(recurse=False))
+
+    def _refuse_empty(self, x: Tensor) -> None:
+        """Before statistics of it are kept: those of nothing are NaN, and would stay it."""
+        if not x.numel():
+            raise ConfigError(f"{self._where}: x must hold a sample in training, got shape {tuple(x.shape)}")
 
     def _refuse(self, reason: str) -> NoReturn:
         raise ConversionError(f"{self._where}: {reason}, so no constant scale and shift can replace it")
@@ -183,6 +190,29 @@ class ChannelNorm(StaysWide, Norm):
         return type(self).__name__
 
 
+def check_type(where: str, x: Tensor, held: Iterable[Tensor]) -> None:
+    """Refuse an input that does not go with what a norm holds.
+
+    Raises:
+        ConfigError: It lies on another device, or has another precision of 32 bits or more.
+    """
+    wrong = next((one for one in held if one.device != x.device or one.dtype != state_dtype(x)), None)
+    if wrong is not None:
+        got = f"{x.dtype} on {x.device}"
+        raise ConfigError(f"{where}: x must be {wrong.dtype} on {wrong.device} like the norm, or of 16 bits there, got {got}")
+
+
+def channel_axis(where: str, channel_dim: object) -> int:
+    """An axis of channels, which is not that of the batch.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if channel_dim == 0:
+        raise ConfigError(f"{where}.channel_dim: must be another axis than that of the batch, got 0")
+    return whole(f"{where}.channel_dim", channel_dim, -8, 8)
+
+
 class MeasuredNorm(ChannelNorm):
     """Base of the norms by statistics of every sample, in parts: with others in the place of the statistics, each is affine.
 
@@ -196,6 +226,11 @@ class MeasuredNorm(ChannelNorm):
     def centers(self) -> bool:
         """Whether :meth:`prepare` takes the mean over the features away, which no scale a channel can."""
         return False
+
+    @property
+    def measures(self) -> bool:
+        """Whether it takes statistics of every sample, as it was made."""
+        return True
 
     def prepare(self, x: Tensor) -> Tensor:
         """What is done to the input before anything is measured: nothing, or centring over the features."""

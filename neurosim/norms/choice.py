@@ -98,7 +98,7 @@ def chosen_norm(where: str, chosen: Chosen, features: int, defaults: Mapping[str
     norm = make_norm(where, entry, features, settings)
     if "freeze" not in given:
         return norm
-    if not isinstance(norm, MeasuredNorm):
+    if not (isinstance(norm, MeasuredNorm) and norm.measures):
         raise ConfigError(f"{where}.freeze: must be left out of {entry.name}, which takes no statistics of every sample")
     return FreezingNorm(norm, _frozen_after(f"{where}.freeze", given["freeze"], order))
 

@@ -29,14 +29,15 @@ class BatchEvoNorm(SpaceNorm):
         features: Channels.
         eps: ε, > 0.
         momentum: How far a batch moves the running variance, in (0, 1].
+        channel_dim: Axis of the channels.
     """
 
     needs_space: ClassVar[bool] = True
 
     running_var: Tensor
 
-    def __init__(self, features: int, eps: float, momentum: float) -> None:
-        super().__init__(features, eps, affine=True)
+    def __init__(self, features: int, eps: float, momentum: float, channel_dim: int) -> None:
+        super().__init__(features, eps, True, channel_dim)
         self.momentum = self._share("momentum", momentum)
         self.register_buffer("running_var", torch.ones(self.features))
 
@@ -72,9 +73,10 @@ class EvoNormB0(BatchEvoNorm):
         features: Channels.
         eps: ε, > 0.
         momentum: How far a batch moves the running variance, in (0, 1].
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)`` with places in space; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says, with places in space; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above, or a statistic in training would be of a single value.
@@ -83,8 +85,8 @@ class EvoNormB0(BatchEvoNorm):
         H. Liu, A. Brock, K. Simonyan, Q. V. Le, "Evolving normalization-activation layers", NeurIPS 2020, table 2; ε as in timm.
     """
 
-    def __init__(self, features: int, eps: float = 1e-3, momentum: float = 0.1) -> None:
-        super().__init__(features, eps, momentum)
+    def __init__(self, features: int, eps: float = 1e-3, momentum: float = 0.1, *, channel_dim: int = 1) -> None:
+        super().__init__(features, eps, momentum, channel_dim)
         self.v = nn.Parameter(torch.ones(self.features))
 
     def own_bound(self, x: Tensor, space: list[int]) -> Tensor:
@@ -108,9 +110,10 @@ class EvoNormB1(BatchEvoNorm):
         features: Channels.
         eps: ε, > 0.
         momentum: How far a batch moves the running variance, in (0, 1].
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)`` with places in space; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says, with places in space; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above, or a statistic in training would be of a single value.
@@ -119,8 +122,8 @@ class EvoNormB1(BatchEvoNorm):
         H. Liu, A. Brock, K. Simonyan, Q. V. Le, "Evolving normalization-activation layers", NeurIPS 2020, appendix.
     """
 
-    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__(features, eps, momentum)
+    def __init__(self, features: int, eps: float = 1e-5, momentum: float = 0.1, *, channel_dim: int = 1) -> None:
+        super().__init__(features, eps, momentum, channel_dim)
 
     def own_bound(self, x: Tensor, space: list[int]) -> Tensor:
         """``(x + 1) √(mean_hw x² + ε)``."""
@@ -143,9 +146,10 @@ class EvoNormB2(EvoNormB1):
         features: Channels.
         eps: ε, > 0.
         momentum: How far a batch moves the running variance, in (0, 1].
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)`` with places in space; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says, with places in space; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above, or a statistic in training would be of a single value.
@@ -179,10 +183,11 @@ class SampleEvoNorm(SpaceNorm):
         features: Channels.
         groups: Of neighbouring channels; null: as many, up to 32, as leave at least 8 channels in each.
         eps: ε, > 0.
+        channel_dim: Axis of the channels.
     """
 
-    def __init__(self, features: int, groups: int | None, eps: float) -> None:
-        super().__init__(features, eps, affine=True)
+    def __init__(self, features: int, groups: int | None, eps: float, channel_dim: int) -> None:
+        super().__init__(features, eps, True, channel_dim)
         self.groups = group_count(self._where, self.features[0], groups)
 
     @abstractmethod
@@ -191,9 +196,10 @@ class SampleEvoNorm(SpaceNorm):
 
     def standardize(self, x: Tensor) -> Tensor:
         """The activation, divided by the deviation of its group's input."""
-        grouped = x.reshape(len(x), self.groups, self.features[0] // self.groups, *x.shape[2:])
-        spread = deviation(grouped, list(range(2, grouped.dim())), self.eps)
-        return (self.activate(x).reshape(grouped.shape) / spread).reshape(x.shape)
+        axis = self._axes(x)[0]
+        shape = (*x.shape[:axis], self.groups, self.features[0] // self.groups, *x.shape[axis + 1 :])
+        spread = deviation(x.reshape(shape), [at for at in range(1, len(shape)) if at != axis], self.eps)
+        return (self.activate(x).reshape(shape) / spread).reshape(x.shape)
 
     def hw_ops(self) -> Cost:
         """Mean and spread over the group, the curve, the products with it, the inverse and γ, and β."""
@@ -216,9 +222,10 @@ class EvoNormS0(SampleEvoNorm):
         features: Channels.
         groups: Of neighbouring channels; null: as many, up to 32, as leave at least 8 channels in each.
         eps: ε, > 0.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)``; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -227,8 +234,8 @@ class EvoNormS0(SampleEvoNorm):
         H. Liu, A. Brock, K. Simonyan, Q. V. Le, "Evolving normalization-activation layers", NeurIPS 2020, table 2.
     """
 
-    def __init__(self, features: int, groups: int | None = None, eps: float = 1e-5) -> None:
-        super().__init__(features, groups, eps)
+    def __init__(self, features: int, groups: int | None = None, eps: float = 1e-5, *, channel_dim: int = 1) -> None:
+        super().__init__(features, groups, eps, channel_dim)
         self.v = nn.Parameter(torch.ones(self.features))
 
     def activate(self, x: Tensor) -> Tensor:
@@ -249,9 +256,10 @@ class EvoNormS1(SampleEvoNorm):
         groups: Of neighbouring channels; null: as many, up to 32, as leave at least 8 channels in each.
         eps: ε, > 0.
         activation: a.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)``; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -260,8 +268,10 @@ class EvoNormS1(SampleEvoNorm):
         H. Liu, A. Brock, K. Simonyan, Q. V. Le, "Evolving normalization-activation layers", NeurIPS 2020, appendix; SiLU as in timm.
     """
 
-    def __init__(self, features: int, groups: int | None = None, eps: float = 1e-5, activation: EvoActivation = "silu") -> None:
-        super().__init__(features, groups, eps)
+    def __init__(
+        self, features: int, groups: int | None = None, eps: float = 1e-5, activation: EvoActivation = "silu", *, channel_dim: int = 1
+    ) -> None:
+        super().__init__(features, groups, eps, channel_dim)
         self.activation: EvoActivation = one_of(f"{self._where}.activation", activation, get_args(EvoActivation))
 
     def activate(self, x: Tensor) -> Tensor:

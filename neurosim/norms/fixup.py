@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn.utils import parametrize
 
 from neurosim.activations.facts import identify
 from neurosim.checks import whole
-from neurosim.errors import ConfigError
+from neurosim.errors import ConfigError, with_article
 from neurosim.norms.branches import Branch
 from neurosim.norms.registry import register
 from neurosim.norms.scalar import Scalar
@@ -42,7 +43,8 @@ class FixupBranch(Branch):
     so it stays.
 
     Args:
-        branch: A sequence of layers, of which m ≥ 2 have weights: plain ones, of which each stands once. Parametrizations come afterwards.
+        branch: A sequence of layers, of which m ≥ 2 have weights: plain ones, of which each stands once; sequences in it become part of it.
+            Parametrizations come afterwards.
         blocks: L, the number of residual branches of the network.
         shortcut: In the place of x, a module; None: x itself.
 
@@ -64,7 +66,12 @@ class FixupBranch(Branch):
         where = "FixupBranch"
         if not isinstance(branch, nn.Sequential):
             raise ConfigError(f"{where}.branch: must be a torch.nn.Sequential, got {type(branch).__name__}")
-        layers: list[Any] = [part for part in branch if isinstance(part, _LAYERS)]
+        inside = list(_flat(branch))
+        layers: list[Any] = [part for part in inside if isinstance(part, _LAYERS)]
+        for part in inside:
+            if not isinstance(part, _LAYERS) and identify(part) is None and any(value.dim() > 1 for value in part.parameters()):
+                wanted = "must hold weights in linear layers and convolutions alone, and those in sequences alone"
+                raise ConfigError(f"{where}.branch: {wanted}, got {with_article(type(part).__name__)}")
         if len(layers) < 2:
             raise ConfigError(f"{where}.branch: must have two layers with weights or more, got {len(layers)}")
         if len({id(layer) for layer in layers}) < len(layers):
@@ -78,6 +85,15 @@ class FixupBranch(Branch):
                 if layer.bias is not None:
                     layer.bias.zero_()
         parts: list[nn.Module] = []
-        for part in branch:
+        for part in inside:
             parts += [Scalar(shift=0.0), part] if isinstance(part, _LAYERS) or identify(part) is not None else [part]
         super().__init__(nn.Sequential(*parts), shortcut, after=[Scalar(1.0)])
+
+
+def _flat(branch: nn.Sequential) -> Iterator[nn.Module]:
+    """What runs one after the other."""
+    for part in branch:
+        if type(part) is nn.Sequential:
+            yield from _flat(part)
+        else:
+            yield part

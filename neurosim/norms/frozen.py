@@ -52,10 +52,11 @@ class FreezingNorm(StaysWide, Norm):
 
     def __init__(self, norm: MeasuredNorm, after: int, momentum: float = 0.1) -> None:
         super().__init__()
-        if not isinstance(norm, MeasuredNorm):
+        if not (isinstance(norm, MeasuredNorm) and norm.measures):
+            other = ", made to take none" if isinstance(norm, MeasuredNorm) else "; neurosim.freeze_statistics takes those of torch"
             raise ConfigError(
                 "FreezingNorm.norm: must be a norm of this package by statistics of every sample, "
-                f"got {type(norm).__module__}.{type(norm).__name__}; neurosim.freeze_statistics takes those of torch"
+                f"got {type(norm).__module__}.{type(norm).__name__}{other}"
             )
         self.norm = norm
         self.momentum = number("FreezingNorm.momentum", momentum, gt=0)
@@ -94,6 +95,8 @@ class FreezingNorm(StaysWide, Norm):
         """Normalised by the statistics of every sample, or by their averages."""
         norm = self.norm
         norm._check(x)
+        if self.training:
+            norm._refuse_empty(x)
         wide = x.to(state_dtype(x))
         ready = norm.prepare(wide)
         measured = norm.measure(ready)
@@ -146,9 +149,7 @@ class FreezingNorm(StaysWide, Norm):
             raise ConversionError(f"FreezingNorm: {still}, so no constant scale and shift can replace it")
         if not all(bool(kept.isfinite().all()) for kept in self.averages):
             raise ConversionError("FreezingNorm: its averages are not all finite, for a batch of training was not")
-        axis = norm.channel_axis
-        places = (1,) * (axis - 1 if axis > 0 else 0), (1,) * (-axis - len(norm.features) if axis < 0 else 0)
-        x = torch.zeros(1, *places[0], *norm.features, *places[1], dtype=torch.float64, device=self.passes.device)
+        x = torch.zeros(norm._places(1), dtype=torch.float64, device=self.passes.device)
         used = [norm._spread(kept, x).double() for kept in self.averages]
         training = norm.training
         shift, ends = (norm.train(False).scaled(at, norm.standardize_by(at, *used)) for at in (x, x + 1))
@@ -180,9 +181,9 @@ class FreezingNorm(StaysWide, Norm):
     def _follow(self, measured: tuple[Tensor, ...], fixed: Tensor) -> None:
         live = ~fixed
         self.known.add_(live)
-        share = torch.where(live, (1 / self.known.clamp(min=1)).clamp(min=self.momentum), 0.0)
+        share = (1 / self.known.clamp(min=1)).clamp(min=self.momentum)
         for kept, found in zip(self.averages, self._averaged(measured), strict=True):
-            kept.add_(share.to(kept.dtype) * (found.to(kept.dtype) - kept))
+            kept.copy_(torch.where(live, kept + share.to(kept.dtype) * (found.to(kept.dtype) - kept), kept))
         self.passes.add_(live)
 
     def _averaged(self, measured: tuple[Tensor, ...]) -> list[Tensor]:

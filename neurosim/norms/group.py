@@ -34,19 +34,20 @@ def group_count(where: str, features: int, groups: int | None) -> int:
 
 
 class SpaceNorm(ChannelNorm):
-    """Base of the norms over space: channels are on axis 1.
+    """Base of the norms over space.
 
     Args:
         features: Channels.
         eps: ε, > 0.
         affine: Whether there are γ and β.
+        channel_dim: Axis of the channels.
     """
 
     stats: ClassVar[Stats] = "sample"
 
-    def __init__(self, features: int, eps: float, affine: bool) -> None:
+    def __init__(self, features: int, eps: float, affine: bool, channel_dim: int) -> None:
         affine = self._flag("affine", affine)
-        super().__init__(features, scale=affine, shift=affine)
+        super().__init__(features, channel_dim, scale=affine, shift=affine)
         self.eps = self._number("eps", eps, gt=0)
 
     def hw_ops(self) -> Cost:
@@ -68,11 +69,13 @@ class _Grouped(MeasuredNorm, SpaceNorm):
 
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
         """Mean and deviation of the group of every channel."""
+        axis = self.channel_dim
+        x = x.movedim(axis, 1)
         grouped = self._in_groups(x).flatten(2)
         mean = grouped.mean(2, keepdim=True)
         root = ((grouped - mean).square().mean(2, keepdim=True) + self.eps).sqrt()
         shape = (*x.shape[:2], *(1,) * (x.dim() - 2))
-        return tuple(one.expand(-1, -1, x.shape[1] // self.groups).reshape(shape) for one in (mean, root))
+        return tuple(one.expand(-1, -1, x.shape[1] // self.groups).reshape(shape).movedim(1, axis) for one in (mean, root))
 
     def standardize_by(self, x: Tensor, *statistics: Tensor) -> Tensor:
         """Centred and scaled."""
@@ -81,8 +84,9 @@ class _Grouped(MeasuredNorm, SpaceNorm):
 
     def standardize(self, x: Tensor) -> Tensor:
         """Centred and scaled group by group."""
+        x = x.movedim(self.channel_dim, 1)
         self._in_groups(x)
-        return functional.group_norm(x, self.groups, eps=self.eps)
+        return functional.group_norm(x, self.groups, eps=self.eps).movedim(1, self.channel_dim)
 
     def _in_groups(self, x: Tensor) -> Tensor:
         if self.features[0] // self.groups * math.prod(x.shape[2:]) == 1:
@@ -102,9 +106,10 @@ class GroupNorm(_Grouped):
         groups: Of neighbouring channels; null: as many, up to 32, as leave at least 8 channels in each.
         eps: ε, > 0.
         affine: Whether there are γ and β.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)`` with more than one value in each group; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says, with more than one value in each group; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -113,8 +118,8 @@ class GroupNorm(_Grouped):
         Y. Wu, K. He, "Group normalization", ECCV 2018, equations 1 to 7.
     """
 
-    def __init__(self, features: int, groups: int | None = None, eps: float = 1e-5, *, affine: bool = True) -> None:
-        super().__init__(features, eps, affine)
+    def __init__(self, features: int, groups: int | None = None, eps: float = 1e-5, *, affine: bool = True, channel_dim: int = 1) -> None:
+        super().__init__(features, eps, affine, channel_dim)
         self.groups = group_count(self._where, self.features[0], groups)
 
     def extra_repr(self) -> str:
@@ -134,9 +139,10 @@ class InstanceNorm(_Grouped):
         features: Channels.
         eps: ε, > 0.
         affine: Whether there are γ and β.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)`` with more than one place in space; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says, with more than one place in space; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -147,8 +153,8 @@ class InstanceNorm(_Grouped):
 
     needs_space: ClassVar[bool] = True
 
-    def __init__(self, features: int, eps: float = 1e-5, *, affine: bool = True) -> None:
-        super().__init__(features, eps, affine)
+    def __init__(self, features: int, eps: float = 1e-5, *, affine: bool = True, channel_dim: int = 1) -> None:
+        super().__init__(features, eps, affine, channel_dim)
         self.groups = self.features[0]
 
 
@@ -163,9 +169,10 @@ class InstanceBatchNorm(ChannelNorm):
         ratio: Share of the channels with instance norm, r, in (0, 1).
         eps: ε, > 0.
         momentum: How far a batch moves the running statistics of the batch norm, in (0, 1].
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)`` with more than one place in space; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says, with more than one place in space; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above, or the ratio leaves a part without channels.
@@ -178,18 +185,18 @@ class InstanceBatchNorm(ChannelNorm):
     needs_space: ClassVar[bool] = True
     affine_last = False
 
-    def __init__(self, features: int, ratio: float = 0.5, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__(features, scale=False, shift=False)
+    def __init__(self, features: int, ratio: float = 0.5, eps: float = 1e-5, momentum: float = 0.1, *, channel_dim: int = 1) -> None:
+        super().__init__(features, channel_dim, scale=False, shift=False)
         self.instances = int(self.features[0] * self._number("ratio", ratio, gt=0, lt=1))
         if not self.instances:
             raise ConfigError(f"{self._where}.ratio: must leave channels on both sides, got {ratio} of {features}")
-        self.instance: Norm = InstanceNorm(self.instances, eps)
-        self.batch = BatchNorm(self.features[0] - self.instances, eps, momentum)
+        self.instance: Norm = InstanceNorm(self.instances, eps, channel_dim=channel_dim)
+        self.batch = BatchNorm(self.features[0] - self.instances, eps, momentum, channel_dim=channel_dim)
 
     def standardize(self, x: Tensor) -> Tensor:
         """Both halves."""
-        first, second = x.tensor_split([self.instances], 1)
-        return torch.cat([self.instance(first), self.batch(second)], 1)
+        first, second = x.tensor_split([self.instances], self.channel_dim)
+        return torch.cat([self.instance(first), self.batch(second)], self.channel_dim)
 
     def fold(self) -> Affine:
         """Scale and shift of both halves, where the statistics of the instance norm were frozen."""
@@ -217,9 +224,10 @@ class GlobalResponseNorm(MeasuredNorm, SpaceNorm):
     Args:
         features: Channels.
         eps: ε, > 0.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)``; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -231,8 +239,8 @@ class GlobalResponseNorm(MeasuredNorm, SpaceNorm):
     affine_last = False
     measured: ClassVar[tuple[bool, ...]] = (True,)
 
-    def __init__(self, features: int, eps: float = 1e-6) -> None:
-        super().__init__(features, eps, affine=True)
+    def __init__(self, features: int, eps: float = 1e-6, *, channel_dim: int = 1) -> None:
+        super().__init__(features, eps, True, channel_dim)
         with torch.no_grad():
             for value in self.parameters():
                 value.zero_()
@@ -250,7 +258,7 @@ class GlobalResponseNorm(MeasuredNorm, SpaceNorm):
         space = self._space(x)
         response = x.square().sum(space, keepdim=True) if space else x.square()
         response = torch.where(response > 0, response, 1).sqrt() * (response > 0)  # no gradient of a root at 0
-        return (response / (response.mean(1, keepdim=True) + self.eps),)
+        return (response / (response.mean(self.channel_dim, keepdim=True) + self.eps),)
 
     def bounds(self) -> tuple[float, float]:
         """All numbers."""

@@ -18,6 +18,7 @@ from neurosim.norms.channels import ChannelNorm
 from neurosim.norms.length import unit_length
 from neurosim.norms.placing import put_weights
 from neurosim.norms.registry import register
+from neurosim.norms.weights import least_length
 
 Model = TypeVar("Model", bound=nn.Module)
 _WEIGHTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Embedding)
@@ -145,6 +146,8 @@ class LearnedScale(ChannelNorm):
     stats: ClassVar[Stats] = "none"
     whole_units: ClassVar[bool] = True
 
+    weight: nn.Parameter
+
     def __init__(self, features: int | Sequence[int], start: float = 1.0, scaling: float | None = None, *, channel_dim: int = 1) -> None:
         super().__init__(features, channel_dim, scale=True, shift=False)
         start = self._number("start", start, gt=0)
@@ -162,7 +165,7 @@ class LearnedScale(ChannelNorm):
 
     def fold(self) -> Affine:
         """Scale s."""
-        return self._folded(torch.full(self.features, self.factor, dtype=torch.float64))
+        return self._folded(torch.full(self.features, self.factor, dtype=torch.float64, device=self.weight.device))
 
     def hw_ops(self) -> Cost:
         """One multiplication."""
@@ -212,7 +215,8 @@ def unit_weights(model: Model, layers: str | Sequence[str] = "*", *, writers: st
             kept = 1 if any(fnmatchcase(path, glob) for glob in globs["writers"]) else 0
             over = [axis for axis in range(module.weight.dim()) if axis != kept]
             weight = module.weight
-            scaled.append((path, module, weight / torch.linalg.vector_norm(weight, dim=over, keepdim=True).clamp(min=floor)))
+            lengths = torch.linalg.vector_norm(weight, dim=over, keepdim=True).clamp(min=least_length(weight, floor))
+            scaled.append((path, module, weight / lengths))
     put_weights("unit_weights", scaled)
     return model
 

@@ -174,9 +174,10 @@ class L1BatchNorm(_Magnitudes, ChannelNorm):
         match_sigma: Whether the deviation is multiplied by √(π/2), to be the standard deviation of normal numbers.
         power_of_two: Whether it is rounded to a power of two, so that a shift divides; the gradient is that of what was rounded.
         affine: Whether there are γ and β.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)``; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above, or a statistic in training would be of a single value.
@@ -199,9 +200,10 @@ class L1BatchNorm(_Magnitudes, ChannelNorm):
         match_sigma: bool = False,
         power_of_two: bool = False,
         affine: bool = True,
+        channel_dim: int = 1,
     ) -> None:
         affine = self._flag("affine", affine)
-        super().__init__(features, scale=affine, shift=affine)
+        super().__init__(features, channel_dim, scale=affine, shift=affine)
         self.eps = self._number("eps", eps, gt=0)
         self.momentum = self._share("momentum", momentum)
         self.match_sigma, self.power_of_two = self._flag("match_sigma", match_sigma), self._flag("power_of_two", power_of_two)

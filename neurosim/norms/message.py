@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor, nn
 
-from neurosim.checks import number
+from neurosim.checks import number, whole
 from neurosim.errors import ConfigError, ConversionError
+from neurosim.neurons.parameters import state_dtype
 from neurosim.norms.base import Affine, Cost, Operations
+from neurosim.norms.length import length
 from neurosim.norms.registry import register
 
 
@@ -37,7 +39,7 @@ class MessageNorm(nn.Module):
         x ``(batch, C, *)``; result the same. ``share`` is ``(1,)``.
 
     Raises:
-        ConfigError: An argument is not as above, or the branch does not keep the shape.
+        ConfigError: An argument or an input is not as above, or the branch does not keep the shape.
 
     Source:
         G. Li, C. Xiong, A. Thabet, B. Ghanem, "DeeperGCN: all you need to train deeper GCNs", arXiv 2006.07739 (2020), equation 7, for
@@ -54,16 +56,24 @@ class MessageNorm(nn.Module):
         self.branch = branch
         self.share = nn.Parameter(torch.tensor([number("MessageNorm.share", share, gt=0)]))
         self.eps = number("MessageNorm.eps", eps, gt=0)
-        self.channel_dim = channel_dim
+        self.channel_dim = whole("MessageNorm.channel_dim", channel_dim, -8, 8)
 
     def forward(self, x: Tensor) -> Tensor:
         """The stream and its branch."""
+        self._check(x)
         message: Tensor = self.branch(x)
         if message.shape != x.shape:
             raise ConfigError(f"MessageNorm: the branch must keep the shape {tuple(x.shape)}, got {tuple(message.shape)}")
-        stream, squares = (value.square().sum(self.channel_dim, keepdim=True) for value in (x, message))
-        length = torch.where(stream > 0, stream, 1).sqrt() * (stream > 0)  # no gradient of a root at 0
-        return x + self.share * length * message / (squares + self.eps**2).sqrt()
+        wide, share, axis = state_dtype(x), self.share, self.channel_dim
+        here, there = x.to(wide), message.to(wide)  # squares of 16 bits overflow
+        stream = here.square().sum(axis, keepdim=True)
+        reach = torch.where(stream > 0, stream, 1).sqrt() * (stream > 0)  # no gradient of a root at 0
+        return (here + share.to(wide) * reach * there / length(there, [axis], self.eps)).to(x.dtype)
+
+    def _check(self, x: object) -> None:
+        if not isinstance(x, Tensor) or not x.is_floating_point() or not -x.dim() <= self.channel_dim < x.dim():
+            got = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ConfigError(f"MessageNorm: x must be floating-point with channels on axis {self.channel_dim}, got {got}")
 
     def fold(self) -> Affine:
         """Refused: lengths are those of every sample."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.checks import one_of
-from neurosim.errors import ConfigError
 from neurosim.norms.base import Affine, Cost, Operations, Stats
 from neurosim.norms.channels import ChannelNorm
 from neurosim.norms.gradients import with_backward
@@ -40,9 +39,10 @@ class OnlineNorm(ChannelNorm):
         guard: Against statistics that have not caught up, after γ and β: ``clamp`` to ±``limit``, which stays where the rest is folded;
             ``scale``, division of a sample by its root mean square, which cannot be folded; ``none``.
         limit: Of the clamp, > 0.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)``, samples in their order; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says, samples in their order; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -73,8 +73,9 @@ class OnlineNorm(ChannelNorm):
         backward_decay: float = 0.99,
         guard: Guard = "clamp",
         limit: float = 5.0,
+        channel_dim: int = 1,
     ) -> None:
-        super().__init__(features)
+        super().__init__(features, channel_dim)
         self.eps = self._number("eps", eps, gt=0)
         self.decay = self._number("decay", decay, gt=0, lt=1)
         self.backward_decay = self._number("backward_decay", backward_decay, gt=0, lt=1)
@@ -88,12 +89,11 @@ class OnlineNorm(ChannelNorm):
         """By the statistics before each sample; in evaluation by the last ones."""
         if not self.training:
             return (x - self._spread(self.running_mean, x)) / self._spread((self.running_var + self.eps).sqrt(), x)
-        if not x.numel():
-            raise ConfigError(f"{self._where}: x must hold a sample in training, got shape {tuple(x.shape)}")
+        self._refuse_empty(x)
         space = self._space(x)
         with torch.no_grad():
             mean, root = self._follow(x, space)
-            shape = (*root.shape, *(1,) * len(space))
+            shape = [1 if axis in space else x.shape[axis] for axis in range(x.dim())]
             root = root.reshape(shape)
             z = (x - mean.reshape(shape)) / root
 
@@ -154,7 +154,7 @@ class OnlineNorm(ChannelNorm):
         keep = 1 - self.backward_decay
         of_samples = (grad * z, z * z, grad, z)
         means = [value.mean(space) if space else value for value in of_samples]
-        roots = root.reshape(root.shape[:2])
+        roots = root.flatten(1)
         v, u = self.control_var, self.control_mean
         vs, us = [], []
         for gz, zz, g, mean, one in zip(*(value.unbind(0) for value in (*means, roots)), strict=True):

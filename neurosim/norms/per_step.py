@@ -170,4 +170,5 @@ class TemporalEffectiveBatchNorm(SteppedNorm):
 
     def _at(self, x: Tensor, first: int) -> Tensor:
         z = self._train(x.flatten(0, 1)).reshape(x.shape) if self.training else self._evaluate(x)
-        return z * self.p[first : first + len(x)].reshape(-1, *(1,) * (x.dim() - 1)).to(x.dtype)
+        p = self.p[first : first + len(x)].reshape(-1, *(1,) * (x.dim() - 1))
+        return (z.to(p.dtype) * p).to(x.dtype)  # the gradient of p is a sum over all of a step

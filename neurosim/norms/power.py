@@ -73,10 +73,17 @@ class PowerNorm(MeasuredNorm, RunningNorm):
 
     measured: ClassVar[tuple[bool, ...]] = (True,)
 
+    @property
+    def measures(self) -> bool:
+        """Not without groups."""
+        return bool(self.groups)
+
+    def standardize(self, x: Tensor) -> Tensor:
+        """By the running mean square, after samples were scaled if that is done."""
+        return super().standardize(x) if self.measures else self._by_running(x)
+
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The root mean square of the group of every channel; 1 without groups."""
-        if not self.groups:
-            return (x.new_ones(()).expand([1] * x.dim()),)
+        """The root mean square of the group of every channel."""
         axis = self._axes(x)[0]
         size = self.features[0] // self.groups
         grouped = x.reshape(*x.shape[:axis], self.groups, size, *x.shape[axis + 1 :])
@@ -84,11 +91,14 @@ class PowerNorm(MeasuredNorm, RunningNorm):
         return (root.expand(*[-1] * (axis + 1), size, *[-1] * (x.dim() - axis - 1)).flatten(axis, axis + 1),)
 
     def standardize_by(self, x: Tensor, *statistics: Tensor) -> Tensor:
-        """By the running mean square, in the first batches of training by that of the batch."""
-        u = x / statistics[0] if self.groups else x
+        """Scaled, and then by the running mean square, in the first batches of training by that of the batch."""
+        return self._by_running(x / statistics[0])
+
+    def _by_running(self, u: Tensor) -> Tensor:
         if not self.training:
             return self._evaluate(u)
-        over = self._beside(x)
+        self._refuse_empty(u)
+        over = self._beside(u)
         with torch.no_grad():
             self.batches.add_(1)
             square, running, n = u.square().mean(over), self.running_square, self.batches

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, Final, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,25 +15,28 @@ from neurosim.norms.layer import SampleNorm, center, rms
 from neurosim.norms.registry import register
 
 PreScale = Literal["mad", "max", "pow2"]
-_TINY: Final = 1e-4  #: a normal number of 16 bits, below the largest magnitude of any scaled input that is not 0
 
 
 def prescale(x: Tensor, axes: Sequence[int], by: PreScale) -> Tensor:
-    r"""``x`` divided by a scale of its own, in its own precision; zeros stay zeros.
+    r"""Deviations of ``x`` from its mean, divided by their own size, in the precision of ``x``; zeros stay zeros.
 
-    .. math:: z = x / \max |x|,\ \ x / 2^{\lfloor \log_2 \max |x| \rfloor} \ \text{ or }\ z / \tfrac{1}{d}\textstyle\sum |z - \bar z|
+    .. math:: z = (u - \bar u) / s(u - \bar u), \qquad u = x / \max |x|
+
+    The first division, for ``pow2`` by a power of two as well, keeps the sum of the mean from overflowing. The second one is by the
+    deviations alone: beside a large mean, those of u are as small as ε.
 
     >>> prescale(torch.tensor([[3.0, -6.0]]), [1], "pow2")
-    tensor([[ 0.7500, -1.5000]])
+    tensor([[ 1.1250, -1.1250]])
     """
-    largest = x.abs().amax(list(axes), keepdim=True)
+    z = center(_by_size(x, axes, "pow2" if by == "pow2" else "max"), axes)
+    return _by_size(z, axes, by)
+
+
+def _by_size(x: Tensor, axes: Sequence[int], by: PreScale) -> Tensor:
+    size = x.abs().mean(list(axes), keepdim=True) if by == "mad" else x.abs().amax(list(axes), keepdim=True)
     if by == "pow2":
-        return x / torch.exp2((torch.frexp(largest.detach()).exponent - 1).to(x.dtype))
-    z = x / torch.where(largest > 0, largest, 1)
-    if by == "max":
-        return z
-    deviation = center(z, axes).abs().mean(list(axes), keepdim=True)
-    return z / torch.where(deviation > _TINY, deviation, 1)
+        return x / torch.exp2((torch.frexp(size.detach()).exponent - 1).to(x.dtype))
+    return x / torch.where(size > 0, size, 1)
 
 
 @register("prenormalized_layer", "B41", formula="y = γ (z − µ) / √(σ² + ε) + β, z = x / mean|x − µ|, all in the precision of x", fold="F2")
@@ -43,11 +46,13 @@ class PrenormalizedLayerNorm(SampleNorm):
     .. math:: y = \gamma\,\frac{z - \mu_z}{\sqrt{\sigma_z^2 + \varepsilon}} + \beta, \qquad z = x / s(x)
 
     The layer norm of c·x is that of x, but in 16 bits the squares of a large x overflow and those of a small one vanish; those of z do
-    neither: its largest magnitude is 1, or below 2, and with ``mad`` it is the share of the mean deviation, which must be below 255.
+    neither: its largest magnitude is 1, or below 2, and with ``mad`` it is the share of the mean deviation, which must be below 255. s is a
+    size of the deviations from the mean, so that ε counts beside these alone, however large the mean is.
 
     Args:
         features: Channels, d; or the shape of the last axes.
-        by: ``mad``, the mean absolute deviation; ``max``, the largest magnitude; ``pow2``, that rounded down to a power of two: a shift.
+        by: Size of the deviations: ``mad``, their mean magnitude; ``max``, the largest one; ``pow2``, that rounded down to a power of two,
+            a shift.
         eps: ε, > 0, of the scaled values.
         affine: Whether there are γ and β.
         channel_dim: Axis of the channels, where ``features`` is a number: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
@@ -118,7 +123,6 @@ class PrenormalizedLayerNorm(SampleNorm):
         return -largest, largest
 
     def hw_ops(self) -> Cost:
-        """A layer norm, the comparisons for the largest magnitude, and the division or shift by it; for ``mad`` the deviation as well."""
-        affine, mad = int(self.weight is not None), int(self.by == "mad")
-        each = Operations(3 + 1 + 3 * mad + affine, 2 + affine + (self.by != "pow2") + mad)
-        return Cost(each, Operations(1, 2 + 2 * mad, 1 + (self.by != "pow2") + mad, 1))
+        """A layer norm; comparisons for the largest magnitude, the mean, the size of the deviations, and divisions or shifts by both."""
+        affine, divided = int(self.weight is not None), 2 * (self.by != "pow2")
+        return Cost(Operations(3 + 4 + affine, 2 + affine + divided), Operations(1, 3 + (self.by == "mad"), 1 + divided, 1))

@@ -15,19 +15,21 @@ from neurosim.norms.registry import register
 
 
 class Floor(nn.Module):
-    r"""Thresholded linear unit: ``y = max(x, τ)``, of channels on axis 1.
+    r"""Thresholded linear unit: ``y = max(x, τ)``.
 
     Args:
         tau: τ, ``(C,)``.
+        channel_dim: Axis of the channels.
     """
 
-    def __init__(self, tau: nn.Parameter) -> None:
+    def __init__(self, tau: nn.Parameter, channel_dim: int = 1) -> None:
         super().__init__()
         self.tau = tau
+        self.channel_dim = channel_dim
 
     def forward(self, x: Tensor) -> Tensor:
         """At least τ."""
-        return torch.maximum(x, self.tau.reshape(-1, *(1,) * (x.dim() - 2)).to(x.dtype))
+        return torch.maximum(x, self.tau.reshape(-1, *(1,) * (x.dim() - 1 - self.channel_dim % x.dim())).to(x.dtype))
 
 
 @register("frn", "B22", formula="y = max(γ x / √(mean_hw x² + ε) + β, τ)", fold="F2")
@@ -40,9 +42,10 @@ class FilterResponseNorm(MeasuredNorm, SpaceNorm):
         features: Channels.
         eps: ε, > 0.
         threshold: Whether there is a τ, 0 at the start; without, the norm alone.
+        channel_dim: Axis of the channels: 1 for ``(batch, C, *)``, −1 for ``(batch, length, C)``.
 
     Shapes:
-        x ``(batch, C, *)`` with places in space; result the same.
+        x ``(batch, C, *)``, or what ``channel_dim`` says, with places in space; result the same.
 
     Raises:
         ConfigError: An argument or an input is not as above.
@@ -57,8 +60,8 @@ class FilterResponseNorm(MeasuredNorm, SpaceNorm):
 
     tau: nn.Parameter | None
 
-    def __init__(self, features: int, eps: float = 1e-5, *, threshold: bool = True) -> None:
-        super().__init__(features, eps, affine=True)
+    def __init__(self, features: int, eps: float = 1e-5, *, threshold: bool = True, channel_dim: int = 1) -> None:
+        super().__init__(features, eps, True, channel_dim)
         threshold = self._flag("threshold", threshold)
         self.register_parameter("tau", nn.Parameter(torch.zeros(self.features)) if threshold else None)
         self.affine_last = not threshold
@@ -77,7 +80,7 @@ class FilterResponseNorm(MeasuredNorm, SpaceNorm):
 
     def rest(self) -> nn.Module:
         """The threshold."""
-        return nn.Identity() if self.tau is None else Floor(self.tau)
+        return nn.Identity() if self.tau is None else Floor(self.tau, self.channel_dim)
 
     def hw_ops(self) -> Cost:
         """A square and its sum, the products with the inverse of the root and γ, β, and a comparison."""

@@ -89,6 +89,7 @@ class UnifiedNorm(RunningNorm):
         if not self.training:
             return super().forward(x)
         self._check(x)
+        self._refuse_empty(x)
         wide = x.to(state_dtype(x))
         batch = self._follow(wide.detach())
         y = self._standardized(wide, batch) * self._spread(self.weight, wide)

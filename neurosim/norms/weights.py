@@ -22,6 +22,15 @@ _WHERE: Final = "initialize_weight_norm"
 _TINY: Final = 1e-12  #: lengths below it count as it, so that a row of zeros stays one
 
 
+def least_length(like: Tensor, floor: float = _TINY) -> float:
+    """That floor, or the smallest normal number of the precision, where it is too small for it.
+
+    >>> least_length(torch.ones(1)), round(least_length(torch.ones(1).half()), 8)
+    (1e-12, 6.104e-05)
+    """
+    return max(floor, torch.finfo(like.dtype).tiny)
+
+
 class WeightParametrization(nn.Module, ABC):
     """Base: a weight from what is learned, the same in training and evaluation, so that :func:`neurosim.fold` may put its value there.
 
@@ -99,7 +108,7 @@ class WeightNorm(WeightParametrization):
     def forward(self, *learned: Tensor) -> Tensor:
         """The weight, of g and v."""
         g, v = learned
-        return g * (v / self.lengths(v).clamp_min(_TINY))
+        return g * (v / self.lengths(v).clamp_min(least_length(v)))
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """G and v of a weight."""
@@ -141,7 +150,7 @@ class WeightConditioning(WeightParametrization):
     def forward(self, *learned: Tensor) -> Tensor:
         """The weight, of V."""
         (v,) = learned
-        lengths = self.lengths(v).clamp_min(_TINY)
+        lengths = self.lengths(v).clamp_min(least_length(v))
         return v / (lengths if self.through else lengths.detach())
 
     def right_inverse(self, weight: Tensor) -> Tensor:
@@ -271,7 +280,7 @@ def _from_input(done: set[str], path: str, layer: Any, inputs: Any, named: Any) 
     deviation, mean = torch.std_mean(y, dim=over, correction=0)
     if not bool((deviation + mean).isfinite().all()):
         raise ConfigError(f"{_WHERE}: what {path or 'the model'} gives of the batch must be finite, got NaN or infinity")
-    deviation = torch.where(deviation > _TINY, deviation, 1)
+    deviation = torch.where(deviation > least_length(deviation), deviation, 1)
     lengths = layer.parametrizations.weight.original0
     lengths.div_(deviation.reshape(lengths.shape))
     if bias is not None:

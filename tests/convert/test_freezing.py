@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.norms import FreezingNorm, GroupNorm, InstanceBatchNorm, LayerNorm, MeasuredNorm, RMSNorm
+from neurosim.norms import FreezingNorm, GroupNorm, InstanceBatchNorm, LayerNorm, MeasuredNorm, PowerNorm, RMSNorm
 from tests.norms.contracts import draw, varied
 
 C = 16
@@ -61,6 +61,14 @@ def test_a_frozen_norm_folds_whole_into_the_layer_after(make: Any, dtype: torch.
     folded: Any = ns.fold(still, x)
     assert isinstance(folded[0], nn.Identity)
     assert apart(folded(x), still(x)) <= tolerance
+
+
+def test_a_norm_that_measures_nothing_is_left_alone_and_folds_by_itself() -> None:
+    model = nn.Sequential(nn.Linear(4, C), PowerNorm(C, groups=0), nn.LayerNorm(C)).double()
+    model(x := draw(8, 4, dtype=torch.float64))
+    still = frozen(model, x)
+    assert [type(one) for one in still[1:]] == [PowerNorm, FreezingNorm]
+    assert apart(ns.fold(still)(x), still(x)) <= 1e-12
 
 
 def test_centring_folds_into_convolutions_of_either_kind() -> None:
@@ -266,6 +274,8 @@ def test_half_of_an_ibn_is_frozen_where_it_stands() -> None:
         (lambda: ns.freeze_statistics(NUMBER, 1), r"freeze_statistics: model: must be a torch\.nn\.Module, got int"),
         (lambda: ns.freeze_statistics(nn.LayerNorm(2), 1, NUMBER), "loader: must be a tensor, or batches, got int"),
         (lambda: ns.freeze_statistics(nn.LayerNorm(2), 1, stream=NUMBER), "stream: must be a Stream .*got int"),
+        (lambda: ns.freeze_statistics(PowerNorm(4, groups=0), 1), "the model has no norm that takes statistics of every sample"),
+        (lambda: FreezingNorm(PowerNorm(4, groups=0), 1), r"by statistics of every sample, got .*PowerNorm, made to take none"),
         (lambda: FreezingNorm(NO_NORM, 1), r"FreezingNorm\.norm: must be a norm of this package .*got torch\.nn\.\S*LayerNorm"),
     ],
 )

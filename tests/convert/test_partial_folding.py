@@ -12,7 +12,17 @@ from torch import nn
 import neurosim as ns
 from neurosim.convert import fold_affine, fold_centering, fold_gain
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.norms import BatchNorm, DynamicTanh, FilterResponseNorm, GlobalResponseNorm, LayerNorm, RMSNorm, ScaleNorm, UnifiedNorm
+from neurosim.norms import (
+    BatchNorm,
+    DynamicTanh,
+    FilterResponseNorm,
+    GlobalResponseNorm,
+    LayerNorm,
+    LayerNormScaling,
+    RMSNorm,
+    ScaleNorm,
+    UnifiedNorm,
+)
 from tests.norms.contracts import draw, varied
 
 OTHER_LAYER: Any = nn.ReLU()
@@ -177,3 +187,16 @@ def test_a_batch_shows_that_a_norm_on_axis_1_has_other_channels_than_the_linear_
     assert "its channels are on axis 1, and the features of the Linear on the last one" in report.reason
     folded = ns.fold(model, draw(5, 4), tolerance=1e-6)
     assert folded.folding.count("folded") == 1
+
+
+def test_scales_lie_where_the_norm_and_its_layer_do() -> None:
+    """On a device that computes nothing, which tells values of the CPU from others."""
+    for name in F0:
+        assert [value.device.type for value in ns.NORMS[name].example().to("meta").fold()] == ["meta", "meta"], name
+    given, layer = LayerNorm(C).to("meta"), nn.Linear(C, 3, device="meta")
+    given.register_parameter("weight", None)
+    affine = given.last_affine()
+    assert affine is not None
+    assert affine.scale.device.type == "meta"
+    fold_affine(LayerNormScaling(C, depth=4, affine=False), layer)  # 1/√ℓ is made on the CPU
+    assert layer.weight.device.type == layer.bias.device.type == "meta"

@@ -168,6 +168,10 @@ def check_wrapper(entry: Entry) -> None:
         assert narrow.dtype == torch.bfloat16
         if entry.name != "mpbn":  # its spikes are 0 or 1: near the threshold, the rounding of the input decides
             torch.testing.assert_close(narrow.float(), y, rtol=0.05, atol=0.05 * float(y.abs().max()))
+            large = 300 * x
+            y, narrow = one(large), copy.deepcopy(one).half()(large.half())
+            assert narrow.dtype == torch.float16
+            torch.testing.assert_close(narrow.float(), y, rtol=0.05, atol=0.05 * float(y.abs().max()))
         for dtype, tolerance in ((torch.float32, 1e-6), (torch.float64, 1e-12)) if entry.fold == "F0" else ():
             model, wider = nn.Sequential(copy.deepcopy(one)).to(dtype), x.to(dtype)
             folded: Any = ns.fold(model)

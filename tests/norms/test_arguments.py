@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 import neurosim as ns
 from neurosim.checks import flag
 from neurosim.errors import ConfigError
-from neurosim.norms import BatchNorm, EvoNormS0, GroupNorm, InstanceBatchNorm, InstanceNorm, Norm, OnlineNorm, PowerNorm
+from neurosim.norms import (
+    BatchNorm,
+    EvoNormS0,
+    FreezingNorm,
+    GroupNorm,
+    InstanceBatchNorm,
+    InstanceNorm,
+    LayerNorm,
+    MessageNorm,
+    Norm,
+    PowerNorm,
+)
 
 SWITCHES = [
     (name, argument)
@@ -69,6 +84,40 @@ def test_a_batch_without_samples_stays_one(norm: Norm) -> None:
     assert norm.eval()(torch.rand(0, 16, 2, 2)).shape == (0, 16, 2, 2)
 
 
-def test_a_norm_that_follows_samples_refuses_a_batch_without_any() -> None:
-    with pytest.raises(ConfigError, match="x must hold a sample in training, got shape"):
-        OnlineNorm(4)(torch.rand(0, 4))
+FOLLOW = [name for name in ns.NORMS if ns.NORMS[name].kind == "module" and ns.NORMS[name].stats == "running"]
+
+
+@pytest.mark.parametrize(
+    "make", [*(ns.NORMS[name].example for name in FOLLOW), lambda: FreezingNorm(LayerNorm(16), 1)], ids=[*FOLLOW, "freezing"]
+)
+def test_a_norm_that_keeps_statistics_refuses_a_batch_without_any_samples_and_stays_as_it_is(make: Callable[[], Norm]) -> None:
+    norm = make()
+    steps = (4,) if getattr(norm, "takes_time", False) else ()
+    for _ in range(2):
+        norm(torch.rand(*steps, 3, 16, 2, 2))
+    before = copy.deepcopy(norm.state_dict())
+    for shape in ((0, 16, 2, 2), (3, 16, 0, 2)):
+        with pytest.raises(
+            ConfigError, match=r"x must hold a sample in training, got shape|statistics in training need more than one value"
+        ):
+            norm(torch.rand(*steps, *shape))
+    torch.testing.assert_close(norm.state_dict(), before, rtol=0, atol=0)
+    assert norm.eval()(torch.rand(*steps, 0, 16, 2, 2)).shape == (*steps, 0, 16, 2, 2)
+
+
+def test_averages_that_are_frozen_stay_whatever_comes_in_training() -> None:
+    norm = FreezingNorm(LayerNorm(16), 1)
+    norm(torch.rand(3, 16))
+    before = [kept.clone() for kept in norm.averages]
+    assert norm.frozen
+    norm(torch.full((3, 16), torch.inf))
+    torch.testing.assert_close(norm.averages, before, rtol=0, atol=0)
+
+
+def test_an_axis_that_a_message_norm_cannot_have_is_refused() -> None:
+    wrong: Any = "x"
+    with pytest.raises(ConfigError, match=r"MessageNorm\.channel_dim: must be a whole number, from -8 to 8, got 'x'"):
+        MessageNorm(nn.Identity(), channel_dim=wrong)
+    for x in (torch.rand(3, 4), torch.ones(3, 4).long(), wrong):
+        with pytest.raises(ConfigError, match="MessageNorm: x must be floating-point with channels on axis 7"):
+            MessageNorm(nn.Identity(), channel_dim=7)(x)

@@ -97,6 +97,27 @@ def test_a_fixup_branch_counts_transposed_convolutions_and_refuses_what_it_canno
     assert torch.equal(layer.weight, kept)
 
 
+def test_a_fixup_branch_finds_its_layers_in_sequences_of_sequences() -> None:
+    flat, nested = linear(6, 5, 4, 3, 6), linear(6, 5, 4, 3, 6)
+    nested = nn.Sequential(nn.Sequential(nested[0], nested[1]), nn.Sequential(nn.Sequential(nested[2], nested[3], nested[4])), *nested[5:])
+    one, other = varied(FixupBranch(flat, 16)), varied(FixupBranch(nested, 16))
+    x = draw(3, 6)
+    assert torch.equal(one(x), other(x))
+    assert len([part for part in other.modules() if isinstance(part, Scalar)]) == 4 + 3 + 1
+
+
+def test_a_fixup_branch_refuses_weights_that_it_cannot_count() -> None:
+    class Mine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(6, 6)
+
+    for part in (Mine(), nn.Sequential(Mine()), nn.Embedding(6, 6)):
+        with pytest.raises(ConfigError, match=r"FixupBranch\.branch: must hold weights in linear layers .* got an? (Mine|Embedding)"):
+            FixupBranch(nn.Sequential(nn.Linear(6, 6), part, nn.Linear(6, 6)))
+    FixupBranch(nn.Sequential(nn.Linear(6, 6), nn.PReLU(6), nn.LayerNorm(6), nn.Linear(6, 6)))
+
+
 def test_numbers_that_are_learned_are_shown_without_a_warning() -> None:
     assert "scale=0.7" in repr(ScaledBranch(nn.Identity(), 0.7))
 

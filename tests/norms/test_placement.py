@@ -288,7 +288,6 @@ def test_a_config_that_names_what_is_no_module_learns_how_to_use_it(name: str, h
         (lambda: Residual(nn.Identity(), C, placement=_wrong("per")), r"Residual\.placement: must be one of .*did you mean"),
         (lambda: Residual(nn.Identity(), C, "layr"), r"Residual\.norm: no norm is named 'layr'; did you mean 'layer'"),
         (lambda: Residual(nn.Identity(), C, "tdbn"), "must be a norm of single samples, and 'tdbn' is a norm of sequences"),
-        (lambda: Residual(nn.Identity(), C, "group", channel_dim=-1), "group takes channels on axis 1, and here they are on axis -1"),
         (lambda: Residual(nn.Identity(), C, index=3, count=2), r"Residual\.index: must be a whole number, from 1 to 2, got 3"),
         (lambda: Residual(nn.Linear(C, 3), C)(draw(2, C)), "the branch must keep the shape"),
         (lambda: residual_stack([], C), "must be a sequence of at least one module"),
