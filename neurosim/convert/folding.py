@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from neurosim.convert.affine import WEIGHTED, affine_of, centers, check_axis, fold_after, fold_before
 from neurosim.convert.folding_report import Folding, NormReport
 from neurosim.convert.parametrized import check_constant, computed, make_plain
-from neurosim.convert.places import Place, Uses, chains, hooked, neighbour
+from neurosim.convert.places import Forwards, Place, Uses, chains, hooked, neighbour
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.analog import HardwareLayer
@@ -46,8 +46,9 @@ def fold(
     they are nested and wherever they lie in the model, with nothing between them; and modules that a ``forward`` of one's own calls once
     each, one on what the other gave, where ``torch.fx`` can read it and it takes the input only. (A norm with channels on axis 1 beside a
     ``Linear`` is taken to normalise its features, as it does for inputs with two axes; with a batch to look at, it is left otherwise.)
-    Everything else is left as it is, with the reason in the report. So is a norm between no weights and a neuron: its shift would move the
-    potential at which the neuron rests, and with it the one it starts from.
+    Nothing is certain in a module of which a forward further out uses a part by itself. A forward that cannot be read is taken to use what
+    its module holds as it is; the report names it. Everything else is left as it is, with the reason in the report. So is a norm between
+    no weights and a neuron: its shift would move the potential at which the neuron rests, and with it the one it starts from.
 
     Weights are rounded once, so outputs of digital layers change by a few units in the last place, and a neuron whose membrane comes that
     close to its threshold may fire a step sooner or later. A batch shows how much that is.
@@ -84,16 +85,16 @@ def fold(
         raise ConfigError("fold: a model that is itself an MPBN cannot be replaced in place; use what fold returns")
     check(model, where="fold", error=ConversionError)
     dims = _dims(model, batch, stream)
-    folded, norms = _folded(copy.deepcopy(model), dims)
+    folded, norms, unread = _folded(copy.deepcopy(model), dims)
     deviation = differing = None
     if batch is not None:
         deviation, differing = _compare(model, folded, batch, stream)
         if tolerance is not None and not deviation <= tolerance:
             raise ConversionError(f"fold: outputs must differ by at most {tolerance:g}, got {deviation:g}; the model is unchanged")
     if inplace:
-        folded, norms = _folded(model, dims)
+        folded, norms, unread = _folded(model, dims)
     report: Any = folded
-    report.folding = Folding(tuple(norms), deviation, differing)
+    report.folding = Folding(tuple(norms), deviation, differing, unread)
     return folded
 
 
@@ -118,21 +119,27 @@ def _dims(model: nn.Module, batch: Tensor | None, stream: Stream | None) -> dict
     return found
 
 
-def _folded(model: nn.Module, dims: dict[str, int]) -> tuple[nn.Module, list[NormReport]]:
-    """Fold everything that can be; ``model`` is changed."""
+def _folded(model: nn.Module, dims: dict[str, int]) -> tuple[nn.Module, list[NormReport], tuple[str, ...]]:
+    """Fold everything that can be; ``model`` is changed. Third, the modules around that whose forward is not known."""
     root = nn.ModuleDict({"model": model})
-    uses = Uses(root)
+    uses, forwards = Uses(root), Forwards(root)
     order = {path: at for at, (path, _) in enumerate(model.named_modules(remove_duplicate=False))}
     reports = {id(module): _plain(path, module) for path, module in model.named_modules() if computed(module)}
     neurons: dict[int, nn.Module] = {}
-    for chain in chains(root, closed=_NORMS, reads=_NORMS):
+    for chain in chains(root, closed=_NORMS, reads=_NORMS, forwards=forwards):
         for at, place in enumerate(chain):
             norm = place.module
             if isinstance(norm, _NORMS) and id(norm) not in reports:
                 reports[id(norm)] = _fold_one(chain, at, uses, neurons, dims)
             if id(norm) in neurons:
                 place.parent._modules[place.name] = neurons[id(norm)]
-    return root["model"], sorted(reports.values(), key=lambda report: order[report.path])
+    inside = [path.rpartition(".")[0] for path in (f"model.{one.path}" for one in reports.values() if one.into not in ("", one.path))]
+    unread = tuple(
+        f"{path.partition('.')[2] or '(model)'} ({type(module).__name__})"
+        for path, module in forwards.unread.items()
+        if any(one.startswith(f"{path}.") for one in inside)
+    )
+    return root["model"], sorted(reports.values(), key=lambda report: order[report.path]), unread
 
 
 def _plain(path: str, module: nn.Module) -> NormReport:

@@ -37,11 +37,13 @@ class Folding:
         norms: One entry for every norm.
         deviation: The largest difference of an output from that of the model before, on the batch of the check; None without one.
         differing: The share of outputs that differ at all, likewise.
+        unread: Modules whose ``forward`` cannot be read, and which are taken to use as it is what they hold and norms were folded in.
     """
 
     norms: tuple[NormReport, ...]
     deviation: float | None = None
     differing: float | None = None
+    unread: tuple[str, ...] = ()
 
     def count(self, status: Fate) -> int:
         """How many norms have that status."""
@@ -57,4 +59,6 @@ class Folding:
             check = f"outputs differ by at most {self.deviation:.3g} ({self.differing:.2%} of them at all)"
         head = f"{self.count('folded')} norms folded, {self.count('left')} left; {check}"
         rows = [(norm.path or "(model)", norm.type, norm.status, norm.into, norm.reason) for norm in self.norms]
-        return "\n".join([head, *(table(("norm", "type", "status", "into", "reason"), rows) if rows else [])])
+        shown = table(("norm", "type", "status", "into", "reason"), rows) if rows else []
+        notes = [f"  the forward of {one} cannot be read: taken to use what it holds as it is, and no part of it" for one in self.unread]
+        return "\n".join([head, *shown, *notes])

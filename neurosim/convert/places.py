@@ -8,11 +8,12 @@ from typing import Final, NamedTuple
 
 from torch import nn
 
-from neurosim.convert.call_order import called_in_line
+from neurosim.convert.call_order import Reading, read_forward
 from neurosim.nn.graph import SpikingGraph
 from neurosim.nn.time import SpikingSequential, TimeFold, takes_time
 
 _CHAINS: Final = (nn.Sequential, SpikingSequential)
+_WHOLES: Final = (*_CHAINS, TimeFold, nn.ModuleList, nn.ModuleDict)  #: which have no forward, or one that calls all of their parts in turn
 
 
 class Place(NamedTuple):
@@ -56,18 +57,54 @@ class Uses:
 Kinds = tuple[type[nn.Module], ...]
 
 
-def chains(root: nn.ModuleDict, *, closed: Kinds = (), reads: Kinds = ()) -> list[list[Place]]:
+class Forwards:
+    """What the forwards of a model do with the modules that they hold, as far as they can be read.
+
+    Those that cannot, and those of torch and of this package, are taken to use what they hold as it is, and none of its parts.
+
+    Args:
+        root: The model.
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        self._read: dict[int, Reading] = {}
+        self._opened: set[int] = set()
+        #: by path, modules that hold others that have parts, and whose forward could not be read to its end
+        self.unread: dict[str, nn.Module] = {}
+        for path, module in root.named_modules():
+            if type(module) in _WHOLES or not any(child._modules for child in module.children()):
+                continue
+            reading = Reading([], [], False) if takes_time(module) else self.of(module)
+            if not reading.complete and type(module).__module__.partition(".")[0] not in ("torch", "neurosim"):
+                self.unread[path] = module
+            for part in reading.parts:
+                while part := part.rpartition(".")[0]:
+                    self._opened.add(id(module.get_submodule(part)))
+
+    def of(self, module: nn.Module) -> Reading:
+        """What the forward of a module of the model does."""
+        if id(module) not in self._read:
+            self._read[id(module)] = read_forward(module)
+        return self._read[id(module)]
+
+    def opened(self, module: nn.Module) -> bool:
+        """Whether a forward further out uses a part of the module by itself, so that nothing is certain about the order within it."""
+        return id(module) in self._opened
+
+
+def chains(root: nn.ModuleDict, *, closed: Kinds = (), reads: Kinds = (), forwards: Forwards | None = None) -> list[list[Place]]:
     """Every chain of modules of which each is fed by nothing but the one before, in the order of the model.
 
     Args:
         root: Holds the model as ``"model"``, so that the model itself has a place, too.
         closed: Classes whose own children are in no chain.
         reads: The forward of a module of one's own is read if the module holds one of these.
+        forwards: Of the same root, where they were read before.
     """
-    return _chains(Place(root, "model", ""), closed, reads)
+    return _chains(Place(root, "model", ""), closed, reads, Forwards(root) if forwards is None else forwards)
 
 
-def _chains(place: Place, closed: Kinds, reads: Kinds) -> list[list[Place]]:
+def _chains(place: Place, closed: Kinds, reads: Kinds, forwards: Forwards) -> list[list[Place]]:
     found: list[list[Place]] = []
     seen: set[str] = set()
 
@@ -76,20 +113,23 @@ def _chains(place: Place, closed: Kinds, reads: Kinds) -> list[list[Place]]:
             return
         seen.add(place.path)
         module = place.module
-        chained = type(module) in (*_CHAINS, TimeFold)
-        if chained and not hooked(module):
+        chained, opened = type(module) in (*_CHAINS, TimeFold), forwards.opened(module)
+        if chained and not opened and not hooked(module):
             for child in _children(place):
                 yield from chain(child)
             return
         yield place
-        if isinstance(module, SpikingGraph):
+        if opened:
+            for child in _children(place):
+                begin([child])
+        elif isinstance(module, SpikingGraph):
             for segment in _segments(module):
                 begin([child for name in segment for child in _children(place) if child.name == name])
         elif chained:  # what hooks see of it stays: nothing is folded across its ends
             begin(_children(place))
         elif not isinstance(module, closed):
             if not takes_time(module) and any(isinstance(part, reads) for part in module.modules()):
-                for line in called_in_line(module):
+                for line in forwards.of(module).lines:
                     begin([_descendant(place, path) for path in line])
             for child in _children(place):
                 begin([child])
