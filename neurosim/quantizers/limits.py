@@ -23,8 +23,8 @@ _DECADES: Final = 9  #: how far down it looks where the best is the lowest
 def least_harm(harm: Callable[[list[float]], list[float]], most: float) -> float:
     """Where a function with many small valleys is least, in (0, most): tried all over, then ever closer around the best.
 
-    All over is from a hundredth of the upper end on. Where that very place is the best, as where few numbers are far larger than all others,
-    it is looked for further down, in the decade from which on the function rises again.
+    All over is from a hundredth of the upper end on. Where that very place is the best, as when few numbers are far larger than all others,
+    the search goes on further down, around the decade below which the function rises again.
 
     Args:
         harm: The function, of many arguments at once.
@@ -177,6 +177,7 @@ def shift_limits(limits: Tensor, groups: int) -> Tensor:
     """
     whole("shift_limits: groups", groups, 1)
     most = limits.detach().amax()
-    _, exponent = torch.frexp(most / limits)  # exact at powers of two, unlike the logarithm
-    shift = torch.where(limits > 0, exponent - 1, groups - 1).clamp(0, groups - 1)
+    (top, high), (fraction, exponent) = torch.frexp(most), torch.frexp(limits.detach())
+    shift = high - exponent - (top < fraction).int()  # ⌊log₂⌋ of the ratio, exact, also of one that is no number of the type
+    shift = torch.where(limits > 0, shift, groups - 1).clamp(0, groups - 1)
     return most * torch.ldexp(torch.ones_like(limits), -shift)

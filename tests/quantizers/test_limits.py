@@ -153,6 +153,20 @@ def test_ranges_of_groups_differ_by_shifts_and_hold_their_channels() -> None:
     assert shift_limits(torch.zeros(2), 3).tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (torch.tensor([100.0, 1e-3]).half(), [100.0, 100 / 128]),
+        (torch.tensor([100.0, 1e-3]).bfloat16(), [100.0, 100 / 128]),
+        (torch.tensor([1.0, 1e-39, 1e-42]), [1.0, 1 / 128, 1 / 128]),
+        (torch.tensor([2.0**127, 1e-3]), [2.0**127, 2.0**120]),
+        (torch.tensor([1.0, 0.5, math.nextafter(0.5, 1), math.nextafter(0.5, 0)], dtype=torch.float64), [1.0, 0.5, 1.0, 0.5]),
+    ],
+)
+def test_ranges_of_groups_are_right_where_ratios_are_beyond_the_type(limits: Tensor, expected: list[float]) -> None:
+    assert shift_limits(limits, 8).tolist() == expected
+
+
 def test_grouped_ranges_are_nearly_as_good_as_one_for_each_channel_and_far_better_than_one_for_all() -> None:
     sizes = 10 ** (-3 * ns.random.stream(2, "s").uniform((64, 1), like=torch.empty(0)))
     x = sizes * ns.random.stream(2, "x").normal((64, 256), like=torch.empty(0))
