@@ -194,3 +194,11 @@ def test_a_correction_of_low_rank_takes_away_the_largest_singular_values_of_the_
         low_rank_factors(w, q, 11)
     with pytest.raises(ConfigError, match=r"both must be matrices of one shape, got \(12, 5, 2\) and \(5,\)"):
         low_rank_factors(w, q[0, :, 0], 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_correction_of_16_bits_is_that_of_32_bits_rounded(dtype: torch.dtype) -> None:
+    w = ns.random.stream(3, "w").normal((12, 5), like=torch.empty(0)).to(dtype)
+    q = fake_quantize(w, "int3", float(w.abs().max()))
+    for found, wide in zip(low_rank_factors(w, q, 2), low_rank_factors(w.float(), q.float(), 2), strict=True):
+        assert torch.equal(found, wide.to(dtype))
