@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neurosim.activations.base import Activation
 from neurosim.analysis.equalization import BY_CHANNEL
 from neurosim.analysis.observe import watching
 from neurosim.analysis.weight_error import effective_weight
@@ -27,8 +28,10 @@ from neurosim.random import Stream
 
 Model = TypeVar("Model", bound=nn.Module)
 
-#: between a norm and a product, what leaves the mean of every channel as it is
-_KEEPS_MEANS = tuple(kind for kind in (nn.Identity, nn.Dropout, *BY_CHANNEL) if "Max" not in kind.__name__)
+#: what gives in evaluation the numbers that it is given
+_PASSES: Final = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.Flatten)
+#: between a rectifier and a product, what leaves the mean of every channel as it is
+_KEEPS_MEANS: Final = (*_PASSES, *(kind for kind in BY_CHANNEL if "Avg" in kind.__name__))
 
 
 @dataclass(frozen=True)
@@ -92,21 +95,29 @@ def bias_correction(weight_error: Tensor, mean_input: Tensor) -> Tensor:
     return -torch.einsum("goi,gi->go", weight_error, mean_input).flatten()
 
 
-def rectified_mean(mean: Tensor, std: Tensor) -> Tensor:
-    r"""The mean of the positive part of a normal distribution.
+def rectified_mean(mean: Tensor, std: Tensor, ceiling: float | Tensor | None = None) -> Tensor:
+    r"""The mean of the positive part of a normal distribution, up to a ceiling.
 
-    .. math:: E[\max(x, 0)] = \sigma\,\varphi(\mu/\sigma) + \mu\,\Phi(\mu/\sigma)
+    .. math:: R(\mu) = E[\max(x, 0)] = \sigma\,\varphi(\mu/\sigma) + \mu\,\Phi(\mu/\sigma), \qquad
+        E[\min(\max(x, 0), c)] = R(\mu) - R(\mu - c)
 
     Args:
         mean: μ.
         std: σ ≥ 0.
+        ceiling: c > 0, such as the 6 of ReLU6; None is ReLU, which has none.
 
     Source:
         M. Nagel et al., ICCV 2019, appendix, with μ = β and σ = γ of a batch norm.
 
     >>> rectified_mean(torch.tensor([0.0, 5.0, -1.0]), torch.tensor([1.0, 0.0, 0.0]))
     tensor([0.3989, 5.0000, 0.0000])
+    >>> rectified_mean(torch.tensor([0.0, 5.0]), torch.tensor([1.0, 0.0]), 1.0)
+    tensor([0.3156, 1.0000])
     """
+    return _positive_mean(mean, std) if ceiling is None else _positive_mean(mean, std) - _positive_mean(mean - ceiling, std)
+
+
+def _positive_mean(mean: Tensor, std: Tensor) -> Tensor:
     z = mean / std.clamp(min=torch.finfo(std.dtype).tiny)
     density = torch.exp(-z.square() / 2) / (2 * torch.pi) ** 0.5
     return torch.where(std > 0, std * density + mean * torch.special.ndtr(z), mean.clamp(min=0))
@@ -130,8 +141,9 @@ def correct_bias(
 
     Args:
         model: A converted model, at the chip and time for which it is to be corrected.
-        loader: Inputs, of which :math:`E[x]` is taken. Without, layers behind a batch norm and a ReLU are corrected by the mean that the
-            statistics of the norm promise (:func:`neurosim.analysis.rectified_mean`); padding then counts as inputs like any other.
+        loader: Inputs, of which :math:`E[x]` is taken. Without, layers behind a batch norm and a ReLU, also one with a ceiling such as
+            ReLU6, are corrected by the mean that the statistics of the norm promise (:func:`neurosim.analysis.rectified_mean`); padding
+            then counts as inputs like any other.
         layers: Globs over the paths of analog layers; ``None`` is all.
         stream: For models that take one: batch n is run with draw n of it.
         inplace: Change the biases of ``model`` itself.
@@ -215,7 +227,7 @@ def _input_means(model: nn.Module, layers: dict[str, AnalogLayer], loader: Calib
 
 
 def _norm_means(model: nn.Module) -> dict[str, Tensor]:
-    """The mean of every channel that a batch norm and a ReLU send to a layer."""
+    """The mean of every channel that a batch norm and a rectifier send to a layer."""
     found = {}
     for chain in chains(nn.ModuleDict({"model": model}), reads=(_BatchNorm,)):
         mean: Tensor | None = None
@@ -226,11 +238,29 @@ def _norm_means(model: nn.Module) -> dict[str, Tensor]:
                 found[place.path] = mean
             if isinstance(module, _BatchNorm) and module.affine:
                 norm, mean = module, None
-            elif isinstance(module, nn.ReLU) and norm is not None:
-                norm, mean = None, rectified_mean(norm.bias.detach().double(), norm.weight.detach().double().abs())
-            elif type(module) not in _KEEPS_MEANS:
-                norm = mean = None
+            elif norm is not None and type(module) not in _PASSES:
+                norm, mean = None, _rectified(module, norm)
+            elif norm is None and not _keeps_means(module):
+                mean = None
     return found
+
+
+def _rectified(module: nn.Module, norm: Any) -> Tensor | None:
+    """The mean of every channel behind a batch norm and a rectifier; None for any other module."""
+    mean, std = norm.bias.detach().double(), norm.weight.detach().double().abs()
+    if isinstance(module, nn.ReLU):
+        return rectified_mean(mean, std)
+    if isinstance(module, nn.Hardtanh) and module.min_val == 0:
+        return rectified_mean(mean, std, module.max_val)
+    if isinstance(module, Activation) and module.entry.name == "relu_n":
+        return rectified_mean(mean, std, torch.as_tensor(module.settings()["n"]).to(mean))
+    return None
+
+
+def _keeps_means(module: Any) -> bool:
+    """Whether the mean of every channel stays as it is; zeros in the windows of a pool change it."""
+    padded = getattr(module, "count_include_pad", False) and module.padding not in (0, (0,), (0, 0), (0, 0, 0))
+    return type(module) in _KEEPS_MEANS and not padded and getattr(module, "divisor_override", None) is None
 
 
 def _by_product(layer: AnalogLayer, error: Tensor, mean: Tensor) -> Tensor:

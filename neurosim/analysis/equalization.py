@@ -87,7 +87,7 @@ def equalizing_factors(outgoing: Tensor, incoming: Tensor) -> Tensor:
         incoming: That of the second layer's.
 
     Returns:
-        Positive; 1 for channels of which one range is 0.
+        Positive; 1 for channels of which one range is 0. Of 16-bit types float32, which they may exceed.
 
     Source:
         M. Nagel et al., "Data-free quantization through weight equalization and bias correction", ICCV 2019, section 4.1.
@@ -95,8 +95,11 @@ def equalizing_factors(outgoing: Tensor, incoming: Tensor) -> Tensor:
     >>> equalizing_factors(torch.tensor([4.0, 1.0, 0.0]), torch.tensor([1.0, 4.0, 1.0]))
     tensor([2.0000, 0.5000, 1.0000])
     """
-    used = (outgoing > 0) & (incoming > 0)
-    return torch.where(used, outgoing / torch.where(used, incoming, 1.0), 1.0).sqrt()
+    used, wide = (outgoing > 0) & (incoming > 0), torch.promote_types(outgoing.dtype, torch.float32)
+    first, second = (torch.where(used, one.to(wide), 1.0) for one in (outgoing, incoming))
+    ratio = first / second  # which may be beyond the type when its root is not
+    kept = ratio.isfinite() & (ratio >= torch.finfo(wide).tiny)
+    return torch.where(kept, ratio.sqrt(), first.sqrt() / second.sqrt())
 
 
 def equalize(model: Model, *, rounds: int = 50, tolerance: float = 1e-4, inplace: bool = False) -> Model:

@@ -36,10 +36,11 @@ class Watcher(Protocol):
 def watching(modules: Iterable[nn.Module], watcher: Watcher) -> Iterator[None]:
     """Tell ``watcher`` of everything that these modules compute within the block.
 
-    Several watchers may watch one module, and may end in any order. Compiled modules run uncompiled in the block, where they can be seen.
+    Several watchers may watch one module, and may end in any order. Compiled modules run uncompiled in the block, where they can be seen,
+    and torch's transformers layer by layer.
     """
     points: list[_Point] = []
-    with uncompiled():
+    with uncompiled(), layer_by_layer():
         try:
             for module in modules:
                 points.append(_point(module))
@@ -53,6 +54,18 @@ def watching(modules: Iterable[nn.Module], watcher: Watcher) -> Iterator[None]:
 def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """Where nothing was compiled, torch's compiler is not loaded, which takes seconds."""
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def layer_by_layer() -> Iterator[None]:
+    """Torch's transformers run their layers one by one, where they can be seen, instead of all in one operation."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        if before:  # and not what another block, which may end later, has switched off
+            torch.backends.mha.set_fastpath_enabled(True)
 
 
 class _Point:

@@ -69,7 +69,7 @@ def quantize(
         percentile: In (0, 100].
         learned: Whether training moves the ranges of activations on.
         symmetrize: Subtract from each input channel the middle of its range before it is rounded, and add it after, which hardware does in
-            the bias: for a linear layer, b + W·m.
+            the bias: for a linear layer, b + W·m. What is rounded then has either sign, and needs a signed format.
         rank: Add to the weights, beside the rounded ones, the best correction of that rank: a digital path of two thin layers.
         rounding: Of the gradients; ``stochastic`` keeps their mean.
         seed: Of its draws.
@@ -155,6 +155,8 @@ def _check(
         raise ConfigError(f"quantize: percentile must be in (0, 100], got {percentile}")
     if (learned or symmetrize) and (calibration is None or activations is None):
         raise ConfigError("quantize: learned and symmetrize start from ranges of activations: give activations and calibration")
+    if symmetrize and activations is not None and not number_format(activations).signed:
+        raise ConfigError(f"quantize: symmetrize gives activations of either sign: give a signed format, got {activations}")
     if rank is not None and weights is None:
         raise ConfigError("quantize: rank corrects rounded weights: give weights")
     if rank is not None:

@@ -38,7 +38,7 @@ from neurosim.random import Stream
 
 SIGNALS: Final = ("*.scale", "input.dac", "output.ranges", "output.adc")  #: what is calibrated unless something else is asked for
 _METHOD_OF: Final = {"input": "encode", "weight": "weights", "bias": "weights", "output": "decode"}  #: of a chain, by path
-_HALVINGS: Final = 8  #: powers of two that are tried for words, from the one that holds everything on
+_HALVINGS: Final = 8  #: powers of two that are tried for words at least, from the one that holds everything on
 
 
 class _Enough(Exception):
@@ -260,5 +260,8 @@ def _best_words(x: Tensor, spec: FixedPoint, method: Method) -> float:
         error = (fixed_point(values, spec.model_copy(update={"range": limit})) - values).abs()
         return float(error.mean() if method == "l1" else error.square().mean())
 
-    best = min((math.ldexp(1.0, top - less) for less in range(_HALVINGS)), key=harm)
+    tried = [math.ldexp(1.0, top - less) for less in range(_HALVINGS)]
+    best = min(tried, key=harm)
+    while best <= tried[-1] and harm(best / 2) < harm(best):  # few numbers are far larger than all others
+        best /= 2
     return best * -spec.lowest / (1 << (spec.bits - 1))

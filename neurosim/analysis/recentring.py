@@ -18,6 +18,7 @@ from neurosim.analysis.inputs import check_model
 from neurosim.checks import flag, one_of
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.calibration import Calibration
+from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError
@@ -211,6 +212,7 @@ def _place(root: nn.Module, made: dict[int, nn.Module]) -> None:
     places = [(parent, name, child) for parent in root.modules() for name, child in parent._modules.items() if id(child) in made]
     for parent, name, child in places:
         parent._modules[name] = made[id(child)]
+    drop_fused_path(root, made.values())
 
 
 class _Ends:

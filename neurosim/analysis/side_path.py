@@ -161,7 +161,8 @@ def add_side_paths(model: Model, rank: int, *, layers: str | Sequence[str] | Non
 
 
 def _rms(error: Tensor) -> float:
-    return float(error.abs().square().mean().sqrt())
+    size = error.abs()
+    return float(size.to(torch.promote_types(size.dtype, torch.float32)).square().mean().sqrt())
 
 
 def _beside(layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any], y: Tensor) -> Tensor | None:

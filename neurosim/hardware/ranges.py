@@ -112,8 +112,9 @@ def best_range(x: Tensor, levels: int | Format, measure: Measure = "l1", *, sign
 
     .. math:: r^\ast = \arg\min_r \sum_k |x_k - Q_r(x_k)|^p, \qquad p = 1 \text{ (l1) or } 2 \text{ (mse)}
 
-    with :math:`Q_r` the clipping to the range and rounding to the nearest of the levels. The sum has many small valleys in r: ranges from
-    a hundredth of the largest magnitude up to it are tried, then ever closer ones around the best.
+    with :math:`Q_r` the clipping to the range and rounding to the nearest of the levels. The sum has many small valleys in r: ranges
+    from a hundredth of the largest magnitude up to it are tried, and smaller ones where that is the best, then ever closer ones around the
+    best.
 
     Args:
         x: A sample of the signal, any shape; 10,000 numbers are plenty.

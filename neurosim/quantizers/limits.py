@@ -17,22 +17,34 @@ from neurosim.quantizers.rounding import fake_quantize
 Measure = Literal["mse", "l1"]
 _CANDIDATES: Final = 128  #: limits that are tried at once
 _ROUNDS: Final = 4  #: times that the search closes in on the best of them
+_DECADES: Final = 9  #: how far down it looks where the best is the lowest
 
 
 def least_harm(harm: Callable[[list[float]], list[float]], most: float) -> float:
-    """Where a function with many small valleys is least, in (most/100, most): tried all over, then ever closer around the best.
+    """Where a function with many small valleys is least, in (0, most): tried all over, then ever closer around the best.
+
+    All over is from a hundredth of the upper end on. Where that very place is the best, as when few numbers are far larger than all others,
+    the search goes on further down, around the decade below which the function rises again.
 
     Args:
         harm: The function, of many arguments at once.
         most: Upper end, > 0.
     """
-    low, high, best = most / 100, most, most
-    for _ in range(_ROUNDS):
+    least = most / 100
+    low, high, best, rounds = least, most, most, 0
+    while rounds < _ROUNDS:
         tried = [*torch.linspace(low, high, _CANDIDATES, dtype=torch.float64).tolist(), best]
         found = harm(tried)
         best = tried[min(range(len(found)), key=found.__getitem__)]
         width = 2 * (high - low) / (_CANDIDATES - 1)
-        low, high = max(best - width, most / 100), min(best + width, most)
+        low, high, rounds = max(best - width, least), min(best + width, most), rounds + 1
+        if best == least == most / 100:
+            further = [least * 10.0**-decade for decade in range(_DECADES)]
+            found = harm(further)
+            at = min(range(_DECADES - 1), key=found.__getitem__)
+            if found[at] < found[at + 1]:
+                low = least = further[at + 1]
+                high, rounds = further[at - 1] if at else high, 0
     return best
 
 
@@ -165,6 +177,7 @@ def shift_limits(limits: Tensor, groups: int) -> Tensor:
     """
     whole("shift_limits: groups", groups, 1)
     most = limits.detach().amax()
-    _, exponent = torch.frexp(most / limits)  # exact at powers of two, unlike the logarithm
-    shift = torch.where(limits > 0, exponent - 1, groups - 1).clamp(0, groups - 1)
+    (top, high), (fraction, exponent) = torch.frexp(most), torch.frexp(limits.detach())
+    shift = high - exponent - (top < fraction).int()  # ⌊log₂⌋ of the ratio, exact, also of one that is no number of the type
+    shift = torch.where(limits > 0, shift, groups - 1).clamp(0, groups - 1)
     return most * torch.ldexp(torch.ones_like(limits), -shift)

@@ -20,7 +20,8 @@ def low_rank_factors(weight: Tensor, quantized: Tensor, rank: int) -> tuple[Tens
         rank: r, from 1 to the smaller side.
 
     Returns:
-        U = L√S and V = √S Rᵀ of the singular value decomposition L S Rᵀ of W − Q(W), its r largest values.
+        U = L√S and V = √S Rᵀ of the singular value decomposition L S Rᵀ of W − Q(W), its r largest values, which is computed in float32
+        for 16-bit types.
 
     Raises:
         ConfigError: The shapes differ, or the rank is out of its domain.
@@ -31,11 +32,12 @@ def low_rank_factors(weight: Tensor, quantized: Tensor, rank: int) -> tuple[Tens
     """
     if weight.shape != quantized.shape or weight.dim() < 2:
         raise ConfigError(f"low_rank_factors: both must be matrices of one shape, got {tuple(weight.shape)} and {tuple(quantized.shape)}")
-    error = (weight.detach() - quantized.detach()).flatten(1)
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    error = (weight.detach().to(wide) - quantized.detach().to(wide)).flatten(1)
     whole("low_rank_factors: rank", rank, 1, min(error.shape))
     left, values, right = torch.linalg.svd(error, full_matrices=False)
     root = values[:rank].sqrt()
-    return left[:, :rank] * root, root.unsqueeze(1) * right[:rank]
+    return (left[:, :rank] * root).to(weight.dtype), (root.unsqueeze(1) * right[:rank]).to(weight.dtype)
 
 
 class LowRank(nn.Module):

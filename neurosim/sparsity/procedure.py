@@ -21,6 +21,7 @@ from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.control import noise
 from neurosim.convert.draws import get_draws, set_draws
+from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.select import Selection, analog_layers, as_list, check_globs, matches
 from neurosim.convert.swap_activation import activations_of
 from neurosim.errors import ConfigError
@@ -225,6 +226,7 @@ def _insert(root: nn.ModuleDict, new: Mapping[int, nn.Module]) -> None:
             for name, child in module._modules.items():
                 if child is not None and id(child) in new:
                     module._modules[name] = new[id(child)]
+    drop_fused_path(root, new.values())
 
 
 @torch.no_grad()

@@ -111,19 +111,32 @@ def kde_mode(x: Tensor) -> Tensor:
     found, counts = torch.unique_consecutive(values, return_counts=True)
     if int(counts.max()) >= max(2.0, _ATOM * len(values)) or len(values) < 3:
         return torch.take(found, counts.argmax()).to(x.dtype)
-    if len(values) > _KEPT:
-        values = values[torch.linspace(0, len(values) - 1, _KEPT, device=x.device, dtype=torch.float64).round().long()]
+    values = _by_rank(values, _KEPT)
     quarters = values[torch.tensor([len(values) // 4, 3 * len(values) // 4], device=x.device)]
     spread = float((quarters[1] - quarters[0]) / 1.34)
     deviation = float(values.std(correction=0))
     width = 0.9 * (min(deviation, spread) if spread > 0 else deviation) * len(values) ** -0.2
+
+    def highest(places: Tensor) -> int:
+        return int(torch.exp(-((places[:, None] - values) / width).square() / 2).sum(1).argmax())
+
     low, high = float(values[0]), float(values[-1])
+    if high - low > (_PLACES - 1) * width:  # kernels have room between places; but every peak has an input within the bandwidth
+        inputs = _by_rank(values, _PLACES)
+        nearest = float(inputs[highest(inputs)])
+        low, high = nearest - width, nearest + width
     for _ in range(2):  # coarsely over all, then between the neighbours of the best place
         places = torch.linspace(low, high, _PLACES, dtype=torch.float64, device=x.device)
-        density = torch.exp(-((places[:, None] - values) / width).square() / 2).sum(1)
-        at = int(density.argmax())
+        at = highest(places)
         low, high = float(places[max(at - 1, 0)]), float(places[min(at + 1, _PLACES - 1)])
     return places[at].to(x.dtype)
+
+
+def _by_rank(values: Tensor, most: int) -> Tensor:
+    """So many of sorted numbers at most, evenly spread by rank."""
+    if len(values) <= most:
+        return values
+    return values[torch.linspace(0, len(values) - 1, most, device=values.device, dtype=torch.float64).round().long()]
 
 
 def column_norms(weight: Tensor, groups: int = 1, *, transposed: bool = False) -> Tensor:

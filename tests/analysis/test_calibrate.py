@@ -274,6 +274,15 @@ def test_converters_behind_split_products_are_calibrated_too() -> None:
     assert row.after[1] == pytest.approx(largest, rel=1e-5)
 
 
+def test_one_input_far_beyond_all_others_does_not_set_the_range_of_words() -> None:
+    x = normal(2000, 6)
+    x[0, 0] = 700.0
+    one = chip(nn.Sequential(nn.Linear(6, 2)), {"input": {"dac": {"kind": "fixed_point", "bits": 4, "range": 1.0}}})
+    ns.calibrate(one, x, method="l1")
+    errors = {2.0**k: float(((x * 8 / 2.0**k).round().clamp(-8, 7) * 2.0**k / 8 - x).abs().mean()) for k in range(-9, 11)}
+    assert one[0].chain.spec.input.dac.range == min(errors, key=errors.__getitem__) < 8.0
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 @pytest.mark.parametrize("method", ["max", "percentile", "l1", "mse"])
 def test_the_range_of_words_is_a_power_of_two_and_the_report_says_which(method: Any, symmetric: bool) -> None:

@@ -119,6 +119,21 @@ def test_both_sides_of_a_channel_get_the_geometric_mean_of_their_ranges(pairs: l
     torch.testing.assert_close(incoming * s, (outgoing * incoming).sqrt())
 
 
+@pytest.mark.parametrize(
+    ("outgoing", "incoming", "dtype"),
+    [(2.0**-130, 2.0**100, torch.float32), (2.0**100, 2.0**-130, torch.float32), (2.0**15, 2.0**-23, torch.float16)],
+)
+def test_factors_are_right_where_the_ratio_of_the_ranges_is_beyond_the_type(outgoing: float, incoming: float, dtype: torch.dtype) -> None:
+    found = equalizing_factors(torch.tensor([outgoing], dtype=dtype), torch.tensor([incoming], dtype=dtype))
+    assert float(found) == (outgoing / incoming) ** 0.5
+    model = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).to(dtype)
+    with torch.no_grad():
+        model[0].weight.fill_(outgoing)
+        model[2].weight.fill_(incoming)
+    equal: Any = ns.equalize(model)
+    assert [float(equal[at].weight.detach()) for at in (0, 2)] == [(outgoing * incoming) ** 0.5] * 2
+
+
 def test_channels_that_are_not_used_keep_their_scale() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     model.get_parameter("0.weight").detach()[1] = 0

@@ -113,6 +113,10 @@ def test_a_quantised_model_trains_and_its_state_is_kept() -> None:
         ({"weights": "int4", "layers": "5"}, "layers: '5' names no linear layer or convolution"),
         ({"weights": "int4", "per": "row"}, "per: must be one of"),
         ({"activations": "int4", "learned": True}, "give activations and calibration"),
+        (
+            {"activations": "uint4", "symmetrize": True, "calibration": torch.ones(2, 6)},
+            "activations of either sign: give a signed format, got uint4",
+        ),
         ({"activations": "int4", "rank": 2}, "rank corrects rounded weights: give weights"),
         ({"weights": "int4", "rank": 9}, r"0: at most 6, the smaller side of its matrix, got 9"),
         ({"gradients": "int8", "activations": "int4", "rounding": "bogus"}, "rounding: must be one of"),

@@ -53,6 +53,17 @@ def test_what_is_left_are_the_singular_values_that_are_left_out(rank: int) -> No
     assert torch.equal(error_of(chip[0]), error_of(on_chip(network())[0]))  # the model itself is unchanged
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_chips_of_16_bits_get_side_paths_too(dtype: torch.dtype) -> None:
+    chip = on_chip(network()).to(dtype)
+    found = ns.add_side_paths(chip, 3)
+    for path, row in ((one.layer, one) for one in found.side_paths.layers):
+        before, after = error_of(chip.get_submodule(path)).double(), error_of(found.get_submodule(path)).double()
+        assert row.before == pytest.approx(float(before.square().mean().sqrt()), rel=2e-2)
+        assert float(after.norm()) < 0.9 * float(before.norm())
+    assert found(drawn("x", 2, 4, 6, 6).to(dtype)).dtype == dtype
+
+
 def test_the_chip_computes_with_both_paths() -> None:
     """Without noise that is new and without converters, a layer is linear: what it gives is that of its effective weight."""
     chip = on_chip(network())

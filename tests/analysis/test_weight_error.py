@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import neurosim as ns
+from neurosim.activations import activation
 from neurosim.analysis import bias_correction, rectified_mean
 from neurosim.errors import ConfigError
 from neurosim.hardware.chain import ChainSpec
@@ -131,6 +132,62 @@ def test_the_mean_of_a_rectified_normal_is_that_of_its_integral() -> None:
         integral = torch.trapezoid((mean + std * z).clamp(min=0) * density, z)
         found = rectified_mean(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
         assert float(found) == pytest.approx(float(integral), rel=1e-7, abs=1e-10)
+        for ceiling in (0.5, 6.0):
+            integral = torch.trapezoid((mean + std * z).clamp(0, ceiling) * density, z)
+            found = rectified_mean(torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64), ceiling)
+            assert float(found) == pytest.approx(float(integral), rel=1e-7, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("rectifier", "ceiling"),
+    [
+        (nn.ReLU6(), 6.0),
+        (nn.Hardtanh(0.0, 1.0), 1.0),
+        (activation({"kind": "relu_n", "n": 0.5}), 0.5),
+        (activation({"kind": "relu_n", "n": 0.75, "learn": True}), 0.75),
+    ],
+)
+def test_without_data_a_rectifier_with_a_ceiling_is_counted_with_it(rectifier: nn.Module, ceiling: float) -> None:
+    """For normal inputs of the norm, which it says they are, the mean output is that of the digital model."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(8)
+    norm.bias.detach().copy_(1 + normal(8, name="bias"))
+    model = nn.Sequential(norm, rectifier, nn.Linear(8, 4)).eval()
+    one = chip(model, {"weight": {"noise": FROZEN}})
+    found: Any = ns.correct_bias(one)
+    assert found.bias_correction.layers[0].status == "corrected"
+    x = normal(100_000, 8)
+    x = (x - x.mean(0)) / x.std(0)
+    wrong, right, wanted = (net(x).detach().mean(0) for net in (one, found, model))
+    # an error of the weights times that of a mean of 1e5 numbers within 0 … c
+    bound = 5 * ceiling / 2 / math.sqrt(1e5) * float((ns.effective_weight(one[2]).weight - one[2].weight.detach()).abs().sum(1).max())
+    assert float((right - wanted).abs().max()) < bound < float((wrong - wanted).abs().max())
+
+
+@pytest.mark.parametrize(
+    ("between", "behind", "status"),
+    [
+        (nn.Identity(), nn.AvgPool2d(2), "corrected"),
+        (nn.Dropout2d(), nn.AvgPool2d(2), "corrected"),
+        (nn.AvgPool2d(2), nn.Identity(), "left"),  # the mean of four is no normal number with the spread of one
+        (nn.AdaptiveAvgPool2d(2), nn.Identity(), "left"),
+        (nn.Identity(), nn.AvgPool2d(3, padding=1), "left"),
+        (nn.Identity(), nn.AvgPool2d(2, divisor_override=1), "left"),
+        (nn.Identity(), nn.MaxPool2d(2), "left"),
+    ],
+)
+def test_without_data_only_what_is_sure_to_keep_the_statistics_of_a_norm_may_stand_behind_it(
+    between: nn.Module, behind: nn.Module, status: str
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(3), between, nn.ReLU(), behind, nn.Conv2d(3, 2, 1)).eval()
+    one = chip(model, {"weight": {"noise": FROZEN}})
+    x = torch.randn(60_000, 3, 4, 4) * one[0].weight.detach().reshape(3, 1, 1) + one[0].bias.detach().reshape(3, 1, 1)
+    found: Any = ns.correct_bias(one)
+    assert found.bias_correction.layers[0].status == status
+    if status == "corrected":
+        right, wanted = (net(x).detach().mean((0, 2, 3)) for net in (found, model))
+        torch.testing.assert_close(right, wanted, rtol=0, atol=2e-3)
 
 
 def test_without_data_the_statistics_of_norms_say_what_the_mean_input_is() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import neurosim as ns
 from neurosim.errors import ConfigError
+from neurosim.hardware.ranges import best_range
 from neurosim.quantizers import (
     best_limit,
     channel_limits,
@@ -102,6 +103,22 @@ def test_errors_by_sums_are_those_by_rounding(form: str, measure: Any) -> None:
     assert rounding_error(x, form, best, measure) <= min(tried) * (1 + 1e-3)
 
 
+@pytest.mark.parametrize(("form", "levels"), [("int4", 15), ("int8", 255)])
+def test_one_number_far_beyond_all_others_does_not_set_the_limit(form: str, levels: int) -> None:
+    """Limits by a ratio of 1.01, over seven decades, find none that does less harm."""
+    x = torch.cat([sample("gauss"), torch.tensor([600.0], dtype=torch.float64)])
+    least = min(rounding_error(x, form, float(limit), "l1") for limit in np.geomspace(6e-5, 600, 1600))
+    for limit in (best_limit(x, form, "l1"), best_range(x, levels, "l1")):
+        assert limit < 4.0
+        assert rounding_error(x, form, limit, "l1") <= least * (1 + 1e-3)
+
+
+def test_where_ever_smaller_limits_do_less_harm_they_end_at_a_hundredth_of_the_largest_number() -> None:
+    """Two levels without 0 are best at the median, which is 0 here; and all limits are alike where all is cut off."""
+    assert best_range(torch.tensor([0.0, 0.0, 0.0, 1.0, 2.0]), 2, "l1") == pytest.approx(0.02)
+    assert best_limit(torch.tensor([-1.0, -2.0]), "uint4", "l1") == pytest.approx(0.02)
+
+
 def test_a_sample_of_zeros_has_a_limit_and_one_without_numbers_has_none() -> None:
     assert best_limit(torch.zeros(4), "int4") == 1.0
     for wrong in (torch.empty(0), torch.tensor([1.0, math.nan])):
@@ -136,6 +153,20 @@ def test_ranges_of_groups_differ_by_shifts_and_hold_their_channels() -> None:
     assert shift_limits(torch.zeros(2), 3).tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (torch.tensor([100.0, 1e-3]).half(), [100.0, 100 / 128]),
+        (torch.tensor([100.0, 1e-3]).bfloat16(), [100.0, 100 / 128]),
+        (torch.tensor([1.0, 1e-39, 1e-42]), [1.0, 1 / 128, 1 / 128]),
+        (torch.tensor([2.0**127, 1e-3]), [2.0**127, 2.0**120]),
+        (torch.tensor([1.0, 0.5, math.nextafter(0.5, 1), math.nextafter(0.5, 0)], dtype=torch.float64), [1.0, 0.5, 1.0, 0.5]),
+    ],
+)
+def test_ranges_of_groups_are_right_where_ratios_are_beyond_the_type(limits: Tensor, expected: list[float]) -> None:
+    assert shift_limits(limits, 8).tolist() == expected
+
+
 def test_grouped_ranges_are_nearly_as_good_as_one_for_each_channel_and_far_better_than_one_for_all() -> None:
     sizes = 10 ** (-3 * ns.random.stream(2, "s").uniform((64, 1), like=torch.empty(0)))
     x = sizes * ns.random.stream(2, "x").normal((64, 256), like=torch.empty(0))
@@ -163,3 +194,11 @@ def test_a_correction_of_low_rank_takes_away_the_largest_singular_values_of_the_
         low_rank_factors(w, q, 11)
     with pytest.raises(ConfigError, match=r"both must be matrices of one shape, got \(12, 5, 2\) and \(5,\)"):
         low_rank_factors(w, q[0, :, 0], 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_correction_of_16_bits_is_that_of_32_bits_rounded(dtype: torch.dtype) -> None:
+    w = ns.random.stream(3, "w").normal((12, 5), like=torch.empty(0)).to(dtype)
+    q = fake_quantize(w, "int3", float(w.abs().max()))
+    for found, wide in zip(low_rank_factors(w, q, 2), low_rank_factors(w.float(), q.float(), 2), strict=True):
+        assert torch.equal(found, wide.to(dtype))
