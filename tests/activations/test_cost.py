@@ -68,7 +68,7 @@ def _of(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> Operations:
     if name == "gelu" and given.get("approximate") == "tanh":
         return Operations(adds=2, multiplies=5, lookups=1)
     found = _CALLS[name]
-    if name in ("clamp_min", "clamp_max") and abs(numbers[0]) > 1e30:
+    if name in ("clamp_min", "clamp_max", "gt") and abs(numbers[0]) >= 1e30:
         return Operations()
     factor = given.get("alpha", args[2] if name == "rsub" and len(args) > 2 else 1)
     return _plus(found, Operations(multiplies=1)) if abs(factor) != 1 else found
