@@ -195,6 +195,7 @@ _SHAPES: dict[str, _Map] = {
     "jumprelu": ({"theta": 0.5}, "jumprelu", {"theta": 0.25}, (0.5, 0, 2, 0)),
     "heaviside": ({"threshold": 0.7}, "heaviside", {"threshold": 0.0}, (1, -0.7, 1, 0)),
     "qcfs": ({"limit": 2.0, "levels": 4}, "qcfs", {"limit": 1.0, "levels": 4}, (0.5, 0, 2, 0)),
+    "rational": ({"scale": 3.0}, "rational", {}, (3, 0, 1, 0)),
     "polyrelu": ({"coefficients": [0.5, 1.0, -1.0]}, "polyrelu", {"coefficients": [0.0, 1.0, -1.0]}, (1, 0, 1, 0.5)),
     "quadratic": ({"a": -1.0, "b": 0.5, "c": 0.2}, "quadratic", {"a": 1.0, "b": 0.0, "c": 0.0}, (1, -0.25, -1, 0.2625)),
 }

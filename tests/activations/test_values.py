@@ -387,6 +387,34 @@ def test_a_rational_activation_runs_through_the_curve_of_a_device() -> None:
     assert [value.requires_grad for value in fit_activation(x, y).module.parameters()] == [True, True]
 
 
+@pytest.mark.parametrize("span", [1e-12, 1e-9, 1e-3, 1.0, 50.0, 1e4, 1e9, 1e14])
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_fit_is_as_far_from_the_points_as_it_says_in_every_unit_of_the_input(span: float, learn: bool) -> None:
+    """Detunings in hertz and currents in amperes: the curve is that of the same points between −1 and 1."""
+    u = torch.linspace(-1, 1, 101, dtype=torch.float64)
+    for values, wanted in ((0.9 / (1 + (u / 0.3).square()), 1e-4), (torch.tanh(3 * u), 2e-3)):
+        fit = fit_activation(span * u, values, learn=learn)
+        with torch.no_grad():
+            found = fit.module((span * u).float()).double()
+            wide = fit.module(span * u)  # beyond the points, and in float64
+        error = (found - values).abs()
+        assert fit.largest == float(error.max()) < wanted
+        assert fit.rms == pytest.approx(float(error.square().mean().sqrt()), rel=1e-12)
+        torch.testing.assert_close(wide, values, rtol=0, atol=wanted)
+        told, plain = facts(fit.module), facts(fit_activation(u, values).module)
+        assert told.bounds() == pytest.approx(plain.bounds(), abs=1e-3)
+        assert told.monotone is plain.monotone
+
+
+def test_a_fit_of_ordinary_numbers_needs_no_scale_and_others_learn_none() -> None:
+    x = torch.linspace(-4, 4, 81, dtype=torch.float64)
+    assert facts(fit_activation(x, x.tanh()).module).settings["scale"] == 1
+    small = fit_activation(1e-9 * x, x.tanh()).module
+    assert [name for name, _ in small.named_parameters()] == ["numerator", "denominator"]
+    assert facts(small).settings["scale"] == pytest.approx(1e9 / 4)
+    assert all(0 < value.abs().max() < 1e6 for value in small.parameters())
+
+
 def test_a_fit_that_cannot_be_is_refused() -> None:
     x = torch.linspace(0, 1, 5)
     with pytest.raises(ConfigError, match="at least 10 different points"):
