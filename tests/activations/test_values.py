@@ -346,7 +346,28 @@ def test_polynorm_is_its_formula_and_does_not_overflow() -> None:
     wanted = sum(w * x**i / (x**i).square().mean().sqrt() for i, w in enumerate(weights.tolist(), 1)) + 0.1
     torch.testing.assert_close(poly_norm(x, weights, bias, eps=1e-30), wanted)
     assert poly_norm((x * 1e4).half(), weights, bias).isfinite().all()
-    torch.testing.assert_close(poly_norm(x * 1e4, weights, bias), poly_norm(x, weights, bias))
+    torch.testing.assert_close(poly_norm(x * 1e4, weights, bias, eps=1e-30), wanted)
+
+
+@pytest.mark.parametrize("sigma", [1e-6, 0.003, 0.03, 0.3, 3.0, 100.0])
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_polynorm_adds_eps_where_the_authors_do_whatever_the_size_of_the_input(sigma: float, axis: int) -> None:
+    x = sigma * ns.random.stream(1, "x").normal((8, 64), like=torch.empty(0, dtype=torch.float64))
+    x[:, 0], x[0] = 0, 0
+    weights, bias = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
+
+    def written_out(x: Tensor) -> Tensor:
+        powers = [x**i / torch.sqrt((x**i).square().mean(axis, keepdim=True) + 1e-6) for i in (1, 2, 3)]
+        return torch.stack(powers, -1) @ weights + bias
+
+    for one in (torch.float64, torch.float32):
+        found = poly_norm(x.to(one), weights, bias, axis).double()
+        torch.testing.assert_close(
+            found, written_out(x), rtol=1e-9 if one == torch.float64 else 2e-5, atol=1e-12 + 1e-7 * (one == torch.float32)
+        )
+    place = x.clone().requires_grad_()
+    slopes = [torch.autograd.grad(f(place).sin().sum(), place)[0] for f in (lambda x: poly_norm(x, weights, bias, axis), written_out)]
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-8, atol=1e-10)
 
 
 def test_sdm_is_softmax_where_the_training_data_support_it_and_uniform_where_they_do_not() -> None:
