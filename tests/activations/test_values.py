@@ -349,27 +349,6 @@ def test_polynorm_is_its_formula_and_does_not_overflow() -> None:
     torch.testing.assert_close(poly_norm(x * 1e4, weights, bias, eps=1e-30), wanted)
 
 
-@pytest.mark.parametrize("sigma", [1e-6, 0.003, 0.03, 0.3, 3.0, 100.0])
-@pytest.mark.parametrize("axis", [-1, 0])
-def test_polynorm_adds_eps_where_the_authors_do_whatever_the_size_of_the_input(sigma: float, axis: int) -> None:
-    x = sigma * ns.random.stream(1, "x").normal((8, 64), like=torch.empty(0, dtype=torch.float64))
-    x[:, 0], x[0] = 0, 0
-    weights, bias = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
-
-    def written_out(x: Tensor) -> Tensor:
-        powers = [x**i / torch.sqrt((x**i).square().mean(axis, keepdim=True) + 1e-6) for i in (1, 2, 3)]
-        return torch.stack(powers, -1) @ weights + bias
-
-    for one in (torch.float64, torch.float32):
-        found = poly_norm(x.to(one), weights, bias, axis).double()
-        torch.testing.assert_close(
-            found, written_out(x), rtol=1e-9 if one == torch.float64 else 2e-5, atol=1e-12 + 1e-7 * (one == torch.float32)
-        )
-    place = x.clone().requires_grad_()
-    slopes = [torch.autograd.grad(f(place).sin().sum(), place)[0] for f in (lambda x: poly_norm(x, weights, bias, axis), written_out)]
-    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-8, atol=1e-10)
-
-
 def test_sdm_is_softmax_where_the_training_data_support_it_and_uniform_where_they_do_not() -> None:
     z = torch.tensor([[1.0, -0.5, 2.0]], dtype=torch.float64)
     one = torch.ones(1, dtype=torch.float64)
@@ -406,34 +385,6 @@ def test_a_rational_activation_runs_through_the_curve_of_a_device() -> None:
     torch.testing.assert_close(fit.module.double()(x), y, rtol=0, atol=1e-5)
     assert list(fit.module.parameters()) == []
     assert [value.requires_grad for value in fit_activation(x, y).module.parameters()] == [True, True]
-
-
-@pytest.mark.parametrize("span", [1e-12, 1e-9, 1e-3, 1.0, 50.0, 1e4, 1e9, 1e14])
-@pytest.mark.parametrize("learn", [True, False])
-def test_a_fit_is_as_far_from_the_points_as_it_says_in_every_unit_of_the_input(span: float, learn: bool) -> None:
-    """Detunings in hertz and currents in amperes: the curve is that of the same points between −1 and 1."""
-    u = torch.linspace(-1, 1, 101, dtype=torch.float64)
-    for values, wanted in ((0.9 / (1 + (u / 0.3).square()), 1e-4), (torch.tanh(3 * u), 2e-3)):
-        fit = fit_activation(span * u, values, learn=learn)
-        with torch.no_grad():
-            found = fit.module((span * u).float()).double()
-            wide = fit.module(span * u)  # beyond the points, and in float64
-        error = (found - values).abs()
-        assert fit.largest == float(error.max()) < wanted
-        assert fit.rms == pytest.approx(float(error.square().mean().sqrt()), rel=1e-12)
-        torch.testing.assert_close(wide, values, rtol=0, atol=wanted)
-        told, plain = facts(fit.module), facts(fit_activation(u, values).module)
-        assert told.bounds() == pytest.approx(plain.bounds(), abs=1e-3)
-        assert told.monotone is plain.monotone
-
-
-def test_a_fit_of_ordinary_numbers_needs_no_scale_and_others_learn_none() -> None:
-    x = torch.linspace(-4, 4, 81, dtype=torch.float64)
-    assert facts(fit_activation(x, x.tanh()).module).settings["scale"] == 1
-    small = fit_activation(1e-9 * x, x.tanh()).module
-    assert [name for name, _ in small.named_parameters()] == ["numerator", "denominator"]
-    assert facts(small).settings["scale"] == pytest.approx(1e9 / 4)
-    assert all(0 < value.abs().max() < 1e6 for value in small.parameters())
 
 
 def test_a_fit_that_cannot_be_is_refused() -> None:
