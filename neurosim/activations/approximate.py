@@ -16,6 +16,7 @@ from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
 from neurosim.activations.facts import facts
 from neurosim.activations.parameter import Parameter, floored
+from neurosim.activations.smooth import gelu
 from neurosim.errors import ConfigError
 
 
@@ -47,7 +48,7 @@ STEPS: Final[dict[str, Steps]] = {
     "silu2": Steps((-6.30505, -0.00087, 6.32582), (0.0, -0.04060, 1.04033, 1.0)),
 }
 #: curves that tend to ReLU on both sides
-BASES: Final[dict[str, Callable[[Tensor], Tensor]]] = {"gelu": F.gelu, "hardswish": F.hardswish, "mish": F.mish, "silu": F.silu}
+BASES: Final[dict[str, Callable[[Tensor], Tensor]]] = {"gelu": gelu, "hardswish": F.hardswish, "mish": F.mish, "silu": F.silu}
 
 
 def stepped_backward(x: Tensor, y: Tensor, steps: Steps) -> Tensor:

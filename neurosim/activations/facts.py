@@ -187,8 +187,9 @@ class Facts:
         ]
 
     def _monotone(self, values: list[Any]) -> bool:
-        if self.curve.monotone is not None:
-            return bool(_told(self.curve.monotone, values))
+        told = _told(self.curve.monotone, values)
+        if told is not None:
+            return bool(told)
         y = self._function(values)(_everywhere())
         return bool((y.diff() >= -1e-12 * (1 + y[1:].abs())).all())
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Fit(NamedTuple):
-    """A curve through data, and how far it is from them."""
+    """A curve through data, and how far it is from them, computed by the module itself, in its precision."""
 
     module: nn.Module  #: the activation
     rms: float  #: root of the mean squared error at the points, in the unit of y
@@ -33,7 +33,9 @@ def fit_activation(x: Tensor, y: Tensor, *, numerator: int = 5, denominator: int
     """A rational activation through a measured curve, such as the response of a device.
 
     Least squares: for given coefficients of the denominator, which stay ≥ 0 so that it has no zeros, those of the numerator are exact; the
-    former are searched from several starts.
+    former are searched from several starts. Where the largest |x| is not in 0.01 … 100, as of currents in amperes or detunings in hertz,
+    the module divides its input by it: coefficients far from 1 can be neither kept nor learned. Of x far from 0, as of wavelengths in
+    nanometres, take off the middle first.
 
     Args:
         x: Where it was measured, at least as many points as coefficients, finite.
@@ -54,6 +56,7 @@ def fit_activation(x: Tensor, y: Tensor, *, numerator: int = 5, denominator: int
     degrees = whole("fit_activation.numerator", numerator, 1, 12), whole("fit_activation.denominator", denominator, 1, 12)
     places, values = _points(x, y, sum(degrees) + 1)
     span = float(abs(places).max())
+    scale, size = (1.0, span) if 0.01 <= span <= 100 else (1 / span, 1.0)
     u = places / span
     powers = u[:, None] ** range(degrees[0] + 1)
     sizes = abs(u)[:, None] ** range(1, degrees[1] + 1)
@@ -71,12 +74,16 @@ def fit_activation(x: Tensor, y: Tensor, *, numerator: int = 5, denominator: int
     starts = [[0.1] * degrees[1], [1.0] * degrees[1], [float(at == 1) + 0.01 for at in range(degrees[1])], [10.0] * degrees[1]]
     runs = [least_squares(errors, start, bounds=(0, math.inf), x_scale="jac", max_nfev=400) for start in starts]
     below = min(runs, key=lambda run: float(run.cost)).x
-    above, error = solved(below)
+    above, _ = solved(below)
     settings: dict[str, Any] = {
-        "numerator": [float(one) / span**at for at, one in enumerate(above)],
-        "denominator": [float(one) / span**at for at, one in enumerate(below, 1)],
+        "numerator": [float(one) / size**at for at, one in enumerate(above)],
+        "denominator": [float(one) / size**at for at, one in enumerate(below, 1)],
+        "scale": scale,
     }
-    return Fit(ACTIVATIONS["rational"](learn=learn, **settings), float((error**2).mean() ** 0.5), float(abs(error).max()))
+    module = ACTIVATIONS["rational"](learn=["numerator", "denominator"] if learn else False, **settings)
+    with torch.no_grad():
+        error = module(torch.as_tensor(places, dtype=torch.get_default_dtype())).double().numpy() - values
+    return Fit(module, float((error**2).mean() ** 0.5), float(abs(error).max()))
 
 
 def _points(x: Tensor, y: Tensor, least: int) -> tuple[Numbers, Numbers]:

@@ -12,7 +12,7 @@ from neurosim.activations.base import Bounds
 from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
 from neurosim.activations.parameter import Parameter, Value, finite, floored, plus_times
-from neurosim.activations.smooth import at_least
+from neurosim.activations.smooth import at_least, gelu
 
 _INF = math.inf
 _LOBE: Bounds = (None, _INF)
@@ -28,7 +28,7 @@ curve(
     hardware="x times the probability that Gaussian noise of variance 1 leaves it above 0",
     cite=("gelu",),
     module=lambda approximate: nn.GELU(approximate),
-)(lambda x, approximate: F.gelu(floored(x), approximate=approximate))
+)(gelu)
 
 
 @curve(

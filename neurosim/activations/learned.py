@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
+from neurosim.activations.facts import Facts, facts
 from neurosim.activations.parameter import Parameter, Value, finite, plus_times
 
 _INF = math.inf
@@ -46,25 +47,35 @@ def _rational_ends(numerator: Sequence[float], denominator: Sequence[float]) -> 
     return (None if right and left else -_INF), (_INF if right or left else None)
 
 
+def _at_scale_1(numerator: Sequence[float], denominator: Sequence[float]) -> Facts:
+    """Where facts are looked up of a rational curve whose input is scaled."""
+    return facts("rational", numerator=list(numerator), denominator=list(denominator))
+
+
 @curve(
     "rational",
-    "(a₀ + a₁x + … + aₘxᵐ)/(1 + |b₁||x| + … + |bₙ||x|ⁿ)",
+    "(a₀ + a₁u + … + aₘuᵐ)/(1 + |b₁||u| + … + |bₙ||u|ⁿ), u = sx",
     numerator=Parameter(_NUMERATOR, learned=True),
     denominator=Parameter(_DENOMINATOR, learned=True),
-    bounds=_rational_ends,
-    monotone=None,
+    scale=Parameter(1.0, gt=0, through="log"),
+    bounds=lambda above, below, scale: _rational_ends(above, below) if scale == 1 else _at_scale_1(above, below).bounds(),
+    monotone=lambda above, below, scale: None if scale == 1 else _at_scale_1(above, below).monotone,
     smoothness="C0",
     zero_preserving=False,
-    operations=lambda above, below: Operations(len(above) - 1 + len(below), _products(above) + _products((1, *below)), 1),
+    operations=lambda above, below, scale: Operations(
+        len(above) - 1 + len(below), _products(above) + _products((1, *below)) + (scale != 1), 1
+    ),
+    fold=lambda above, below, scale: "none" if scale == 1 else "parts",
     hardware="fits a measured curve, see fit_activation(); shared: true makes it one physical curve for all neurons of a model",
     speed="two polynomials, and on the way back a sum over all values for each of ten coefficients",
     cite=("pau", "recurrent_rational"),
 )
-def rational(x: Tensor, numerator: Sequence[float] | Tensor, denominator: Sequence[float] | Tensor) -> Tensor:
-    """Padé activation unit whose denominator has no zeros.
+def rational(x: Tensor, numerator: Sequence[float] | Tensor, denominator: Sequence[float] | Tensor, scale: Value = 1.0) -> Tensor:
+    """Padé activation unit whose denominator has no zeros; a scale brings inputs of any unit to where its coefficients are near 1.
 
     Beyond where its powers would overflow it goes on with the power of x that is the difference of the degrees.
     """
+    x = x if isinstance(scale, float) and scale == 1 else x * scale
     below = denominator.abs() if isinstance(denominator, Tensor) else _trimmed([abs(one) for one in denominator])
     above = numerator if isinstance(numerator, Tensor) else _trimmed(numerator)
     far = torch.finfo(x.dtype).max ** (0.9 / max(len(above), len(below) + 1))

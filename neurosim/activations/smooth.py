@@ -20,6 +20,12 @@ def at_least(value: Value, low: float) -> Value:
     return value.clamp(min=low) if isinstance(value, Tensor) else max(value, low)
 
 
+def gelu(x: Tensor, approximate: str = "none") -> Tensor:
+    """GELU of torch, with its limits: kernels of its multiply ±∞ by 0, or double the largest numbers on the way."""
+    far = 1e30  # there it is x or 0 in every format
+    return torch.where(x > far, x, F.gelu(x.clamp(-far, far), approximate=approximate))
+
+
 @curve(
     "smelu",
     "0 for x ≤ −b, (x + b)²/4b between, x for x ≥ b",
@@ -146,7 +152,7 @@ def softplus(x: Tensor, scale: Value, sharpness: Value, shift: Value) -> Tensor:
 )
 def interpolated(x: Tensor, i: Value, s: Value, alpha: Value, target: str) -> Tensor:
     """From a leaky ReLU to GELU or SiLU of sharpness s."""
-    unit, low = F.gelu if target == "gelu" else F.silu, floored(x)
+    unit, low = gelu if target == "gelu" else F.silu, floored(x)
     smooth = unit(low) if isinstance(s, float) and s == 1 else unit(floored(s * low)) / s
     if isinstance(i, float) and i == 1:
         return smooth

@@ -81,30 +81,30 @@ class GroupSort(nn.Module):
 def poly_norm(x: Tensor, weights: Tensor, bias: Tensor, axis: int = -1, eps: float = 1e-6) -> Tensor:
     r"""Powers of a vector, each brought to a mean square of 1, and summed.
 
-    .. math:: y = \sum_i a_i \frac{x^i}{\mathrm{RMS}(x^i)} + b
+    .. math:: y = \sum_i a_i \frac{x^i}{\sqrt{\mathrm{mean}(x^{2i}) + \varepsilon}} + b
 
-    The vector is divided by its largest magnitude first, which changes nothing but that powers cannot overflow.
+    A vector with numbers above 1 is divided by its largest magnitude first, and ε by its powers: so no power overflows.
 
     Args:
         x: Any shape.
         weights: a₁, a₂, ….
         bias: b.
         axis: What the mean is over.
-        eps: Added to mean squares, of the scaled vector.
+        eps: ε, added to mean squares, > 0.
 
     Source:
         Z. Zhuo et al., "Polynomial composition activations: unleashing the dynamics of large language models", 2024, eq. for PolyNorm.
     """
     axis_of("poly_norm", x, axis)
     wide = x.float() if x.dtype.itemsize < 4 else x
-    largest = wide.detach().abs().amax(axis, keepdim=True)
-    scaled = wide / torch.where(largest > 0, largest, 1)
+    largest = wide.detach().abs().amax(axis, keepdim=True).clamp(min=1)
+    scaled = wide / largest
     total = bias.to(wide.dtype).expand_as(wide)
-    power = torch.ones_like(wide)
+    power, room = torch.ones_like(wide), torch.full_like(largest, eps)
     for weight in weights.to(wide.dtype).unbind():
-        power = power * scaled
+        power, room = power * scaled, room / largest / largest
         square = torch.linalg.vector_norm(power, dim=axis, keepdim=True).square() / (wide.shape[axis] if wide.dim() else 1)
-        total = torch.addcmul(total, power, weight * torch.rsqrt(square + eps))
+        total = torch.addcmul(total, power, weight * torch.rsqrt(square + room))
     return total.to(x.dtype)
 
 

@@ -12,6 +12,7 @@ from neurosim.activations.cost import Cost, Operations
 from neurosim.activations.declare import layer
 from neurosim.activations.facts import activation, facts, read_choice
 from neurosim.checks import number
+from neurosim.clock import recomputing
 from neurosim.errors import ConfigError
 
 
@@ -33,7 +34,7 @@ def _curve(where: str, base: Any) -> nn.Module:
     "wrapper",
     cost=Cost(Operations(multiplies=2, lookups=1)),
     fold="parts",
-    hardware="in the manner of VeLU, not its formula: in evaluation s is one fixed gain, which folds into the layer before",
+    hardware="in the manner of VeLU, not its formula: in evaluation s is one fixed gain, which the weights before can take",
     cite=("velu",),
 )
 class VarianceScaled(nn.Module):
@@ -41,6 +42,9 @@ class VarianceScaled(nn.Module):
 
     It stands for VeLU: the parts that are known of it (a bounded variance-adaptive scale from an exponential average, and a penalty on the
     Wasserstein distance to a Gaussian) around an activation of your choice; VeLU's own composition of arctangent and arcsine is not here.
+
+    Batches without elements, or whose deviation is not finite, leave the running one as it is. What an activation checkpoint recomputes has
+    the scale of its forward and moves nothing, as long as ``backward`` runs before the next forward.
 
     Args:
         base: What :func:`activation` takes: a curve.
@@ -67,14 +71,15 @@ class VarianceScaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation; training moves the running deviation."""
-        if self.training:
+        if self.training and x.numel() and not recomputing():
             with torch.no_grad():
-                self.deviation.lerp_(x.detach().float().std(correction=0).to(self.deviation), self.momentum)
+                found = x.detach().float().std(correction=0).to(self.deviation)
+                self.deviation.lerp_(torch.where(found.isfinite(), found, self.deviation), self.momentum)
         y: Tensor = self.base(x * self.scale().to(x.dtype))
         return y
 
     def scale(self) -> Tensor:
-        """s, a scalar; :func:`neurosim.fold` and hardware may take it into the layer before."""
+        """s, a scalar; the weights and biases before may be multiplied by it, which :func:`neurosim.fold` does not do by itself."""
         return (1 / self.deviation).clamp(self.low, self.high)
 
     def penalty(self, x: Tensor) -> Tensor:

@@ -91,7 +91,11 @@ _VARIANTS: dict[str, list[dict[str, Any]]] = {
     "soft_threshold": [{"tau": 0.0}],
     "crelu": [{"tau": 0.5, "m": 3.0}],
     "quadratic": [{"a": -1.0}, {"a": 0.0, "c": 0.0}, {"a": 1.0, "b": 0.0, "c": 0.0}],
-    "rational": [{"numerator": [1.0, 1.0], "denominator": [1.0]}, {"numerator": [1.0, 0.0, 1.0], "denominator": [1.0, 0.0, 0.5]}],
+    "rational": [
+        {"numerator": [1.0, 1.0], "denominator": [1.0]},
+        {"numerator": [1.0, 0.0, 1.0], "denominator": [1.0, 0.0, 0.5]},
+        {"numerator": [1.0, 1.0], "denominator": [1.0], "scale": 3.0},
+    ],
     "polyrelu": [{"coefficients": [0.5, 1.0, -1.0]}],
     "step_slopes": [{"slopes": [0.1, 0.2, 1.0, 2.0]}, {"slopes": [0.5, 1.0, 0.2]}],
     "softplus": [{"scale": 2.0, "sharpness": 3.0, "shift": 0.5}],

@@ -68,7 +68,7 @@ def _of(name: str, args: tuple[Any, ...], given: dict[str, Any]) -> Operations:
     if name == "gelu" and given.get("approximate") == "tanh":
         return Operations(adds=2, multiplies=5, lookups=1)
     found = _CALLS[name]
-    if name in ("clamp_min", "clamp_max") and abs(numbers[0]) > 1e30:
+    if name in ("clamp_min", "clamp_max", "gt") and abs(numbers[0]) >= 1e30:
         return Operations()
     factor = given.get("alpha", args[2] if name == "rsub" and len(args) > 2 else 1)
     return _plus(found, Operations(multiplies=1)) if abs(factor) != 1 else found
@@ -195,6 +195,7 @@ _SHAPES: dict[str, _Map] = {
     "jumprelu": ({"theta": 0.5}, "jumprelu", {"theta": 0.25}, (0.5, 0, 2, 0)),
     "heaviside": ({"threshold": 0.7}, "heaviside", {"threshold": 0.0}, (1, -0.7, 1, 0)),
     "qcfs": ({"limit": 2.0, "levels": 4}, "qcfs", {"limit": 1.0, "levels": 4}, (0.5, 0, 2, 0)),
+    "rational": ({"scale": 3.0}, "rational", {}, (3, 0, 1, 0)),
     "polyrelu": ({"coefficients": [0.5, 1.0, -1.0]}, "polyrelu", {"coefficients": [0.0, 1.0, -1.0]}, (1, 0, 1, 0.5)),
     "quadratic": ({"a": -1.0, "b": 0.5, "c": 0.2}, "quadratic", {"a": 1.0, "b": 0.0, "c": 0.0}, (1, -0.25, -1, 0.2625)),
 }

@@ -1,0 +1,105 @@
+"""Numbers out of the ordinary: inputs in other units, no numbers at all, integers, and what is computed twice."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import neurosim as ns
+from neurosim.activations import VarianceScaled, facts, fit_activation, poly_norm
+from tests.activations.cases import function
+
+
+@pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
+@pytest.mark.parametrize("onednn", [True, False])
+@pytest.mark.parametrize("settings", [{}, {"approximate": "tanh"}], ids=["exact", "tanh"])
+def test_gelu_has_its_limits_with_both_kernels_of_torch_and_their_numbers_between(settings: dict[str, Any], onednn: bool) -> None:
+    x = 30 * ns.random.stream(5, "x").normal((10_000,), like=torch.empty(0))
+    far = torch.tensor([-math.inf, -3e38, 3e38, math.inf, math.nan]).repeat(8).requires_grad_()
+    with torch.backends.mkldnn.flags(enabled=onednn):
+        assert torch.equal(function("gelu", settings)(x), nn.functional.gelu(x, **settings))
+        y = function("gelu", settings)(far)
+        (slope,) = torch.autograd.grad(y.sum(), far)
+        torch.testing.assert_close(y.detach(), far.detach().relu(), equal_nan=True, rtol=0, atol=0)
+        assert slope[:4].tolist() == [0, 0, 1, 1]
+        for name in ("approx_backward", "interpolated"):
+            torch.testing.assert_close(function(name, {})(far).detach(), far.detach().relu(), equal_nan=True)
+
+
+@pytest.mark.parametrize("span", [1e-12, 1e-9, 1e-3, 1.0, 50.0, 1e4, 1e9, 1e14])
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_fit_is_as_far_from_the_points_as_it_says_in_every_unit_of_the_input(span: float, learn: bool) -> None:
+    """Detunings in hertz and currents in amperes: the curve is that of the same points between −1 and 1."""
+    u = torch.linspace(-1, 1, 101, dtype=torch.float64)
+    for values, wanted in ((0.9 / (1 + (u / 0.3).square()), 1e-4), (torch.tanh(3 * u), 2e-3)):
+        fit = fit_activation(span * u, values, learn=learn)
+        with torch.no_grad():
+            found = fit.module((span * u).float()).double()
+            wide = fit.module(span * u)  # beyond the points, and in float64
+        error = (found - values).abs()
+        assert fit.largest == float(error.max()) < wanted
+        assert fit.rms == pytest.approx(float(error.square().mean().sqrt()), rel=1e-12)
+        torch.testing.assert_close(wide, values, rtol=0, atol=wanted)
+        told, plain = facts(fit.module), facts(fit_activation(u, values).module)
+        assert told.bounds() == pytest.approx(plain.bounds(), abs=1e-3)
+        assert told.monotone is plain.monotone
+
+
+def test_a_fit_of_ordinary_numbers_needs_no_scale_and_others_learn_none() -> None:
+    x = torch.linspace(-4, 4, 81, dtype=torch.float64)
+    assert facts(fit_activation(x, x.tanh()).module).settings["scale"] == 1
+    small = fit_activation(1e-9 * x, x.tanh()).module
+    assert [name for name, _ in small.named_parameters()] == ["numerator", "denominator"]
+    assert facts(small).settings["scale"] == pytest.approx(1e9 / 4)
+    assert all(0 < value.abs().max() < 1e6 for value in small.parameters())
+
+
+@pytest.mark.parametrize("sigma", [1e-6, 0.003, 0.03, 0.3, 3.0, 100.0])
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_polynorm_adds_eps_where_the_authors_do_whatever_the_size_of_the_input(sigma: float, axis: int) -> None:
+    x = sigma * ns.random.stream(1, "x").normal((8, 64), like=torch.empty(0, dtype=torch.float64))
+    x[:, 0], x[0] = 0, 0
+    weights, bias = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64), torch.tensor(0.1, dtype=torch.float64)
+
+    def written_out(x: Tensor) -> Tensor:
+        powers = [x**i / torch.sqrt((x**i).square().mean(axis, keepdim=True) + 1e-6) for i in (1, 2, 3)]
+        return torch.stack(powers, -1) @ weights + bias
+
+    for one in (torch.float64, torch.float32):
+        found = poly_norm(x.to(one), weights, bias, axis).double()
+        torch.testing.assert_close(
+            found, written_out(x), rtol=1e-9 if one == torch.float64 else 2e-5, atol=1e-12 + 1e-7 * (one == torch.float32)
+        )
+    place = x.clone().requires_grad_()
+    slopes = [torch.autograd.grad(f(place).sin().sum(), place)[0] for f in (lambda x: poly_norm(x, weights, bias, axis), written_out)]
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_recomputed_variance_scaled_activation_has_its_gradient_and_moves_nothing(reentrant: bool) -> None:
+    data = 3 * ns.random.stream(4, "x").normal((64, 8), like=torch.empty(0))
+    plain, kept = VarianceScaled("tanh"), VarianceScaled("tanh")
+    for _ in range(3):
+        first, second = data.clone().requires_grad_(), data.clone().requires_grad_()
+        plain(first).square().sum().backward()
+        checkpoint(kept, second, use_reentrant=reentrant).square().sum().backward()
+        assert first.grad is not None
+        assert second.grad is not None
+        assert torch.equal(first.grad, second.grad)
+        assert torch.equal(plain.deviation, kept.deviation)
+    assert float(plain.deviation) == pytest.approx(1 + (float(data.std(correction=0)) - 1) * (1 - 0.9**3), rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [[], [math.inf, 1.0], [math.nan]], ids=str)
+def test_batches_without_a_deviation_leave_that_of_a_variance_scaled_activation(bad: list[float]) -> None:
+    unit = VarianceScaled("tanh", momentum=0.5)
+    unit(torch.tensor([-3.0, 3.0]))
+    unit(torch.tensor(bad))
+    assert float(unit.deviation) == 2.0
+    unit(torch.tensor([-3.0, 3.0]))
+    assert float(unit.deviation) == 2.5
