@@ -103,7 +103,7 @@ def prelu(x: Tensor, init: Value) -> Tensor:
 @curve(
     "helu",
     "max(0, x); backward 1[x > −a]",
-    alpha=Parameter(1e-3, ge=0),
+    alpha=Parameter(1e-3, ge=0, fixed=True),
     bounds=(0.0, _INF),
     smoothness="C0",
     homogeneous=True,

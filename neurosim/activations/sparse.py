@@ -120,7 +120,7 @@ def _above(x: Tensor) -> Tensor:
     "jumprelu",
     "x for x > θ, else 0",
     theta=Parameter(1e-3, gt=0, learned=True, through="log"),
-    epsilon=Parameter(1e-3, gt=0),
+    epsilon=Parameter(1e-3, gt=0, fixed=True),
     bounds=(0.0, _INF),
     smoothness="jump",
     own_gradient=True,
