@@ -55,6 +55,17 @@ def uncompiled() -> contextlib.AbstractContextManager[Any]:
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
 
 
+@contextlib.contextmanager
+def layer_by_layer() -> Iterator[None]:
+    """Torch's transformers run their layers one by one, where they can be seen, instead of all in one operation."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
 class _Point:
     """What stands in for a method of one module as long as someone watches it."""
 

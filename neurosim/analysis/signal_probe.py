@@ -15,7 +15,7 @@ from tqdm import tqdm
 from neurosim.analysis.inputs import answer, check_model, inputs_of
 from neurosim.analysis.layer import LayerRecording
 from neurosim.analysis.layer_sums import LayerSums, bounds_of, samples_of, signals_of
-from neurosim.analysis.observe import watching
+from neurosim.analysis.observe import layer_by_layer, watching
 from neurosim.analysis.recorder import record
 from neurosim.analysis.recording import Recording
 from neurosim.analysis.signal_report import LayerProbe, Probe
@@ -105,7 +105,7 @@ def probe(
     except Exception as error:
         raise ConversionError(f"probe: the model must be deep-copyable, got {type(error).__name__}: {error}") from error
     place = next((value.device for value in (*twin.parameters(), *twin.buffers())), torch.device("cpu"))
-    with torch.no_grad(), _layer_by_layer():
+    with torch.no_grad(), layer_by_layer():
         return _Prober(twin, layers, passes if has_noise(twin, against) else 0, against, tau, stream, place).run(batches, data)
 
 
@@ -265,14 +265,3 @@ class _Prober:
             membrane_mean=None if v is None else float(v.mean),
             membrane_std=None if v is None else float(v.variance.sqrt()),
         )
-
-
-@contextlib.contextmanager
-def _layer_by_layer() -> Iterator[None]:
-    """Torch's transformers run their layers one by one, where they can be seen, instead of all in one operation."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
