@@ -47,6 +47,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.analysis import Cost as Cost
     from neurosim.analysis import Probe as Probe
     from neurosim.analysis import Recording as Recording
+    from neurosim.analysis import SynOps as SynOps
     from neurosim.analysis import absorb_bias as absorb_bias
     from neurosim.analysis import activity as activity
     from neurosim.analysis import add_side_paths as add_side_paths
@@ -67,6 +68,7 @@ if TYPE_CHECKING:  # what people, editors and type checkers read; the table belo
     from neurosim.analysis import representation_paths as representation_paths
     from neurosim.analysis import revive_units as revive_units
     from neurosim.analysis import slope_noise as slope_noise
+    from neurosim.analysis import synops as synops
     from neurosim.analysis import synthesize as synthesize
     from neurosim.analysis import tweak_norms as tweak_norms
     from neurosim.catalogue import NORMS as NORMS
@@ -205,9 +207,9 @@ _NAMES = {
     for home, names in {
         "neurosim.activations": "ACTIVATIONS fit_activation",
         "neurosim.analysis": (
-            "Activity Cost Probe Recording absorb_bias activity add_side_paths batch_statistics calibrate clip_weights correct_bias "
+            "Activity Cost Probe Recording SynOps absorb_bias activity add_side_paths batch_statistics calibrate clip_weights correct_bias "
             "cost distill_swap effective_weight equalize layer_importance load_recording probe quantize recentre record "
-            "representation_paths revive_units slope_noise synthesize tweak_norms"
+            "representation_paths revive_units slope_noise synops synthesize tweak_norms"
         ),
         "neurosim.catalogue": "NORMS",
         "neurosim.citations": "cite",

@@ -67,6 +67,10 @@ from neurosim.analysis.spike_trains import saturated_units as saturated_units
 from neurosim.analysis.spike_trains import synchrony as synchrony
 from neurosim.analysis.stage_levels import StageProbe as StageProbe
 from neurosim.analysis.streaming import effective_rank as effective_rank
+from neurosim.analysis.synapses import synaptic_operations as synaptic_operations
+from neurosim.analysis.synapses import synops as synops
+from neurosim.analysis.synops_report import LayerSynOps as LayerSynOps
+from neurosim.analysis.synops_report import SynOps as SynOps
 from neurosim.analysis.synthesis import statistics_loss as statistics_loss
 from neurosim.analysis.synthesis import synthesize as synthesize
 from neurosim.analysis.weight_error import effective_weight as effective_weight

@@ -136,7 +136,7 @@ def _count(model: nn.Module, example: Any, layers: Any) -> _Counter:
     given = tuple(one.to(place) if isinstance(one, Tensor) else one for one in (example if isinstance(example, tuple) else (example,)))
     watched = [module for module in model.modules() if module in counter.products or isinstance(module, nn.Linear | _ConvNd)]
     # not "ideal": layers with several products would compute them in one fused call
-    with noise("off", model), evaluation_mode(model), torch.no_grad(), _standing(model), watching(watched, counter):
+    with noise("off", model), evaluation_mode(model), torch.no_grad(), standing(model), watching(watched, counter):
         try:
             model(*given)
         except Exception as error:
@@ -145,7 +145,7 @@ def _count(model: nn.Module, example: Any, layers: Any) -> _Counter:
 
 
 @contextmanager
-def _standing(model: nn.Module) -> Iterator[None]:
+def standing(model: nn.Module) -> Iterator[None]:
     """The noise counters stand afterwards where they stood."""
     draws = [(counter, counter.draw.clone()) for counter in noise_counters(model).values()]
     calls = [(layer.chain, layer.chain.calls) for layer in analog_layers(model).values()]
