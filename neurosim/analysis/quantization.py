@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from neurosim.analysis.joint_limits import joint_limits
+from neurosim.analysis.layer_inputs import Seen, channel_axis, layer_inputs
 from neurosim.analysis.quantization_report import LayerQuantization, Quantization
 from neurosim.analysis.sample import METHODS, Method, Sample
 from neurosim.checks import number, one_of, whole
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
-from neurosim.convert.calibration import Calibration, Samples
+from neurosim.convert.calibration import Calibration
 from neurosim.convert.select import as_list, check_globs, matches
 from neurosim.errors import ConfigError
 from neurosim.nn.analog import HardwareLayer
-from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 from neurosim.ops.quantize import Rounding
 from neurosim.quantizers import GradientQuantizer, LowRank, Quantizer, low_rank_factors, number_format, sqnr_db
@@ -40,7 +39,7 @@ def quantize(
     layers: str | Sequence[str] | None = None,
     per: Per = "channel",
     calibration: Calibration | None = None,
-    method: Method = "mse",
+    method: Method | Literal["joint"] = "mse",
     percentile: float = 99.99,
     learned: bool = False,
     symmetrize: bool = False,
@@ -65,7 +64,10 @@ def quantize(
             powers of two of one another (``shift``).
         calibration: Inputs like those that the model will see: a tensor, or batches that begin with one. Ranges of activations are then
             set, from the model before it is quantised; else they follow the signal, the largest magnitude of each batch.
-        method: How they are set: ``mse`` or ``l1``, the least squared or absolute error; ``percentile`` of the magnitudes; ``max``.
+        method: How they are set: ``mse`` or ``l1``, the least squared or absolute error; ``percentile`` of the magnitudes; ``max``. Or
+            ``joint``: together with the limits of the weights, which then stay as they are, and with factors of the input channels, for
+            the least squared error of what each layer gives, weights and inputs both rounded. On the calibration, of which of every
+            batch up to 2²⁰ inputs of a layer are taken, it is never more than with ``mse``.
         percentile: In (0, 100].
         learned: Whether training moves the ranges of activations on.
         symmetrize: Subtract from each input channel the middle of its range before it is rounded, and add it after, which hardware does in
@@ -85,7 +87,8 @@ def quantize(
     Source:
         Z. Yao et al., "ZeroQuant-V2", arXiv 2303.08302 (2023), for ``rank``; J. Wang et al., "OutlierTune: efficient channel-wise
         quantization for large language models", arXiv 2406.18832 (2024), for ``symmetrize``; W. Guo et al., arXiv 2411.10948 (2024), for
-        ``per="shift"``.
+        ``per="shift"``; J. Lee et al., "Enhancing computation efficiency in large language models through weight and activation
+        quantization", EMNLP 2023, for ``joint``.
 
     >>> model = nn.Sequential(nn.Linear(4, 2, bias=False))
     >>> rounded = quantize(model, weights="int3", per="tensor")
@@ -96,6 +99,7 @@ def quantize(
     if not isinstance(model, nn.Module):
         raise ConfigError(f"quantize: model must be a torch.nn.Module, got {type(model).__name__}")
     _check(weights, activations, gradients, per, calibration, method, percentile, learned, symmetrize, rank)
+    alone: Method = "mse" if method == "joint" else method
     one_of("quantize: rounding", rounding, ROUNDINGS)
     whole("quantize: seed", seed, 0)
     names = _layers(unwrapped(model), layers)
@@ -105,28 +109,35 @@ def quantize(
             shape = layer.weight.flatten(1).shape
             if rank > min(shape):
                 raise ConfigError(f"quantize: rank: {path or '(model)'}: at most {min(shape)}, the smaller side of its matrix, got {rank}")
-    seen = {} if activations is None or calibration is None else _watched(model, names, calibration, activations, symmetrize)
-    ranges = {path: _range(path, one, activations or "", method, percentile) for path, (one, _) in seen.items()}
+    seen: dict[str, Seen] = {}
+    if activations is not None and calibration is not None:
+        seen = layer_inputs(model, names, calibration, symmetrize, method == "joint")
+    ranges = {path: _range(path, one.sample, activations or "", alone, percentile) for path, one in seen.items()}
+    joint = {}
+    for path, given in seen.items() if method == "joint" else ():
+        layer = unwrapped(model).get_submodule(path)
+        how = (weights or "", activations or "", _weight_axis(layer, per), ranges[path], given.offset)
+        joint[path] = joint_limits(layer, given.rows, *how)
     if learned and (unseen := [path for path in names if path not in seen]):
         raise ConfigError(f"quantize: learned: the calibration does not reach {unseen[0]}: leave it out with layers")
     changed = model if inplace else copy.deepcopy(model)
     reports = []
     for path in names:
         layer = unwrapped(changed).get_submodule(path)
-        limit, offset = (ranges[path], seen[path][1]) if path in seen else (None, None)
+        one, found = seen.get(path), joint.get(path)
+        limit: float | Tensor | None = ranges.get(path) if found is None else found.inputs
         if activations is not None:
-            rounds_input = Quantizer(activations, limit, learned=learned, offset=offset)
+            rounds_input = Quantizer(activations, limit, learned=learned, offset=None if one is None else one.offset)
             layer.add_module("input_quantizer", rounds_input.to(layer.weight.device))
             layer.register_forward_pre_hook(_round_input, with_kwargs=True)
-        power = None if weights is None else _round_weight(layer, weights, per, rank)
+        power = None if weights is None else _round_weight(layer, weights, per, rank, None if found is None else found.weights)
         if gradients is not None:
-            axis = None if per == "tensor" else _channel_axis(layer)
+            axis = None if per == "tensor" else channel_axis(layer)
             shifts = _SHIFTS if per == "shift" else None
             rounds = GradientQuantizer(gradients, axis=axis, shifts=shifts, rounding=rounding, seed=seed, name=path)
             layer.add_module("gradient_quantizer", rounds.to(layer.weight.device))
             layer.register_forward_hook(_round_gradient)
-        clipped, power_in = (None, None) if limit is None or activations is None else _judge(seen[path][0], activations, limit)
-        reports.append(LayerQuantization(path, power, limit, clipped, power_in))
+        reports.append(LayerQuantization(path, power, *_judge(one, activations or "", limit), *(() if found is None else found[2:])))
     result: Any = changed
     result.quantization = Quantization(weights, activations, gradients, tuple(reports))
     return changed
@@ -150,7 +161,12 @@ def _check(
     if weights is activations is gradients is None:
         raise ConfigError("quantize: give at least one of weights, activations and gradients")
     one_of("quantize: per", per, ("tensor", "channel", "shift"))
-    one_of("quantize: method", method, METHODS)
+    one_of("quantize: method", method, (*METHODS, "joint"))
+    if method == "joint":
+        if weights is None or activations is None or calibration is None:
+            raise ConfigError("quantize: method joint chooses limits of weights and inputs: give weights, activations and calibration")
+        if learned or rank is not None or per == "shift":
+            raise ConfigError("quantize: method joint goes with per 'channel' or 'tensor', and neither with learned nor with rank")
     if not 0 < number("quantize: percentile", percentile, gt=0) <= 100:
         raise ConfigError(f"quantize: percentile must be in (0, 100], got {percentile}")
     if (learned or symmetrize) and (calibration is None or activations is None):
@@ -194,76 +210,27 @@ def _round_gradient(layer: Any, args: tuple[Any, ...], y: Tensor) -> Tensor:
     return result
 
 
-def _round_weight(layer: Any, form: str, per: Per, rank: int | None) -> float:
-    """Round a layer's weight from now on; its signal-to-noise ratio."""
-    axis = None if per == "tensor" else int(isinstance(layer, TRANSPOSED))
+def _weight_axis(layer: nn.Module, per: Per) -> int | None:
+    """Of the output channels of a weight that have limits of their own."""
+    return None if per == "tensor" else int(isinstance(layer, TRANSPOSED))
+
+
+def _round_weight(layer: Any, form: str, per: Per, rank: int | None, limits: Tensor | None) -> float:
+    """Round a layer's weight from now on, with the limits that were chosen, if any were; its signal-to-noise ratio."""
     before = layer.weight.detach().clone()
-    rounds = Quantizer(form, axis=axis, shifts=_SHIFTS if per == "shift" else None, grad="ste")
+    axis = _weight_axis(layer, per) if limits is None else None
+    rounds = Quantizer(form, limits, axis=axis, shifts=_SHIFTS if per == "shift" else None, grad="ste")
     parametrize.register_parametrization(layer, "weight", rounds)
     if rank is not None:
         parametrize.register_parametrization(layer, "weight", LowRank(*low_rank_factors(before, rounds(before), rank)))
-    return sqnr_db(before, form, rounds.limits(before)) if rank is None else _power_db(before, layer.weight.detach())
+    if rank is not None:
+        return _power_db(before, layer.weight.detach())
+    return sqnr_db(before, form, rounds.limits(before) if limits is None else limits)
 
 
 def _power_db(x: Tensor, near: Tensor) -> float:
     error = float((x - near).double().square().sum())
     return 10 * math.log10(float(x.double().square().sum()) / error) if error else math.inf
-
-
-def _channel_axis(layer: nn.Module) -> int:
-    """Of its inputs and outputs."""
-    return -1 - len(layer.kernel_size) if isinstance(layer, WEIGHTED) and not isinstance(layer, nn.Linear) else -1
-
-
-Seen = tuple[Sample, Tensor | None]  #: what entered a layer, less its offset
-
-
-def _watched(model: nn.Module, names: list[str], given: Calibration, form: str, symmetrize: bool) -> dict[str, Seen]:
-    """What enters the layers, less the middle of each channel's range where that is asked for."""
-    samples = Samples("quantize", given, next((value.device for value in model.parameters()), torch.device("cpu")))
-    layers = {path: unwrapped(model).get_submodule(path) for path in names}
-    ends: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def widen(path: str, layer: nn.Module, x: Tensor) -> None:
-        axis = _channel_axis(layer) % x.dim()
-        others = [one for one in range(x.dim()) if one != axis]
-        low, high = x.detach().amin(others, keepdim=True), x.detach().amax(others, keepdim=True)
-        low, high = (one.reshape(one.shape[axis:]) for one in (low, high))
-        if path in ends:
-            low, high = torch.minimum(low, ends[path][0]), torch.maximum(high, ends[path][1])
-        ends[path] = low, high
-
-    def gather(path: str, layer: nn.Module, x: Tensor) -> None:
-        sample, offset = found.setdefault(path, (Sample(), sum(ends[path]) / 2 if symmetrize else None))
-        sample.add(x if offset is None else x - offset)
-
-    found: dict[str, Any] = {}
-    if symmetrize:
-        with _hooked(layers, widen):
-            _run_all(model, samples)
-    with _hooked(layers, gather):
-        _run_all(model, samples)
-    return found
-
-
-@contextmanager
-def _hooked(layers: dict[str, nn.Module], look: Any) -> Iterator[None]:
-    def hook(path: str, layer: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        look(path, layer, args[0] if args else named["input"])
-
-    handles = [layer.register_forward_pre_hook(partial(hook, path), with_kwargs=True) for path, layer in layers.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@torch.no_grad()
-def _run_all(model: nn.Module, samples: Samples) -> None:
-    with evaluation_mode(model):
-        for x in samples.inputs():
-            model(x)
 
 
 def _range(path: str, sample: Sample, form: str, method: Method, percentile: float) -> float:
@@ -275,7 +242,13 @@ def _range(path: str, sample: Sample, form: str, method: Method, percentile: flo
     return high
 
 
-def _judge(sample: Sample, form: str, limit: float) -> tuple[float, float]:
-    """The share of a sample that is clipped, and its signal-to-noise ratio."""
-    low = -limit if number_format(form).signed else 0.0
-    return sample.outside((low, limit)), sqnr_db(sample.values(), form, limit)
+def _judge(seen: Seen | None, form: str, limit: float | Tensor | None) -> tuple[float | None, float | None, float | None]:
+    """The largest limit of a layer's inputs, the share of the calibration that is clipped, and its signal-to-noise ratio."""
+    if seen is None or limit is None:
+        return None, None, None
+    x = seen.sample.values()
+    if isinstance(limit, Tensor):
+        x = torch.cat(seen.rows) if seen.offset is None else torch.cat(seen.rows) - seen.offset
+    clipped = (x > limit) | (x < (-limit if number_format(form).signed else 0.0))
+    most = float(limit.max()) if isinstance(limit, Tensor) else limit
+    return most, float(clipped.double().mean()) if x.numel() else 0.0, sqnr_db(x, form, limit)

@@ -15,9 +15,12 @@ class LayerQuantization:
     Args:
         path: Its name in the model.
         weight_sqnr_db: Power of its weights over that of their rounding error, dB; None where they are not rounded.
-        limit: Largest magnitude of its inputs, after the offset; None where it follows the signal, or where they are not rounded.
+        limit: Largest magnitude of its inputs, after the offset; None where it follows the signal, or where they are not rounded. Of
+            channels with limits of their own the largest.
         clipped: Share of the inputs of the calibration beyond the limit.
         input_sqnr_db: As for the weights, of the inputs of the calibration.
+        output_sqnr_db: Of limits that were chosen together, as for the weights, of what the layer gives, weights and inputs both rounded.
+        separate_sqnr_db: The same with limits that were chosen each for itself.
     """
 
     path: str
@@ -25,6 +28,8 @@ class LayerQuantization:
     limit: float | None
     clipped: float | None
     input_sqnr_db: float | None
+    output_sqnr_db: float | None = None
+    separate_sqnr_db: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,21 @@ class Quantization:
     def __str__(self) -> str:
         parts = (("weights", self.weights), ("activations", self.activations), ("gradients", self.gradients))
         head = f"{len(self.layers)} layers: " + ", ".join(f"{what} {form}" for what, form in parts if form is not None)
+        joint = any(one.output_sqnr_db is not None for one in self.layers)
         rows = [
             (
                 one.path or "(model)",
-                "" if one.weight_sqnr_db is None else f"{one.weight_sqnr_db:.1f} dB",
+                _db(one.weight_sqnr_db),
                 "" if one.limit is None else f"{one.limit:.4g}",
                 "" if one.clipped is None else f"{100 * one.clipped:.2g} %",
-                "" if one.input_sqnr_db is None else f"{one.input_sqnr_db:.1f} dB",
+                _db(one.input_sqnr_db),
+                *((_db(one.output_sqnr_db), _db(one.separate_sqnr_db)) if joint else ()),
             )
             for one in self.layers
         ]
-        return "\n".join([head, *table(("layer", "weights", "limit", "clipped", "inputs"), rows)])
+        names = ("layer", "weights", "limit", "clipped", "inputs", *(("outputs", "separately") if joint else ()))
+        return "\n".join([head, *table(names, rows)])
+
+
+def _db(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f} dB"

@@ -19,7 +19,7 @@ from neurosim.analysis.observe import layer_by_layer, watching
 from neurosim.analysis.recorder import record
 from neurosim.analysis.recording import Recording
 from neurosim.analysis.signal_report import LayerProbe, Probe
-from neurosim.analysis.stage_levels import StageWatch, has_noise
+from neurosim.analysis.stage_levels import StageWatch, has_noise, quantizers_of
 from neurosim.analysis.streaming import Covariance, Moments
 from neurosim.analysis.survey import Seen, Survey, watched_modules
 from neurosim.checks import number, one_of, whole
@@ -128,7 +128,7 @@ class _Prober:
         self.counters = noise_counters(twin)
         self.starts = {path: int(counter.draw) for path, counter in self.counters.items()}
         products = {path: layer.chain for path, layer in analog_layers(twin).items() if not is_neurons(layer)}
-        self.stages = {path: StageWatch(chain) for path, chain in products.items()}
+        self.stages = {path: StageWatch(chain) for path, chain in products.items()} | quantizers_of(twin)
         self.seen: dict[str, Seen] = {}
         self.rows: list[str] = []
         self.bounds: dict[str, tuple[float, float] | None] = {}

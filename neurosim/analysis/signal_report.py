@@ -54,7 +54,8 @@ class LayerProbe:
         effective_rank: Of its channels about their means.
         signal: Variance of the channels without noise; None where the model has none.
         at_bounds: Of an activation with two bounds: share of the numbers at one of them.
-        stages: Of a layer on hardware, its limits and converters of signals and weights.
+        stages: Of a layer on hardware, its limits and converters of signals and weights; of a :class:`~neurosim.quantizers.Quantizer`, or a
+            layer whose weights have one, that.
         rate: Of neurons, spikes per unit and step.
         membrane_mean, membrane_std: Of neurons, of the potential after every step.
     """

@@ -16,16 +16,18 @@ from neurosim.analysis.inputs import answer, check_model, inputs_of
 from neurosim.analysis.observe import layer_by_layer, watching
 from neurosim.analysis.synops_report import LayerSynOps, SynOps
 from neurosim.convert.affine import WEIGHTED
+from neurosim.convert.chip_stack import ChipStack
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, DataError
 from neurosim.neurons.recurrent_lif import LinearToOthers
 from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.assembly import Assembly
+from neurosim.nn.composed import ComposedLayer
 from neurosim.nn.delta_linear import AddUp
 from neurosim.nn.delta_network import DeltaNetwork
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.time import takes_time
-from neurosim.nn.wrappers import named_unwrapped
+from neurosim.nn.wrappers import named_unwrapped, unwrapped
 from neurosim.random import Stream
 
 _COUNTED: Final = (*WEIGHTED, AddUp)
@@ -142,6 +144,8 @@ def synops(model: nn.Module, data: Tensor | Iterable[Any], layers: Selection = N
 
 def _chosen(model: nn.Module, layers: Selection) -> dict[nn.Module, str]:
     """What is to be counted or is to be named as closed, with its path; the layers of a delta network have those of the original."""
+    if isinstance(unwrapped(model), ChipStack):
+        raise ConfigError("synops: the model must be one chip, got several together: give one of them, stack.chips[0]")
     known: dict[str, nn.Module] = {}
     closed: list[str] = []
     for path, module in named_unwrapped(model):
@@ -193,7 +197,7 @@ class _Counter:
         if path is None or result is None:
             return
         if isinstance(module, _CLOSED):
-            self.closed[path] = type(module).__name__
+            self.closed[path] = _type(module)
             return
         size = result.shape[-len(module.kernel_size) :] if isinstance(module, _ConvTransposeNd) else None
         count = self.counts.setdefault(module, _Count())
@@ -210,5 +214,5 @@ class _Counter:
 
 
 def _type(module: nn.Module) -> str:
-    digital: type[nn.Module] = module.digital_class if isinstance(module, HardwareLayer) else type(module)
+    digital: type[nn.Module] = module.digital_class if isinstance(module, HardwareLayer | ComposedLayer) else type(module)
     return digital.__name__

@@ -252,3 +252,29 @@ def test_a_weight_of_zeros_loses_nothing_with_a_correction_either() -> None:
     nn.init.zeros_(layer.weight)
     found: Any = ns.quantize(layer, weights="int4", rank=1)
     assert found.quantization.layers[0].weight_sqnr_db == float("inf")
+
+
+@pytest.mark.parametrize("how", [{}, {"symmetrize": True}, {"method": "joint"}, {"per": "shift", "gradients": "int8"}], ids=str)
+def test_a_probe_tells_what_is_clipped_and_which_levels_occur(how: dict[str, Any]) -> None:
+    layer, x = nn.Linear(6, 8), normal(40, 6) + 2
+    made: Any = ns.quantize(layer, weights="int5", activations="int6", calibration=x, **how)
+    found = ns.probe(made, x)
+    row, (weights,) = found["input_quantizer"], found[""].stages
+    limit, moved = made.input_quantizer.limit, x if made.input_quantizer.offset is None else x - made.input_quantizer.offset
+    codes = (fake_quantize(moved, "int6", limit) / limit * 31).round()
+    assert row.clipped == pytest.approx(float((moved.abs() > limit).double().mean()), abs=1e-12)
+    assert (row.levels_used, row.levels) == (len(codes.unique()), 63)
+    rounds = made.parametrizations.weight[0]
+    held = rounds.limit if "method" in how else rounds.limits(layer.weight)
+    assert (weights.slot, weights.levels) == ("weight.quantizer", 31)
+    assert weights.used == len((made.weight / held * 15).round().unique())
+    assert weights.clipped == pytest.approx(float((layer.weight.abs() > held).double().mean()), abs=1e-12)
+    assert row.clipped == pytest.approx(made.quantization.layers[0].clipped, abs=1e-12)
+
+
+def test_zeros_that_rounding_makes_cause_no_operations() -> None:
+    model, x = perceptron(), normal(50, 6)
+    made: Any = ns.quantize(model, activations="int3", calibration=x)
+    zeros = int((made[0].input_quantizer(x) == 0).sum())
+    assert zeros > 0
+    assert ns.synops(made, x).layers[0].operations == pytest.approx(8 * (x.numel() - zeros) / 50)

@@ -251,6 +251,7 @@ def test_messages_say_what_is_missing() -> None:
         (lambda: synaptic_operations(nn.ReLU(), x), ConfigError, "must be a linear layer or a convolution, got ReLU"),
         (lambda: synaptic_operations(nn.Linear(3, 2), x), ConfigError, r"must have 3 channels on axis -1, got shape \(3, 2\)"),
         (lambda: synaptic_operations(nn.Conv1d(4, 2, 1), x), ConfigError, r"must have 4 channels on axis -2, got shape \(3, 2\)"),
+        (lambda: ns.synops(ns.chips(ns.to_analog(nn.Linear(2, 2), "ideal", seed=0), 2), x), ConfigError, "got several together"),
         (lambda: ns.synops(nn.ReLU(), x), ConfigError, "must have a linear layer or a convolution"),
         (lambda: ns.synops(nn.Linear(2, 2), x, "7"), ConfigError, "'7' names no linear layer or convolution"),
         (lambda: ns.synops(Unused(), x), ConfigError, "runs none of the layers a"),
