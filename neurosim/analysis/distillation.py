@@ -207,8 +207,8 @@ def distill_swap(
         stages[-1] = run.closed(stages[-1], student, before, samples, heat)
     optimizer.zero_grad(set_to_none=True)
     target = model if inplace else copy.deepcopy(model)
-    result: Any = swap_activation(target, choice, layers=places, inplace=True)
-    unwrapped(result).load_state_dict(student.state_dict())
+    swap_activation(unwrapped(target), choice, layers=places, inplace=True).load_state_dict(student.state_dict())
+    result: Any = target
     result.distilled_swap = DistilledSwap(tuple(stages))
     changed: Model = result
     return changed
