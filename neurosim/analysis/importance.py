@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurosim.analysis.inputs import answer, check_model
+from neurosim.analysis.inputs import answer, check_chip
 from neurosim.checks import number, one_of
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.report import table
@@ -110,7 +110,7 @@ def layer_importance(
       layer  importance  relative
       0      2           1
     """
-    check_model("layer_importance", model)
+    check_chip("layer_importance", model)
     number("layer_importance: step", step, gt=0)
     one_of("layer_importance: signs", signs, ("random", "same"))
     twin = copy.deepcopy(unwrapped(model)).double()

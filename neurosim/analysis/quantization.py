@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from neurosim.analysis.inputs import answer, check_model
 from neurosim.analysis.quantization_report import LayerQuantization, Quantization
 from neurosim.analysis.sample import METHODS, Method, Sample
 from neurosim.checks import number, one_of, whole
@@ -80,7 +81,8 @@ def quantize(
 
     Raises:
         ConfigError: An argument is out of its domain or goes with another one that is missing, a glob names nothing, or there is no layer
-            to quantise; ``model`` is then unchanged.
+            to quantise.
+        DataError: The model does not take the calibration. ``model`` is unchanged after both.
 
     Source:
         Z. Yao et al., "ZeroQuant-V2", arXiv 2303.08302 (2023), for ``rank``; J. Wang et al., "OutlierTune: efficient channel-wise
@@ -93,8 +95,7 @@ def quantize(
     >>> bool(((steps - steps.round()).abs() < 1e-6).all())
     True
     """
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"quantize: model must be a torch.nn.Module, got {type(model).__name__}")
+    check_model("quantize", model)
     _check(weights, activations, gradients, per, calibration, method, percentile, learned, symmetrize, rank)
     one_of("quantize: rounding", rounding, ROUNDINGS)
     whole("quantize: seed", seed, 0)
@@ -263,7 +264,7 @@ def _hooked(layers: dict[str, nn.Module], look: Any) -> Iterator[None]:
 def _run_all(model: nn.Module, samples: Samples) -> None:
     with evaluation_mode(model):
         for x in samples.inputs():
-            model(x)
+            answer("quantize", model, x)
 
 
 def _range(path: str, sample: Sample, form: str, method: Method, percentile: float) -> float:
