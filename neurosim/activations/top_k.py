@@ -60,7 +60,7 @@ def statistical_top_k(x: Tensor, share: float, axis: int = -1) -> Tensor:
         axis: That of the vectors.
 
     Raises:
-        ConfigError: The share is out of its domain, or there is no such axis.
+        ConfigError: The share is out of its domain, there is no such axis, or ``x`` is not floating point.
 
     Source:
         C. You et al., "Spark Transformer: reactivating sparsity in transformer FFN and attention", 2025: statistical top-k.
@@ -79,6 +79,8 @@ def _quantile(where: str, share: object) -> float:
 def _above(x: Tensor, quantile: float, axis: int) -> Tensor:
     """What lies above the mean by so many deviations."""
     axis_of("statistical_top_k", x, axis)
+    if not x.is_floating_point():
+        raise ConfigError(f"statistical_top_k: x must be floating point, got {x.dtype}")
     wide = x.float() if x.dtype.itemsize < 4 else x
     variance = wide.var(axis, correction=0, keepdim=True)
     deviation = torch.where(variance > 0, variance, 1).sqrt() * (variance > 0)  # the root has no slope at 0

@@ -15,6 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 from neurosim.analysis.biases import add_to_bias
 from neurosim.analysis.equalization import cells, check_between, weighted
 from neurosim.analysis.ideal import watch_ideal
+from neurosim.analysis.inputs import check_chip
 from neurosim.checks import number
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.calibration import Calibration
@@ -114,7 +115,8 @@ def absorb_bias(
         convolutions, anything but ReLUs and pooling between), layers are left, with the reason.
 
     Raises:
-        ConfigError: ``sigmas`` is out of its domain, or the loader has no data. ``model`` is then unchanged.
+        ConfigError: ``sigmas`` is out of its domain, or the loader has no data.
+        DataError: The model does not take the inputs. ``model`` is unchanged after both.
 
     Source:
         M. Nagel et al., "Data-free quantization through weight equalization and bias correction", ICCV 2019, section 4.1.3.
@@ -126,6 +128,7 @@ def absorb_bias(
       layer  feeds  status    channels  largest  reason
       1      3      absorbed  2         2
     """
+    check_chip("absorb_bias", model, stream)
     sigmas = number("absorb_bias: sigmas", sigmas, ge=0)
     target = model if inplace else copy.deepcopy(model)
     root = nn.ModuleDict({"model": target})

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.activations.base import Activation
 from neurosim.analysis.equalization import BY_CHANNEL
+from neurosim.analysis.inputs import answer, check_chip
 from neurosim.analysis.observe import watching
 from neurosim.analysis.weight_error import effective_weight
 from neurosim.convert.calibration import Calibration, Samples
@@ -152,12 +153,14 @@ def correct_bias(
         The model, with the report at ``model.bias_correction``.
 
     Raises:
-        ConfigError: The model has no layer on hardware, a glob names none, or the loader has no data. ``model`` is then unchanged.
+        ConfigError: The model has no layer on hardware, a glob names none, or the loader has no data.
+        DataError: The model does not take the inputs. ``model`` is unchanged after both.
 
     Source:
         M. Nagel et al., "Data-free quantization through weight equalization and bias correction", ICCV 2019, section 4.2, with a measured
         error in place of that of rounding.
     """
+    check_chip("correct_bias", model, stream)
     named = {path for path, layer in select_layers(model, layers, "correct_bias: layers").items() if isinstance(layer, AnalogLayer)}
     measured = copy.deepcopy(unwrapped(model))
     parts = {path: layer for path, layer in analog_layers(measured).items() if path in named and isinstance(layer, AnalogLayer)}
@@ -222,7 +225,7 @@ def _input_means(model: nn.Module, layers: dict[str, AnalogLayer], loader: Calib
     samples = Samples("correct_bias", loader, next((value.device for value in model.parameters()), torch.device("cpu")))
     with torch.no_grad(), evaluation_mode(model), noise("ideal", model), watching(layers.values(), seen):
         for at, x in enumerate(samples.inputs()):
-            model(x, **({} if stream is None else {"stream": stream._replace(draw=at)}))
+            answer("correct_bias", model, x, **({} if stream is None else {"stream": stream._replace(draw=at)}))
     return {path: total / count for path, (total, count) in seen.sums.items() if count}
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from neurosim.activations import check_activation
-from neurosim.analysis.inputs import answer, check_model
+from neurosim.analysis.inputs import answer, check_chip
 from neurosim.checks import number, one_of, whole
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.report import table
@@ -146,7 +146,7 @@ def distill_swap(
         M. Tayaranian et al., "Faster inference of integer SWIN transformer by removing the GELU activation", arXiv 2402.01169 (2024).
     """
     where = "distill_swap"
-    check_model(where, model, stream)
+    check_chip(where, model, stream)
     one_of(f"{where}: schedule", schedule, get_args(Schedule))
     one_of(f"{where}: order", order, ("forward", "backward"))
     one_of(f"{where}: teacher", teacher, ("original", "previous"))
@@ -207,8 +207,8 @@ def distill_swap(
         stages[-1] = run.closed(stages[-1], student, before, samples, heat)
     optimizer.zero_grad(set_to_none=True)
     target = model if inplace else copy.deepcopy(model)
-    result: Any = swap_activation(target, choice, layers=places, inplace=True)
-    unwrapped(result).load_state_dict(student.state_dict())
+    swap_activation(unwrapped(target), choice, layers=places, inplace=True).load_state_dict(student.state_dict())
+    result: Any = target
     result.distilled_swap = DistilledSwap(tuple(stages))
     changed: Model = result
     return changed

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.activations.rectifiers import PReLU
+from neurosim.analysis.inputs import check_chip
 from neurosim.checks import number, whole
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.places import Place, Uses, chains, hooked
@@ -129,6 +130,7 @@ def equalize(model: Model, *, rounds: int = 50, tolerance: float = 1e-4, inplace
     >>> print(equalize(model).equalization.pairs[0].reason)
     GELU is between them, and no factor passes through it
     """
+    check_chip("equalize", model)
     rounds = whole("equalize: rounds", rounds, 1)
     tolerance = number("equalize: tolerance", tolerance, gt=0)
     model = model if inplace else copy.deepcopy(model)

@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from neurosim.analysis.inputs import answer
 from neurosim.analysis.observe import Watcher, watching
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.control import noise
@@ -31,6 +32,9 @@ def watch_ideal(
         make: Makes the watcher from their paths, by the ids of the copy's modules.
         loader: Inputs: a tensor, or batches that begin with one.
         stream: For models that take one: batch n is run with draw n of it.
+
+    Raises:
+        DataError: The model does not take the inputs.
     """
     twin = copy.deepcopy(model)
     watched = {path: twin.get_submodule(path) for path in paths}
@@ -41,7 +45,7 @@ def watch_ideal(
             how = {} if stream is None else {"stream": stream._replace(draw=at)}
             if analog_layers(twin):
                 with noise("ideal", twin):
-                    twin(x, **how)
+                    answer(where, twin, x, **how)
             else:
-                twin(x, **how)
+                answer(where, twin, x, **how)
     return watcher

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurosim.analysis.inputs import answer, check_model
+from neurosim.analysis.inputs import answer, check_chip
 from neurosim.checks import number, one_of
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.report import table
@@ -86,7 +86,8 @@ def layer_importance(
         model: Any module that can be copied, in evaluation mode; without randomness, so that both runs differ by the change alone.
         loader: Inputs like those that the model will see: a tensor, or batches that begin with one.
         loss: Of the outputs and the unchanged outputs, a scalar that sums over samples; the divergence of class probabilities by default.
-        layers: Globs over the paths of modules; None is every one with a weight.
+        layers: Globs over the paths of modules; None is every one with a weight that is called, unlike the last product of
+            ``nn.MultiheadAttention``, which reads the weight of a module.
         step: δ, > 0.
         signs: ``random``: s is 1 or −1 by chance for each element. ``same``: 1 for all, as published; the last layer of a classifier
             then has no importance, since class probabilities do not change when all logits grow alike.
@@ -109,7 +110,7 @@ def layer_importance(
       layer  importance  relative
       0      2           1
     """
-    check_model("layer_importance", model)
+    check_chip("layer_importance", model)
     number("layer_importance: step", step, gt=0)
     one_of("layer_importance: signs", signs, ("random", "same"))
     twin = copy.deepcopy(unwrapped(model)).double()
@@ -136,18 +137,21 @@ def layer_importance(
                     slopes = _slopes(twin, module, path, x, reference, loss, change, source)
                     totals[path] += float(sum(slope.abs().sum() for slope in slopes))
                     counts[path] += sum(slope.numel() for slope in slopes)
-    return Importance({path: totals[path] / counts[path] / step for path in chosen}, step, seen)
+    idle = [path for path in chosen if not counts[path]]
+    if idle and (layers is not None or len(idle) == len(chosen)):
+        raise ConfigError(f"layer_importance: {idle[0] or '(model)'} was not used by the model")
+    return Importance({path: totals[path] / counts[path] / step for path in chosen if counts[path]}, step, seen)
 
 
 def _slopes(
     model: nn.Module, module: nn.Module, path: str, x: Tensor, reference: Tensor, loss: OutputLoss, change: float, source: Stream | None
 ) -> tuple[Tensor, ...]:
-    """The derivative of the loss by what a module gives, at each of its uses, with the change."""
+    """The derivative of the loss by what a module gives, at each of its uses, with the change; nothing of one that is not called."""
     given: list[Tensor] = []
     with _changed(module, path, change, source, given), torch.enable_grad():
         value: Any = loss(answer("layer_importance", model, x), reference)
         if not given:
-            raise ConfigError(f"layer_importance: {path or '(model)'} was not used by the model")
+            return ()
         if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
             got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) and value.numel() != 1 else "none"
             raise ConfigError(f"layer_importance: loss must give a scalar tensor with a gradient, got {got}")

@@ -7,7 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from neurosim.convert.chip_stack import ChipStack
 from neurosim.errors import ConfigError, DataError, NeurosimError
+from neurosim.nn.wrappers import unwrapped
 from neurosim.random import Stream
 
 
@@ -40,6 +42,17 @@ def check_model(where: str, model: object, stream: object = None) -> None:
         raise ConfigError(f"{where}: model must be a torch.nn.Module, got {type(model).__name__}")
     if stream is not None and not isinstance(stream, Stream):
         raise ConfigError(f"{where}: stream must be a neurosim.random.Stream, got {type(stream).__name__}")
+
+
+def check_chip(where: str, model: object, stream: object = None) -> None:
+    """Refuse a stack of chips as well, whose layers share their weights and do not run one by one.
+
+    Raises:
+        ConfigError: With ``where``.
+    """
+    check_model(where, model, stream)
+    if isinstance(model, nn.Module) and isinstance(stack := unwrapped(model), ChipStack):
+        raise ConfigError(f"{where}: the model must be one chip, got a stack of {len(stack)}: give the model before neurosim.chips")
 
 
 def answer(where: str, model: nn.Module, x: Tensor, **options: Any) -> Any:

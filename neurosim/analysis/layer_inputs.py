@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from neurosim.analysis.inputs import answer
 from neurosim.analysis.sample import Sample, spread
 from neurosim.convert.affine import WEIGHTED
 from neurosim.convert.calibration import Calibration, Samples
@@ -88,4 +89,4 @@ def _hooked(layers: dict[str, nn.Module], look: Any) -> Iterator[None]:
 def _run_all(model: nn.Module, samples: Samples) -> None:
     with evaluation_mode(model):
         for x in samples.inputs():
-            model(x)
+            answer("quantize", model, x)

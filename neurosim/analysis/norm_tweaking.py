@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from tqdm import tqdm
 
+from neurosim.analysis.inputs import answer, check_chip
 from neurosim.analysis.observe import watching
 from neurosim.checks import number, whole
 from neurosim.convert.calibration import Calibration, Samples
@@ -88,12 +89,16 @@ def tweak_norms(
 
     Raises:
         ConfigError: There is no such norm, nothing to compare with, or a setting is out of its domain; ``model`` is then unchanged.
+        DataError: The model does not take the inputs; likewise.
         RunError: The distance became infinite or NaN; likewise.
 
     Source:
         L. Li et al., "Norm Tweaking: high-performance low-bit quantization of large language models", AAAI 2024, algorithm 1, here for all
         norms at once.
     """
+    check_chip("tweak_norms", model, stream)
+    if reference is not None:
+        check_chip("tweak_norms: reference", reference)
     epochs, lr = whole("tweak_norms: epochs", epochs, 1), number("tweak_norms: lr", lr, gt=0)
     tuned, wanted = copy.deepcopy(unwrapped(model)), copy.deepcopy(unwrapped(model if reference is None else reference))
     axes = _norms(tuned)
@@ -176,7 +181,7 @@ def _outputs(model: nn.Module, norms: dict[str, int], x: Tensor, stream: Stream 
     modules = {path: model.get_submodule(path) for path in norms}
     seen = _Outputs({id(module): path for path, module in modules.items()})
     with watching(modules.values(), seen):
-        y = model(x, **({} if stream is None else {"stream": stream._replace(draw=draw)}))
+        y = answer("tweak_norms", model, x, **({} if stream is None else {"stream": stream._replace(draw=draw)}))
     if not isinstance(y, Tensor):
         raise ConfigError(f"tweak_norms: the model must give a tensor, got {type(y).__name__}")
     return {**seen.found, "": y}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from neurosim.analysis.inputs import check_model
 from neurosim.analysis.joint_limits import joint_limits
 from neurosim.analysis.layer_inputs import Seen, channel_axis, layer_inputs
 from neurosim.analysis.quantization_report import LayerQuantization, Quantization
@@ -82,7 +83,8 @@ def quantize(
 
     Raises:
         ConfigError: An argument is out of its domain or goes with another one that is missing, a glob names nothing, or there is no layer
-            to quantise; ``model`` is then unchanged.
+            to quantise.
+        DataError: The model does not take the calibration. ``model`` is unchanged after both.
 
     Source:
         Z. Yao et al., "ZeroQuant-V2", arXiv 2303.08302 (2023), for ``rank``; J. Wang et al., "OutlierTune: efficient channel-wise
@@ -96,8 +98,7 @@ def quantize(
     >>> bool(((steps - steps.round()).abs() < 1e-6).all())
     True
     """
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"quantize: model must be a torch.nn.Module, got {type(model).__name__}")
+    check_model("quantize", model)
     _check(weights, activations, gradients, per, calibration, method, percentile, learned, symmetrize, rank)
     alone: Method = "mse" if method == "joint" else method
     one_of("quantize: rounding", rounding, ROUNDINGS)

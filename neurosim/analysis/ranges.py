@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from neurosim.analysis.calibration_report import Calibration, Ends, RangeReport
+from neurosim.analysis.inputs import answer, check_model
 from neurosim.analysis.range_sites import Site, ends_of, part_of, set_ends, sites
 from neurosim.analysis.sample import METHODS, Method, Sample
 from neurosim.analysis.scale_ranges import fit_scales
@@ -86,7 +87,8 @@ def calibrate(
 
     Raises:
         ConfigError: An argument is out of its domain, a glob names nothing, nothing has a range, a signal is not finite, or the model is
-            a stack of chips. ``model`` is then unchanged.
+            a stack of chips.
+        DataError: The model does not take the inputs. ``model`` is unchanged after both.
 
     Source:
         CrossSim 3.2 calibrates converter ranges by percentiles and by the L1 error of recorded signals; M. Nagel et al., "A white paper on
@@ -99,6 +101,7 @@ def calibrate(
       layer  slot                         range  now  clipped  now  largest  note
       0      input.normalize + input.dac  ±1     ±3   50 %     0 %  3
     """
+    check_model("calibrate", model, stream)
     one_of("calibrate: method", method, METHODS)
     if not 0 < number("calibrate: percentile", percentile, gt=0) <= 100:
         raise ConfigError(f"calibrate: percentile must be in (0, 100], got {percentile}")
@@ -197,7 +200,7 @@ def _order(model: nn.Module, chains: dict[str, AnalogChain], samples: Samples, s
 
 
 def _run(model: nn.Module, x: Tensor, stream: Stream | None, draw: int) -> None:
-    model(x, **({} if stream is None else {"stream": stream._replace(draw=draw)}))
+    answer("calibrate", model, x, **({} if stream is None else {"stream": stream._replace(draw=draw)}))
 
 
 def _observe(

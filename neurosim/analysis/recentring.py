@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from neurosim.analysis.biases import add_to_bias
 from neurosim.analysis.equalization import cells
 from neurosim.analysis.ideal import watch_ideal
-from neurosim.analysis.inputs import check_model
+from neurosim.analysis.inputs import check_chip
 from neurosim.checks import flag, one_of
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.calibration import Calibration
@@ -112,7 +112,8 @@ def recentre(
 
     Raises:
         ConfigError: An argument is out of its domain, a glob names nothing, the loader has no data, or the model is itself a layer and is
-            to be changed in place. ``model`` is then unchanged.
+            to be changed in place.
+        DataError: The model does not take the inputs. ``model`` is unchanged after both.
 
     Source:
         J. Wang et al., "OutlierTune: efficient channel-wise quantization for large language models", arXiv 2406.18832 (2024): scales of
@@ -127,7 +128,7 @@ def recentre(
     >>> bool(torch.allclose(found(x), model(x), atol=1e-6))
     True
     """
-    check_model("recentre", model, stream)
+    check_chip("recentre", model, stream)
     flag("recentre: shift", shift)
     one_of("recentre: scale", scale, ("range", "power_of_two", "none"))
     bare = unwrapped(model)

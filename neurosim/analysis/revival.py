@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from neurosim.activations import identify
 from neurosim.analysis.equalization import BY_CHANNEL, cells, check_channels, weighted
-from neurosim.analysis.inputs import check_model
+from neurosim.analysis.inputs import answer, check_chip
 from neurosim.analysis.observe import watching
 from neurosim.analysis.revival_report import Revival, RevivedReport
 from neurosim.checks import number, whole
@@ -99,7 +99,8 @@ def revive_units(
         or where their weights are computed from other parameters.
 
     Raises:
-        ConfigError: An argument is out of its domain, or the loader has no data. ``model`` is then unchanged.
+        ConfigError: An argument is out of its domain, or the loader has no data.
+        DataError: The model does not take the inputs. ``model`` is unchanged after both.
 
     Source:
         G. Sokar et al., "The dormant neuron phenomenon in deep reinforcement learning", ICML 2023, algorithm 1 (ReDo).
@@ -112,7 +113,7 @@ def revive_units(
       layer  feeds  units  status   dormant  reason
       0      2      3      revived  1
     """
-    check_model("revive_units", model, stream)
+    check_chip("revive_units", model, stream)
     tau, draw = number("revive_units: tau", tau, ge=0), whole("revive_units: draw", draw, 0)
     whole("revive_units: seed", seed, 0)
     target = model if inplace else copy.deepcopy(model)
@@ -230,7 +231,7 @@ def _magnitudes(model: nn.Module, found: list[tuple[list[Place], Place]], loader
     samples = Samples("revive_units", loader, next((value.device for value in twin.parameters()), torch.device("cpu")))
     with torch.no_grad(), evaluation_mode(twin), watching(watched, sizes):
         for at, x in enumerate(samples.inputs()):
-            twin(x, **({} if stream is None else {"stream": stream._replace(draw=at)}))
+            answer("revive_units", twin, x, **({} if stream is None else {"stream": stream._replace(draw=at)}))
     return sizes.sums
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from neurosim.analysis.inputs import check_chip
 from neurosim.analysis.weight_error import effective_weight
 from neurosim.checks import whole
 from neurosim.convert.report import table
@@ -129,6 +130,7 @@ def add_side_paths(model: Model, rank: int, *, layers: str | Sequence[str] | Non
     >>> better.side_paths.layers[0].after < 1e-6 < better.side_paths.layers[0].before
     True
     """
+    check_chip("add_side_paths", model)
     whole("add_side_paths: rank", rank, 1)
     named = select_layers(unwrapped(model), layers, "add_side_paths: layers")
     if taken := [path for path, layer in named.items() if _NAME in layer._modules]:

@@ -20,13 +20,16 @@ class Samples:
         where: What messages call the reader.
         given: Inputs as one tensor, or batches, of which the first item is the input and the second, if any, the labels; None is no data.
         device: Where they are needed.
+        optional: Whether there may be none.
 
     Raises:
-        ConfigError: It is neither, or an iterator, which can be read only once.
+        ConfigError: It is neither, or an iterator, which can be read only once, or missing.
     """
 
-    def __init__(self, where: str, given: object, device: torch.device) -> None:
+    def __init__(self, where: str, given: object, device: torch.device, *, optional: bool = False) -> None:
         self._where, self._device = where, device
+        if given is None and not optional:
+            raise ConfigError(f"{self._where}: data are missing: calibration must be a tensor or batches, got None")
         if given is not None and not isinstance(given, Tensor) and (not isinstance(given, Iterable) or isinstance(given, str)):
             raise ConfigError(f"{self._where}: calibration must be a tensor or batches, got {type(given).__name__}")
         if isinstance(given, Iterator):

@@ -93,7 +93,7 @@ def to_spiking(
     if v_init is None:
         v_init = "calibrated" if method == "rate" and reset == "soft" else 0.5
     time_steps = whole("to_spiking: time_steps", time_steps, 1)
-    data = Samples("to_spiking", calibration, _device(model))
+    data = Samples("to_spiking", calibration, _device(model), optional=True)
     traced = trace(model)
     if method == "direct":
         single = IF(dt, v_start=cast(float, v_init), reset=reset) if neuron == "if" else neuron
@@ -129,7 +129,7 @@ def to_qcfs(model: nn.Module, levels: int = 8, *, calibration: Calibration | Non
     if not sites:
         raise ConversionError("to_qcfs: the model must have nn.ReLU modules to be replaced, got none")
     limits: dict[str, float] = {}
-    if data := Samples("to_qcfs", calibration, _device(model)):
+    if data := Samples("to_qcfs", calibration, _device(model), optional=True):
         traced = trace(model)
         seen = observe(traced, data.inputs(), data.inputs())
         for layer in traced.layers:

@@ -15,7 +15,7 @@ from neurosim.errors import ConfigError
 from neurosim.ops.quantize import Rounding
 from neurosim.quantizers.formats import Format, number_format
 from neurosim.quantizers.limits import channel_limits, shift_limits
-from neurosim.quantizers.rounding import GRADS, ROUNDINGS, Grad, fake_quantize
+from neurosim.quantizers.rounding import GRADS, ROUNDINGS, Grad, in_format
 from neurosim.random import Stream
 
 _AXES: Final = 64  #: as many as torch allows
@@ -102,7 +102,7 @@ class Quantizer(nn.Module):
             return x
         limit = self.limits(signal) if self.limit is None else self.limit.abs()
         source = stream_of(self.clock, stream)
-        y = fake_quantize(signal, self.form, limit, rounding=self.rounding, grad=self.grad, stream=source)
+        y = in_format(signal, self.form, limit, rounding=self.rounding, grad=self.grad, stream=source)
         return y if self.offset is None else y + self.offset
 
     def limits(self, x: Tensor) -> Tensor:

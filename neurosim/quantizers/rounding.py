@@ -94,7 +94,8 @@ def fake_quantize(
         Same shape and dtype as ``x``.
 
     Raises:
-        ConfigError: There is no such format, rounding or gradient, or ``x`` is not floating point.
+        ConfigError: There is no such format, rounding or gradient, ``x`` is not floating point, or the limit is below 0 or does not
+            broadcast to ``x``.
 
     Source:
         Y. Bengio, N. Léonard, A. Courville, "Estimating or propagating gradients through stochastic neurons", arXiv 1308.3432 (2013), for
@@ -104,13 +105,24 @@ def fake_quantize(
     >>> fake_quantize(torch.tensor([0.1, 0.4, -2.0]), "e2m1", 1.0)
     tensor([ 0.0833,  0.3333, -1.0000])
     """
+    if not isinstance(limit, Tensor):
+        number("fake_quantize: limit", limit, ge=0)
+    elif not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()) and bool((limit < 0).any()):
+        raise ConfigError(f"fake_quantize: limit must be ≥ 0, got {float(limit.detach().min())}")
+    return in_format(x, form, limit, rounding=rounding, grad=grad, stream=stream)
+
+
+def in_format(
+    x: Tensor, form: str | Format, limit: float | Tensor, *, rounding: Rounding, grad: Grad, stream: Stream | None = None
+) -> Tensor:
+    """:func:`fake_quantize` for limits that are known to be ≥ 0, which looks at no number of theirs."""
     form = number_format(form)
     one_of("fake_quantize: rounding", rounding, ROUNDINGS)
     one_of("fake_quantize: grad", grad, GRADS)
     if not x.is_floating_point():
         raise ConfigError(f"fake_quantize: x must be floating point, got {x.dtype}")
-    if not isinstance(limit, Tensor):
-        number("fake_quantize: limit", limit, ge=0)
+    if isinstance(limit, Tensor) and not _broadcasts(limit.shape, x.shape):
+        raise ConfigError(f"fake_quantize: limit must broadcast to x, shape {tuple(x.shape)}, got shape {tuple(limit.shape)}")
     signal = x.float() if x.dtype.itemsize < 4 else x
     learned = grad == "lsq"
     scale = torch.as_tensor(limit, dtype=signal.dtype, device=x.device) / form.largest
@@ -123,3 +135,8 @@ def fake_quantize(
         through = torch.where(through.detach().isfinite(), through, 0)
         level = level + (through - through.detach())  # exactly 0, with the derivative of a straight line
     return (level * scale).to(x.dtype)
+
+
+def _broadcasts(shape: torch.Size, to: torch.Size) -> bool:
+    """Whether a tensor can be expanded to a shape."""
+    return len(shape) <= len(to) and all(own in (1, other) for own, other in zip(reversed(shape), reversed(to), strict=False))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from neurosim.analysis.inputs import answer, check_model
+from neurosim.analysis.inputs import answer, check_chip, check_model
 from neurosim.analysis.observe import watching
 from neurosim.analysis.survey import watched_modules
 from neurosim.checks import one_of
@@ -100,7 +100,7 @@ def sparsify(
       (2): Linear(in_features=4, out_features=2, bias=True)
     ))
     """
-    check_model("sparsify", model, stream)
+    check_chip("sparsify", model, stream)
     one_of("sparsify.method", method, get_args(Method))
     how: Select = one_of("sparsify.select", select or ("vector" if method == "wina" else "threshold"), get_args(Select))
     middle: Centre = one_of("sparsify.centre", centre or ("kde" if method == "scap" else "zero"), CENTRES)

@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 import torch
 from torch import Tensor
 
-from neurosim.checks import number, one_of
+from neurosim.checks import number, one_of, whole
 from neurosim.errors import ConfigError
 
 Centre = Literal["zero", "median", "kde"]
@@ -43,7 +43,7 @@ def magnitude_threshold(scores: Tensor, sparsity: float, axis: int | None = None
         Result ``()`` or ``(length of the axis,)``.
 
     Raises:
-        ConfigError: The sparsity is out of its domain, or there are no scores.
+        ConfigError: The sparsity is out of its domain, there are no scores, or there is no such axis.
 
     Source:
         J. Liu et al., "Training-free activation sparsity in large language models", ICLR 2025 (TEAL), definition 1; J. He et al., "CHESS:
@@ -55,7 +55,9 @@ def magnitude_threshold(scores: Tensor, sparsity: float, axis: int | None = None
     share = check_sparsity("magnitude_threshold: sparsity", sparsity)
     if not scores.numel():
         raise ConfigError("magnitude_threshold: there must be scores, got none")
-    values = scores.abs().flatten() if axis is None else scores.abs().movedim(axis, 0).flatten(1)
+    values = scores.abs().flatten()
+    if axis is not None:
+        values = scores.abs().movedim(_axis("magnitude_threshold", scores, axis), 0).flatten(1)
     count = int(share * values.shape[-1] + 1e-9)
     if count == 0:
         return torch.full_like(values[..., 0], -1.0)
@@ -151,12 +153,17 @@ def column_norms(weight: Tensor, groups: int = 1, *, transposed: bool = False) -
     Shapes:
         Result ``(inputs,)``.
 
+    Raises:
+        ConfigError: It is the weight of no such layer.
+
     Source:
         S. Chen et al., "WINA: weight informed neuron activation for accelerating large language model inference", 2025.
 
     >>> column_norms(torch.tensor([[3.0, 0.0], [4.0, 1.0]]))
     tensor([5., 1.])
     """
+    if weight.dim() < 2 or len(weight) % whole("column_norms: groups", groups, 1):
+        raise ConfigError(f"column_norms: weight must have two axes or more, the first a multiple of {groups}, got {tuple(weight.shape)}")
     if transposed:
         norms: Tensor = torch.linalg.vector_norm(weight.flatten(1), dim=1)
         return norms
@@ -181,10 +188,20 @@ def largest(scores: Tensor, sparsity: float, axis: int = -1) -> Tensor:
     Returns:
         A mask like ``scores``.
 
+    Raises:
+        ConfigError: The sparsity is out of its domain, or there is no such axis.
+
     >>> largest(torch.tensor([0.5, -2.0, 1.0, -3.0]), 0.5)
     tensor([False,  True, False,  True])
     """
-    length = scores.shape[axis]
+    length = scores.shape[_axis("largest", scores, axis)]
     kept = length - int(check_sparsity("largest: sparsity", sparsity) * length + 1e-9)
     at = scores.abs().topk(kept, dim=axis).indices
     return torch.zeros_like(scores, dtype=torch.bool).scatter(axis, at, True)
+
+
+def _axis(where: str, x: Tensor, axis: int) -> int:
+    """An axis that a tensor has."""
+    if not isinstance(axis, int) or not -x.dim() <= axis < x.dim():
+        raise ConfigError(f"{where}: axis must be one of scores of shape {tuple(x.shape)}, got {axis}")
+    return axis

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -135,6 +135,8 @@ class AdamP(_Radial):
         wd_ratio: float = 0.1,
         nesterov: bool = False,
     ) -> None:
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise ConfigError(f"AdamP.betas: must be two numbers, got {betas!r:.60}")
         for beta in betas:
             number("AdamP.betas", beta, ge=0, lt=1)
         settings = {"weight_decay": weight_decay, "delta": delta, "wd_ratio": wd_ratio, "nesterov": nesterov}

@@ -13,6 +13,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils.hooks import RemovableHandle
 
+from neurosim.analysis.inputs import check_model
 from neurosim.checks import number, whole
 from neurosim.errors import ConfigError
 from neurosim.norms.placing import check_weight, put_weight
@@ -119,6 +120,9 @@ def keep_variances(
 def _after_steps(
     model: nn.Module, optimizer: torch.optim.Optimizer, where: str, every: int, skip: Sequence[str], std: float | None
 ) -> RemovableHandle:
+    check_model(where, model)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise ConfigError(f"{where}: optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
     whole(f"{where}: every", every, 1)
     left = {id(value) for _, value in unskipped(model, skip, f"{where}: skip")}
     weights = [weight for weight in weights_of(model) if id(weight.parameters[0]) in left]

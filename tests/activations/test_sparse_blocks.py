@@ -169,6 +169,11 @@ def test_it_is_a_choice_of_a_models_config() -> None:
         ns.models.mlp([4, 8, 2], activation={"kind": "approx_backward", "backward": "gelu3"})
 
 
+def test_whole_numbers_have_no_statistical_threshold() -> None:
+    with pytest.raises(ConfigError, match=r"statistical_top_k: x must be floating point, got torch\.int64"):
+        statistical_top_k(torch.arange(4), 0.5)
+
+
 @pytest.mark.parametrize("name", ["top_k", "statistical_top_k"])
 def test_an_axis_that_an_input_has_not_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name}: axis must be one of an input of shape \(2, 3\), got 5"):

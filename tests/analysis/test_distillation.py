@@ -115,6 +115,22 @@ def test_in_place_the_model_itself_is_swapped() -> None:
     assert isinstance(model[1], nn.ReLU)
 
 
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_wrapped_model_learns_as_the_one_inside(wrap: Any, inplace: bool) -> None:
+    model = teacher()
+    expected: Any = ns.distill_swap(model, "relu", X, epochs=4)
+    wrapped = wrap(model)
+    found: Any = ns.distill_swap(wrapped, "relu", X, epochs=4, inplace=inplace)
+    assert found.distilled_swap == expected.distilled_swap
+    assert (found is wrapped) == inplace
+    assert type(found) is type(wrapped)
+    inner = ns.nn.wrappers.unwrapped(found)
+    assert type(inner[1]) is nn.ReLU
+    for name, value in expected.state_dict().items():
+        assert torch.equal(inner.state_dict()[name], value)
+
+
 def test_a_model_on_hardware_learns_through_its_noise() -> None:
     chip: Any = ns.to_analog(teacher(), "photonic_avnn", seed=2)
     student = ns.distill_swap(chip, "relu", X[:128], epochs=4, lr=1e-3)

@@ -190,6 +190,13 @@ def test_importance_of_a_square_is_its_second_derivative_and_ranks_layers() -> N
     assert str(found).startswith("2 layers, 7 inputs\n")
 
 
+def test_weights_that_others_read_are_no_layers_of_their_own() -> None:
+    model = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True).eval()
+    found = ns.layer_importance(model, normal(3, 4, 6))
+    assert [*found.layers] == ["linear1", "linear2", "norm1", "norm2"]
+    assert found.layers["norm1"] == ns.layer_importance(model, normal(3, 4, 6), layers="norm1").layers["norm1"]
+
+
 def test_what_has_no_importance_is_refused() -> None:
     model, x = perceptron(), normal(2, 6)
     wrong: dict[str, dict[str, Any]] = {

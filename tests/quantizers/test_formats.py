@@ -11,7 +11,7 @@ from torch import Tensor
 
 import neurosim as ns
 from neurosim.errors import ConfigError
-from neurosim.quantizers import DenormalInteger, Integer, MiniFloat, Table, exponent_bias, fake_quantize, number_format, round_to
+from neurosim.quantizers import DenormalInteger, Integer, MiniFloat, Quantizer, Table, exponent_bias, fake_quantize, number_format, round_to
 
 NAMES = list(ns.FORMATS)
 ST: Any = "st"
@@ -152,6 +152,11 @@ def test_rounding_compiles_and_maps() -> None:
     compiled = torch.compile(lambda x: fake_quantize(x, "e2m1", 1.0), fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(x), fake_quantize(x, "e2m1", 1.0))
     assert torch.equal(torch.func.vmap(lambda x: fake_quantize(x, "dint4", 1.0))(x), fake_quantize(x, "dint4", 1.0))
+    limits = torch.tensor([0.5, 1.0, 2.0, 0.0])
+    expected = fake_quantize(x, "int4", limits.unsqueeze(1))
+    compiled = torch.compile(lambda x, limit: fake_quantize(x, "int4", limit), fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(x, limits.unsqueeze(1)), expected)
+    assert torch.equal(torch.func.vmap(lambda x, limit: fake_quantize(x, "int4", limit))(x, limits), expected)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +170,10 @@ def test_rounding_compiles_and_maps() -> None:
         (lambda: Integer(4).decode(16), r"Format.decode: code: must be a whole number, from 0 to 15, got 16"),
         (lambda: exponent_bias(MiniFloat(2, 1), 0.0), r"exponent_bias: limit: must be a finite number > 0"),
         (lambda: fake_quantize(torch.tensor([1]), "int4", 1.0), r"x must be floating point, got torch.int64"),
+        (lambda: fake_quantize(torch.ones(2), "int4", torch.tensor([1.0, -1.0])), r"limit must be ≥ 0, got -1\.0"),
+        (lambda: fake_quantize(torch.ones(2, 3), "int4", torch.ones(4)), r"broadcast to x, shape \(2, 3\), got shape \(4,\)"),
+        (lambda: fake_quantize(torch.ones(2, 3), "int4", torch.ones(5, 1, 1)), r"broadcast to x, shape \(2, 3\), got shape \(5, 1, 1\)"),
+        (lambda: Quantizer("int4", torch.ones(4))(torch.ones(2, 3)), r"broadcast to x, shape \(2, 3\), got shape \(4,\)"),
         (lambda: fake_quantize(torch.ones(1), "int4", 1.0, grad=ST), r"grad: must be one of .*, got 'st'"),
         (lambda: fake_quantize(torch.ones(1), "int4", 1.0, rounding=UP), r"rounding: must be one of"),
     ],

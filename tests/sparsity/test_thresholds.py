@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -49,6 +50,27 @@ def test_every_channel_has_the_threshold_of_its_own_numbers() -> None:
 def test_a_share_that_is_none_is_refused(wrong: object) -> None:
     with pytest.raises(ConfigError, match="sparsity: must be a finite number ≥ 0 and < 1"):
         magnitude_threshold(torch.ones(3), wrong)  # type: ignore[arg-type]  # that is what is tested
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: magnitude_threshold(torch.ones(2, 3), 0.5, axis=2),
+            r"magnitude_threshold: axis must be one of scores of shape \(2, 3\), got 2",
+        ),
+        (lambda: largest(torch.ones(2, 3), 0.5, axis=-3), r"largest: axis must be one of scores of shape \(2, 3\), got -3"),
+        (lambda: largest(torch.tensor(1.0), 0.5), r"largest: axis must be one of scores of shape \(\), got -1"),
+        (lambda: column_norms(torch.ones(4)), r"column_norms: weight must have two axes or more, .* got \(4,\)"),
+        (
+            lambda: column_norms(torch.ones(5, 3), 2),
+            r"column_norms: weight must have two axes or more, the first a multiple of 2, got \(5, 3\)",
+        ),
+    ],
+)
+def test_an_axis_that_is_not_there_is_refused(call: Callable[[], Tensor], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        call()
 
 
 def test_nothing_has_neither_threshold_nor_centre() -> None:

@@ -13,7 +13,8 @@ from neurosim.errors import ConfigError
 from neurosim.hardware.ranges import Code
 from neurosim.hardware.stage import STAGES, Context, Params, Spec, Stage, Unit
 from neurosim.ops.quantize import Rounding
-from neurosim.quantizers import FORMATS, Format, fake_quantize
+from neurosim.quantizers import FORMATS, Format
+from neurosim.quantizers.rounding import in_format
 
 
 class NumberFormat(Spec):
@@ -53,7 +54,7 @@ def _init(spec: NumberFormat, shape: Sequence[int]) -> dict[str, Tensor]:
 
 def _apply(x: Tensor, spec: NumberFormat, params: Params, device: None, ctx: Context) -> Tensor:
     limit = params["limit"].abs() if spec.learned else spec.limit
-    return fake_quantize(x, spec.numbers, limit, rounding=spec.rounding, grad=spec.grad, stream=ctx.stream)
+    return in_format(x, spec.numbers, limit, rounding=spec.rounding, grad=spec.grad, stream=ctx.stream)
 
 
 def _code(spec: NumberFormat, params: Params) -> Code:
