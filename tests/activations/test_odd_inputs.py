@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import neurosim as ns
-from neurosim.activations import VarianceScaled, facts, fit_activation, poly_norm
+from neurosim.activations import VarianceScaled, activation, facts, fit_activation, poly_norm
 from tests.activations.cases import function
 
 
@@ -103,3 +103,23 @@ def test_batches_without_a_deviation_leave_that_of_a_variance_scaled_activation(
     assert float(unit.deviation) == 2.0
     unit(torch.tensor([-3.0, 3.0]))
     assert float(unit.deviation) == 2.5
+
+
+@pytest.mark.parametrize("units", [None, 5])
+def test_steps_of_neighbours_pass_on_what_is_no_number_and_have_limits_at_infinity(units: int | None) -> None:
+    """As it starts, a ReLU on the diagonal and 0 beside it; then with 3 below it."""
+    unit, x = activation("tridiagonal_slopes", units=units), torch.tensor([[math.inf, 1.0, -math.inf, -1.0, 2.0], [1.0, 2, math.nan, 3, 4]])
+    assert torch.equal(unit(x[:1]), x[:1].relu())
+    assert unit(x)[1].isnan().tolist() == [False, True, True, True, False]
+    with torch.no_grad():
+        unit.get_parameter("below").fill_(3.0)
+    assert unit(x[:1]).tolist() == [[math.inf, math.inf, 3.0, -math.inf, -1.0]]
+
+
+@pytest.mark.parametrize("units", [None, 5])
+def test_steps_of_neighbours_are_mapped_and_have_their_slopes_in_forward_mode(units: int | None) -> None:
+    unit = activation("tridiagonal_slopes", units=units).double()
+    x = ns.random.stream(2, "x").normal((6, 5), like=torch.empty(0, dtype=torch.float64))
+    assert torch.equal(torch.vmap(lambda row: unit(row.unsqueeze(0))[0])(x), unit(x))
+    moved: Any = torch.func.jvp(unit, (x,), (torch.ones_like(x),))
+    torch.testing.assert_close(moved[1], torch.func.jacrev(unit)(x).sum((2, 3)))
