@@ -65,7 +65,7 @@ def faulty_relu(x: Tensor, width: float, fault: Fault, stream: Stream) -> Tensor
         Z. Ghodsi et al., "Circa: stochastic ReLUs for private deep learning", NeurIPS 2021, section 3.
     """
     wrong = stream.uniform(x.shape, like=x) < 1 - x.abs() / width
-    return torch.where((x > 0) & ~wrong if fault == "pos_zero" else (x > 0) | wrong, x, 0)
+    return torch.where((x <= 0) | wrong if fault == "pos_zero" else (x <= 0) & ~wrong, 0, x)
 
 
 @layer(

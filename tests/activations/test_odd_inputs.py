@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import neurosim as ns
 from neurosim.activations import VarianceScaled, activation, facts, fit_activation, poly_norm
-from tests.activations.cases import function
+from tests.activations.cases import CURVES, function
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration on top of oneDNN")
@@ -123,3 +123,20 @@ def test_steps_of_neighbours_are_mapped_and_have_their_slopes_in_forward_mode(un
     assert torch.equal(torch.vmap(lambda row: unit(row.unsqueeze(0))[0])(x), unit(x))
     moved: Any = torch.func.jvp(unit, (x,), (torch.ones_like(x),))
     torch.testing.assert_close(moved[1], torch.func.jacrev(unit)(x).sum((2, 3)))
+
+
+@pytest.mark.parametrize("learn", [None, False, True], ids=["default", "fixed", "learned"])
+@pytest.mark.parametrize("name", [name for name in CURVES if name != "heaviside"])
+def test_what_is_no_number_stays_none_so_that_divergence_is_seen(name: str, learn: bool | None) -> None:
+    """A spike is 0 or 1, whatever drove it; every other curve passes it on, and other elements are as without it."""
+    unit, x = activation(name, learn=learn), torch.tensor([math.nan, 0.7, -0.3]).repeat(10)
+    for given in (x, x.clone().requires_grad_()):
+        y = unit(given).detach()
+        assert torch.equal(y.isnan(), x.isnan())
+        assert torch.equal(y[1:3], unit(x[1:3]).detach())
+
+
+@pytest.mark.parametrize("fault", ["pos_zero", "neg_pass"])
+def test_a_comparator_that_errs_passes_on_what_is_no_number(fault: str) -> None:
+    x = torch.tensor([math.nan, 5.0, -5.0]).repeat(10)  # beyond its width it does not err
+    torch.testing.assert_close(activation("faulty_relu", fault=fault)(x), x.relu(), equal_nan=True, rtol=0, atol=0)
