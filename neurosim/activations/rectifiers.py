@@ -79,7 +79,7 @@ class PReLU(nn.PReLU):
 
     def forward(self, input: Tensor) -> Tensor:
         """The result, in the precision of the input."""
-        return in_float32(F.prelu)(input, self.weight)
+        return in_float32(F.prelu, where="activation prelu")(input, self.weight)
 
 
 @curve(

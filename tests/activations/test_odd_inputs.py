@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import neurosim as ns
 from neurosim.activations import VarianceScaled, activation, facts, fit_activation, poly_norm
+from neurosim.errors import ConfigError
 from tests.activations.cases import CURVES, function
 
 
@@ -140,3 +141,13 @@ def test_what_is_no_number_stays_none_so_that_divergence_is_seen(name: str, lear
 def test_a_comparator_that_errs_passes_on_what_is_no_number(fault: str) -> None:
     x = torch.tensor([math.nan, 5.0, -5.0]).repeat(10)  # beyond its width it does not err
     torch.testing.assert_close(activation("faulty_relu", fault=fault)(x), x.relu(), equal_nan=True, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64], ids=str)
+@pytest.mark.parametrize("name", CURVES)
+def test_integers_are_refused_rather_than_their_results_cut_to_integers(name: str, dtype: torch.dtype) -> None:
+    x = torch.tensor([[0, 1]]).to(dtype)
+    wanted = rf"activation {name}: input must consist of floating-point numbers, got {str(dtype).removeprefix('torch.')}$"
+    for call in (activation(name, learn=True), function(name, {})):
+        with pytest.raises(ConfigError, match=wanted):
+            call(x)
