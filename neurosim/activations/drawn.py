@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from neurosim.activations.cost import Cost, Operations
 from neurosim.activations.declare import layer
 from neurosim.activations.facts import activation
+from neurosim.activations.parameter import finite
 from neurosim.checks import number, one_of, whole
 from neurosim.clock import Clock
 from neurosim.errors import ConfigError
@@ -186,8 +187,8 @@ class SmartMixed(Drawn):
             return self._grouped(x, self.logits.argmax(-1))
         across = (-1, *(1,) * (x.dim() - 2))
         weights = self._weights().to(x.dtype)
-        terms = [weight.view(across) * one(x) for weight, one in zip(weights.unbind(-1), self.pool, strict=True)]
-        return torch.stack(terms).sum(0)
+        pairs = [(weight.view(across), one(x)) for weight, one in zip(weights.unbind(-1), self.pool, strict=True)]
+        return torch.stack([weight * torch.where(weight == 0, finite(y), y) for weight, y in pairs]).sum(0)
 
     def freeze(self) -> None:
         """Make the choice of every neuron final: the most probable one."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import neurosim as ns
-from neurosim.activations import VarianceScaled, activation, facts, fit_activation, poly_norm
+from neurosim.activations import SmartMixed, VarianceScaled, activation, facts, fit_activation, poly_norm, sdm
 from neurosim.errors import ConfigError
 from tests.activations.cases import CURVES, function
 
@@ -151,3 +151,50 @@ def test_integers_are_refused_rather_than_their_results_cut_to_integers(name: st
     for call in (activation(name, learn=True), function(name, {})):
         with pytest.raises(ConfigError, match=wanted):
             call(x)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.05])
+def test_helu_has_its_limits_where_gradients_flow(alpha: float) -> None:
+    x = torch.tensor([-math.inf, -0.5, -0.02, 0.0, 0.3, math.inf]).repeat(10).requires_grad_()
+    for unit in (activation("helu", alpha=alpha), activation("helu", alpha=alpha, learn=True)):
+        y = unit(x)
+        (slope,) = torch.autograd.grad(y.sum(), x)
+        assert torch.equal(y.detach(), x.detach().relu())
+        assert torch.equal(slope, (x.detach() > -alpha).float())
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_a_choice_of_curves_has_the_limits_of_the_chosen_one_with_gradients_too(at: int) -> None:
+    unit, ends = SmartMixed(3).eval(), torch.tensor([-math.inf, -1.0, math.inf]).reshape(1, 3)
+    with torch.no_grad():
+        unit.logits[:, at] = 3.0
+        wanted = unit.pool[at](ends)
+        assert torch.equal(unit(ends), wanted)
+    assert torch.equal(unit(ends).detach(), wanted)
+    unit.train()
+    with torch.no_grad():
+        unit.logits[:, at] = 1e4  # whatever is drawn
+    assert torch.equal(unit(ends).detach(), wanted)
+
+
+@pytest.mark.parametrize("beta", [1e-6, 0.5, 19.0, 39.0, 41.0, 90.0, 1000.0, 1e30])
+def test_a_positive_parameter_starts_at_its_value_however_large(beta: float) -> None:
+    unit = activation("lipswish", beta=beta)
+    assert facts(unit).settings["beta"] == pytest.approx(beta, rel=1e-5)
+    x = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    torch.testing.assert_close(unit(x).detach(), x * torch.sigmoid(beta * x) / 1.1, rtol=1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_sdm_of_16_bits_is_that_of_the_same_numbers_in_float64(dtype: torch.dtype) -> None:
+    z = torch.tensor([[6e4, -6e4, 5.9e4], [0.3, -0.2, 1.0], [300.0, 299.0, -4.0]], dtype=dtype)
+    q, d = torch.tensor([1e4, 2.0, 0.0], dtype=dtype), torch.tensor([1.0, 0.7, 0.1], dtype=dtype)
+    found = sdm(z, q, d)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, sdm(z.double(), q.double(), d.double()).to(dtype))
+
+
+def test_sdm_refuses_a_similarity_below_zero() -> None:
+    z, one = torch.zeros(2, 3), torch.ones(2)
+    with pytest.raises(ConfigError, match=r"sdm: similarity must be >= 0, got -3$"):
+        sdm(z, torch.tensor([1.0, -3.0]), one)
