@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -12,7 +13,6 @@ from torch.nn import functional as F
 from neurosim.activations.cost import Cost, Operations
 from neurosim.activations.declare import layer
 from neurosim.activations.facts import activation
-from neurosim.activations.parameter import finite
 from neurosim.checks import number, one_of, whole
 from neurosim.clock import Clock
 from neurosim.errors import ConfigError
@@ -187,8 +187,12 @@ class SmartMixed(Drawn):
             return self._grouped(x, self.logits.argmax(-1))
         across = (-1, *(1,) * (x.dim() - 2))
         weights = self._weights().to(x.dtype)
-        pairs = [(weight.view(across), one(x)) for weight, one in zip(weights.unbind(-1), self.pool, strict=True)]
-        return torch.stack([weight * torch.where(weight == 0, finite(y), y) for weight, y in pairs]).sum(0)
+        reach = torch.full_like(weights, math.inf).masked_fill(weights == 0, torch.finfo(x.dtype).max)  # so that 0 times ∞ is 0
+        terms = []
+        for one, *numbers in zip(self.pool, weights.unbind(-1), reach.unbind(-1), strict=True):
+            weight, most = (number.view(across) for number in numbers)
+            terms.append(weight * one(x).clamp(-most, most))
+        return torch.stack(terms).sum(0)
 
     def freeze(self) -> None:
         """Make the choice of every neuron final: the most probable one."""

@@ -118,7 +118,7 @@ def helu(x: Tensor, alpha: Value) -> Tensor:
     if not forward and not (x.requires_grad and torch.is_grad_enabled()):
         return F.relu(x)
     seen = F.threshold(x, -alpha, 0.0) if isinstance(alpha, float) else torch.where(x <= -alpha, 0, x)
-    return torch.where(x > 0, x, seen - seen.detach())  # below 0 that is 0, with a slope
+    return seen + F.relu(-seen).detach()  # below 0 that is 0, with a slope
 
 
 @curve(
