@@ -241,7 +241,7 @@ def sdm(z: Tensor, similarity: Tensor, distance: Tensor) -> Tensor:
         distance: d in 0 … 1, the quantile of the distance to them, 1 for the nearest, ``(*)``. q = e − 2, d = 1 is the softmax.
 
     Raises:
-        ConfigError: Shapes do not go together.
+        ConfigError: Shapes do not go together, or a similarity is below 0.
 
     Source:
         A. Schmaltz, "Similarity-Distance-Magnitude activations", arXiv 2509.12760 (2025).
@@ -253,7 +253,11 @@ def sdm(z: Tensor, similarity: Tensor, distance: Tensor) -> Tensor:
     if similarity.shape != z.shape[:-1] or distance.shape != z.shape[:-1]:
         shapes = f"{tuple(similarity.shape)} and {tuple(distance.shape)}"
         raise ConfigError(f"sdm: similarity and distance must have the shape {tuple(z.shape[:-1])}, got {shapes}")
-    return torch.softmax((distance * torch.log(2 + similarity)).unsqueeze(-1) * z, -1)
+    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if not traced and bool((similarity < 0).any()):
+        raise ConfigError(f"sdm: similarity must be >= 0, got {similarity.min().item():g}")
+    logits, q, d = (one.to(torch.promote_types(one.dtype, torch.float32)) for one in (z, similarity, distance))
+    return torch.softmax((d * torch.log(2 + q)).unsqueeze(-1) * logits, -1).to(z.dtype)
 
 
 @layer(

@@ -234,7 +234,7 @@ class Activation(nn.Module):
         """The activation.
 
         Raises:
-            ConfigError: The input has not as many channels as the module.
+            ConfigError: The input has not as many channels as the module, or does not consist of floating-point numbers.
         """
         values = self._values()
         if self.channels > 1:

@@ -14,11 +14,12 @@ from torch.autograd import forward_ad
 from neurosim.activations.base import ACTIVATIONS, Bounds, Curve, Function, Kind, Layer, Smoothness
 from neurosim.activations.cost import Cost, Fold, Operations
 from neurosim.activations.parameter import Parameter
+from neurosim.errors import ConfigError
 
 _BLOCK: Final = 1 << 16  #: elements of a thread that stay in its cache while a curve passes over them several times
 
 
-def in_float32(function: Function, coefficients: Sequence[bool] = ()) -> Function:
+def in_float32(function: Function, coefficients: Sequence[bool] = (), where: str = "activation") -> Function:
     """The function, computed in float32 for numbers of 16 bits; parameters are taken in the type of the computation.
 
     Without gradients, large tensors on a CPU are computed block by block, so that passes over memory are passes over a cache.
@@ -26,10 +27,16 @@ def in_float32(function: Function, coefficients: Sequence[bool] = ()) -> Functio
     Args:
         function: Element by element.
         coefficients: Of each parameter, whether it holds several numbers for every element alike.
+        where: What errors name.
+
+    Raises:
+        ConfigError: By the function that is returned, if its input does not consist of floating-point numbers.
     """
 
     @wraps(function)
     def run(x: Tensor, *parameters: Any) -> Tensor:
+        if not x.is_floating_point():  # the result has the type of the input, and would be cut to it
+            raise ConfigError(f"{where}: input must consist of floating-point numbers, got {x.dtype}".replace("torch.", ""))
         if _goes_in_blocks(x, parameters, coefficients):
             y, size = torch.empty_like(x), _BLOCK * torch.get_num_threads()
             for into, part in zip(torch.split(y.view(-1), size), torch.split(x.view(-1), size), strict=True):
@@ -87,7 +94,7 @@ def curve(
         return fold(*values) if callable(fold) else fold
 
     def add(function: Function) -> Function:
-        safe = in_float32(function, [isinstance(one.default, tuple) for one in parameters.values()])
+        safe = in_float32(function, [isinstance(one.default, tuple) for one in parameters.values()], f"activation {name}")
         facts = (bounds, monotone, smoothness, homogeneous, zero_preserving)
         parts = (safe, parameters, *facts, own_gradient, operations, folds, module, tuple(rising))
         ACTIVATIONS.add(name, Curve(name, formula, "curve", tuple(cite), hardware, *parts, speed=speed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, Literal, get_args
 
@@ -65,7 +66,7 @@ def faulty_relu(x: Tensor, width: float, fault: Fault, stream: Stream) -> Tensor
         Z. Ghodsi et al., "Circa: stochastic ReLUs for private deep learning", NeurIPS 2021, section 3.
     """
     wrong = stream.uniform(x.shape, like=x) < 1 - x.abs() / width
-    return torch.where((x > 0) & ~wrong if fault == "pos_zero" else (x > 0) | wrong, x, 0)
+    return torch.where((x <= 0) | wrong if fault == "pos_zero" else (x <= 0) & ~wrong, 0, x)
 
 
 @layer(
@@ -186,7 +187,11 @@ class SmartMixed(Drawn):
             return self._grouped(x, self.logits.argmax(-1))
         across = (-1, *(1,) * (x.dim() - 2))
         weights = self._weights().to(x.dtype)
-        terms = [weight.view(across) * one(x) for weight, one in zip(weights.unbind(-1), self.pool, strict=True)]
+        reach = torch.full_like(weights, math.inf).masked_fill(weights == 0, torch.finfo(x.dtype).max)  # so that 0 times ∞ is 0
+        terms = []
+        for one, *numbers in zip(self.pool, weights.unbind(-1), reach.unbind(-1), strict=True):
+            weight, most = (number.view(across) for number in numbers)
+            terms.append(weight * one(x).clamp(-most, most))
         return torch.stack(terms).sum(0)
 
     def freeze(self) -> None:

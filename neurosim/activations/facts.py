@@ -99,7 +99,7 @@ class Facts:
         """The values of a curve.
 
         Raises:
-            ConfigError: It is no curve.
+            ConfigError: It is no curve, or ``x`` does not consist of floating-point numbers.
         """
         return self.curve.function(x, *self._variants()[0])
 

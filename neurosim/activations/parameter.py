@@ -87,7 +87,7 @@ class Parameter(NamedTuple):
         kept = torch.as_tensor(value, dtype=torch.float64)
         kept = kept.repeat(channels) if channels > 1 else kept
         if self.through != "itself":
-            kept = kept.log() if self.through == "log" else kept.expm1().log()
+            kept = kept.log() if self.through == "log" else torch.where(kept > 40, kept, kept.expm1().log())  # beyond, e^v overflows
         return kept.to(torch.get_default_dtype())
 
     def value(self, raw: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class PReLU(nn.PReLU):
 
     def forward(self, input: Tensor) -> Tensor:
         """The result, in the precision of the input."""
-        return in_float32(F.prelu)(input, self.weight)
+        return in_float32(F.prelu, where="activation prelu")(input, self.weight)
 
 
 @curve(
@@ -117,8 +117,8 @@ def helu(x: Tensor, alpha: Value) -> Tensor:
     forward = forward_ad._current_level >= 0
     if not forward and not (x.requires_grad and torch.is_grad_enabled()):
         return F.relu(x)
-    seen = F.threshold(x, -alpha, 0.0) if isinstance(alpha, float) else torch.where(x > -alpha, x, 0)
-    return F.relu(x).detach() + (seen - seen.detach())
+    seen = F.threshold(x, -alpha, 0.0) if isinstance(alpha, float) else torch.where(x <= -alpha, 0, x)
+    return seen + F.relu(-seen).detach()  # below 0 that is 0, with a slope
 
 
 @curve(

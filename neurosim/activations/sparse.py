@@ -136,7 +136,7 @@ def jumprelu(x: Tensor, theta: Value, epsilon: float) -> Tensor:
         return F.threshold(x, theta, 0.0)
     level = theta.detach()
     beyond = x.detach() - level
-    gated = torch.where(beyond > 0, x, 0)  # a product with the gate is no number at −∞
+    gated = torch.where(beyond <= 0, 0, x)  # a product with the gate is no number at −∞, and what is none stays none
     if not (theta.requires_grad and torch.is_grad_enabled()):
         return gated
     return gated - _above(epsilon / 2 - beyond.abs()) * (level * (theta - level) / epsilon)

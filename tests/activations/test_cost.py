@@ -23,7 +23,9 @@ _CALLS: dict[str, Operations] = {
     **dict.fromkeys(["relu", "clamp_min", "clamp_max", "threshold", "minimum", "maximum", "gt", "ge"], Operations(comparisons=1)),
     **dict.fromkeys(["exp", "sin", "cos", "tanh", "sigmoid", "erf", "atan2", "atan", "log", "index_select"], Operations(lookups=1)),
     "hardtanh": Operations(comparisons=2),
-    **dict.fromkeys(["abs", "neg", "sign", "eq", "where", "floor", "clone", "_to_copy", "copy", "detach", "alias"], Operations()),
+    **dict.fromkeys(
+        ["abs", "neg", "sign", "eq", "where", "nan_to_num", "floor", "clone", "_to_copy", "copy", "detach", "alias"], Operations()
+    ),
     **dict.fromkeys(["view", "_unsafe_view", "reshape", "expand", "unsqueeze", "split", "slice"], Operations()),
     **dict.fromkeys(["full_like", "ones_like", "zeros_like", "empty_like", "new_full", "new_ones", "lift_fresh"], Operations()),
     **dict.fromkeys(["sum", "mean"], Operations(adds=1)),
