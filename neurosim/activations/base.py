@@ -80,7 +80,7 @@ class Curve(Entry):
         function: ``f(x, *parameters)``, pure.
         parameters: In the order in which ``function`` takes them.
         bounds: The range of f over all x; see :data:`Bounds`.
-        monotone: Whether f never falls; None: it is looked at.
+        monotone: Whether f never falls; None, or what gives None: it is looked at.
         smoothness: Of f; for one with a gradient of its own, of the values.
         homogeneous: f(c x) = c f(x) for c > 0.
         zero_preserving: f(0) = 0.
@@ -94,7 +94,7 @@ class Curve(Entry):
     function: Function
     parameters: Mapping[str, Parameter]
     bounds: Bounds | Callable[..., Bounds]
-    monotone: bool | Callable[..., bool] | None
+    monotone: bool | Callable[..., bool | None] | None
     smoothness: Smoothness | Callable[..., Smoothness]
     homogeneous: bool | Callable[..., bool]
     zero_preserving: bool | Callable[..., bool]

@@ -65,7 +65,7 @@ def curve(
     smoothness: Smoothness | Callable[..., Smoothness],
     hardware: str,
     cite: Sequence[str] = (),
-    monotone: bool | Callable[..., bool] | None = True,
+    monotone: bool | Callable[..., bool | None] | None = True,
     homogeneous: bool | Callable[..., bool] = False,
     zero_preserving: bool | Callable[..., bool] = True,
     own_gradient: bool = False,

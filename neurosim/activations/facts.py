@@ -187,8 +187,9 @@ class Facts:
         ]
 
     def _monotone(self, values: list[Any]) -> bool:
-        if self.curve.monotone is not None:
-            return bool(_told(self.curve.monotone, values))
+        told = _told(self.curve.monotone, values)
+        if told is not None:
+            return bool(told)
         y = self._function(values)(_everywhere())
         return bool((y.diff() >= -1e-12 * (1 + y[1:].abs())).all())
 
@@ -202,9 +203,9 @@ class Facts:
         best = -math.inf
         for _ in range(2):
             y = sign * self._function(values)(x).detach()
-            best = max(best, float(y.max()))
-            at, step = float(x[int(y.argmax())]), 2 * _REACH / (_POINTS - 1)
-            x = torch.linspace(at - step, at + step, _POINTS, dtype=torch.float64)
+            best, at = max(best, float(y.max())), int(y.argmax())
+            left, right = float(x[max(at - 1, 0)]), float(x[min(at + 1, len(x) - 1)])
+            x = torch.linspace(left, right, _POINTS, dtype=torch.float64)
         return best
 
 
