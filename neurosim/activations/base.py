@@ -254,6 +254,20 @@ class Activation(nn.Module):
                 found.append(one.value(raw) if name in self._parameters else raw)
         return found
 
+    def value(self, name: str) -> Any:
+        """A parameter as the formula takes it, with its gradient where it is learned, whatever the module keeps of it.
+
+        Raises:
+            ConfigError: There is no such parameter.
+
+        >>> unit = ACTIVATIONS["jumprelu"](theta=0.5)
+        >>> round(unit.value("theta").item(), 4), round(unit.theta.item(), 4)
+        (0.5, -0.6931)
+        """
+        if name not in self.entry.parameters:
+            raise self.entry.unknown(name, list(self.entry.parameters))
+        return self._values()[list(self.entry.parameters).index(name)]
+
     def settings(self) -> dict[str, Any]:
         """The parameters as they are now, as plain numbers."""
         return {

@@ -148,6 +148,9 @@ print(smooth.activation_swap)
 gelu = ns.activations.facts("gelu")
 print(gelu.bounds(), gelu.smoothness, gelu.moments().second, gelu.gradient_noise(0.1))
 
+unit = ns.activations.activation("jumprelu", theta=0.5)  # keeps log θ; value() gives θ, with its gradient
+print(ns.activations.jump_penalty(torch.randn(100), unit.value("theta")))  # how many are above it
+
 x = torch.linspace(-3, 3, 61)
 device = ns.fit_activation(x, torch.sin(x).square())  # a measured curve; shared=True: one for all neurons
 print(device.rms)
