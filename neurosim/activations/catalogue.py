@@ -170,7 +170,8 @@ them, and ½ is their mean. Numbers of 16 bits are computed in float32, infinite
 tensors are computed in blocks that stay in the cache. Facts (bounds, smoothness, where it rises, f(0) = 0) hold
 for the parameters as they are, and tests check them on values. `moments(q)` are integrals over N(0, q); `gradient_noise(σ)` is the mean
 square by which noise on the input moves the gradient: ½ at 0 for ReLU whatever σ, 93 times that of GELU at σ = 0.0927, and 12 times
-averaged over N(0, 1). Your own: `ns.activations.curve("name", "formula", bounds=…, smoothness=…, hardware=…)(function)`.
+averaged over N(0, 1). `glu` gates with the first half of its axis, torch's `F.glu` with the second.
+Your own: `ns.activations.curve("name", "formula", bounds=…, smoothness=…, hardware=…)(function)`.
 
 ![Curves and slopes](figures/activations.png)
 
