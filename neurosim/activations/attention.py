@@ -146,7 +146,7 @@ class _Attention(nn.Module, ABC):
 
 @layer(
     "rela",
-    "RMSNorm(max(0, QKᵀ/√d)·V); of given units: g ⊙ RMSNorm(z) ⊙ σ(w ⊙ z)",
+    "RMSNorm(z), z = max(0, QKᵀ/√d)·V; with units times g·σ(w·z)",
     "attention",
     cost=Cost(Operations(multiplies=1, comparisons=1), Operations(adds=1, multiplies=1, divisions=1, square_roots=1)),
     fold="parts",

@@ -80,7 +80,7 @@ class Curve(Entry):
         function: ``f(x, *parameters)``, pure.
         parameters: In the order in which ``function`` takes them.
         bounds: The range of f over all x; see :data:`Bounds`.
-        monotone: Whether f never falls; None: it is looked at, around 0.
+        monotone: Whether f never falls; None, or what gives None: it is looked at, around 0.
         smoothness: Of f; for one with a gradient of its own, of the values.
         homogeneous: f(c x) = c f(x) for c > 0.
         zero_preserving: f(0) = 0.
@@ -253,6 +253,20 @@ class Activation(nn.Module):
                 raw = getattr(self, name)
                 found.append(one.value(raw) if name in self._parameters else raw)
         return found
+
+    def value(self, name: str) -> Any:
+        """A parameter as the formula takes it, with its gradient where it is learned, whatever the module keeps of it.
+
+        Raises:
+            ConfigError: There is no such parameter.
+
+        >>> unit = ACTIVATIONS["jumprelu"](theta=0.5)
+        >>> round(unit.value("theta").item(), 4), round(unit.theta.item(), 4)
+        (0.5, -0.6931)
+        """
+        if name not in self.entry.parameters:
+            raise self.entry.unknown(name, list(self.entry.parameters))
+        return self._values()[list(self.entry.parameters).index(name)]
 
     def settings(self) -> dict[str, Any]:
         """The parameters as they are now, as plain numbers."""

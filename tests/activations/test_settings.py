@@ -1,15 +1,16 @@
-"""Settings that cannot be: parameters that contradict each other, inputs and shapes that units cannot take, what cannot learn."""
+"""Settings and inputs that cannot be, what cannot learn, and what a state keeps."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import neurosim as ns
-from neurosim.activations import activation, facts
+from neurosim.activations import SmartMixed, activation, facts, fit_activation, group_sort
 from neurosim.errors import ConfigError
 
 
@@ -58,3 +59,80 @@ def test_what_is_learned_has_a_gradient(name: str) -> None:
     if found:
         (unit(x) * (0.7 * x - 0.4).cos()).sum().backward()
     assert all(one.grad is not None and math.isfinite(float(one.grad.abs().sum())) and bool((one.grad != 0).all()) for one in found)
+
+
+# --- inputs ----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(), (2, 4), (3, 1), (3, 0)], ids=str)
+def test_radial_units_refuse_other_inputs_than_they_have(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ConfigError, match=r"RBF: the last axis must have 3 inputs, got shape \("):
+        activation("rbf", inputs=3, units=2)(torch.ones(shape))
+
+
+@pytest.mark.parametrize("group", [0, -2, 1.5, True])
+def test_a_group_has_an_element_or_more(group: Any) -> None:
+    with pytest.raises(ConfigError, match=r"group_sort.group: must be a whole number, 1 or more"):
+        group_sort(torch.ones(2, 4), group)
+    x = torch.tensor([[3.0, 1.0, -2.0, 5.0]])
+    assert torch.equal(group_sort(x, 1), x)
+    assert torch.equal(group_sort(x[0, 0], 1), x[0, 0])
+
+
+@pytest.mark.parametrize(
+    "one",
+    ["glu", "groupsort", "tridiagonal_slopes", "relu_scores", {"kind": "smart_mixed", "units": 4}, {"kind": "snake", "channels": 4}],
+    ids=str,
+)
+def test_a_pool_takes_what_each_neuron_can_have_by_itself(one: Any) -> None:
+    with pytest.raises(ConfigError, match=r"SmartMixed.pool: each must be a function of one number, the same for all channels, got "):
+        SmartMixed(4, [one, "relu"])
+    unit = SmartMixed(4, [{"kind": "centred", "base": "relu"}, "stochastic", {"kind": "silu", "learn": True}])
+    assert unit(torch.ones(2, 4)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("points", ["lists", "arrays"])
+def test_a_curve_is_fitted_to_lists_and_arrays_as_to_tensors(points: str) -> None:
+    x = torch.linspace(-3, 3, 61, dtype=torch.float64)
+    wanted: Any = fit_activation(x, x.sin())
+    y: Any = x.sin()
+    found: Any = fit_activation(x.tolist(), y.tolist()) if points == "lists" else fit_activation(x.numpy(), y.numpy())
+    assert (found.rms, found.largest) == (wanted.rms, wanted.largest)
+    assert found.module.settings() == wanted.module.settings()
+    frozen = x.numpy().copy()
+    frozen.flags.writeable = False
+    assert fit_activation(frozen, y).rms == wanted.rms
+
+
+@pytest.mark.parametrize("bad", ["a", None, [[1.0], [1.0, 2.0]], ["a", "b"], {"x": 1}], ids=repr)
+def test_points_that_are_no_numbers_are_refused(bad: Any) -> None:
+    with pytest.raises(ConfigError, match=r"fit_activation.y: must be numbers in a tensor, an array or a list, got "):
+        fit_activation(torch.linspace(0, 1, 20), bad)
+
+
+@pytest.mark.parametrize("at", ["a", math.nan, math.inf, True])
+def test_noise_of_a_gradient_is_asked_at_a_number(at: Any) -> None:
+    with pytest.raises(ConfigError, match=r"gradient_noise.at: must be a finite number, got "):
+        facts("relu").gradient_noise(0.1, at=at)
+
+
+def test_an_activation_that_is_0_at_its_inputs_has_no_gain() -> None:
+    none = facts("shifted_relu", tau=50.0).moments()
+    for gain, power in (("forward_gain", "E f²"), ("backward_gain", "E f'²"), ("norm_free_gain", "Var f")):
+        with pytest.raises(ConfigError, match=rf"Moments.{gain}: {power} must be > 0, got 0"):
+            getattr(none, gain)
+
+
+# --- states ----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mixture_goes_on_at_the_temperature_at_which_it_was_saved(tmp_path: Path) -> None:
+    unit, x = SmartMixed(500, seed=3), torch.ones(4, 500, requires_grad=True)
+    unit.temperature = 0.1
+    torch.save(unit.state_dict(), tmp_path / "state.pt")
+    again = SmartMixed(500, seed=3)
+    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert again.temperature == 0.1
+    slopes = [torch.autograd.grad(one(x).cos().sum(), one.logits)[0] for one in (unit, again, SmartMixed(500, seed=3))]
+    assert torch.equal(slopes[0], slopes[1])
+    assert not torch.equal(slopes[0], slopes[2])
