@@ -46,6 +46,7 @@ class Parameter(NamedTuple):
         words: The choices.
         whole: Whether only whole numbers will do.
         drawn: Whether the authors start it at random, evenly in 0 … 1; ``seed`` does so, without it ``default`` is the start.
+        kept: Whether something may set one that is not learned once its module is made; it then goes with the weights.
     """
 
     default: float | tuple[float, ...] | str
@@ -57,6 +58,7 @@ class Parameter(NamedTuple):
     words: Collection[str] = ()
     whole: bool = False
     drawn: bool = False
+    kept: bool = False
 
     def check(self, where: str, value: object) -> Any:
         """The value, if it is in the domain.

@@ -15,7 +15,7 @@ from neurosim.activations.parameter import Parameter, Value
 from neurosim.checks import number
 
 _INF = math.inf
-_TAU = Parameter(1.0, ge=0)
+_TAU = Parameter(1.0, ge=0, kept=True)
 _WIDTH = Parameter(1.0, gt=0)
 
 

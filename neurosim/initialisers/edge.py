@@ -107,7 +107,7 @@ class EdgeOfChaos(Fed):
         else:
             tau = signal.threshold(self.sparsity, symmetric=symmetric)
         if "tau" in module.fixed:
-            module.fixed["tau"] = tau
+            module.keep("tau", tau)
         else:
             with torch.no_grad():
                 module.get_parameter("tau").copy_(module.entry.parameters["tau"].raw(tau, module.channels))

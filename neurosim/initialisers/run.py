@@ -117,13 +117,13 @@ def _undone_on_error(found: Sequence[Target]) -> Iterator[None]:
     """Weights, and thresholds of activations, as they were, if something fails."""
     modules = {id(one): one for target in found for one in (target.layer, target.activation) if one is not None}
     before = [(value, value.detach().clone()) for module in modules.values() for value in module.parameters()]
-    fixed: list[tuple[Activation, Mapping[str, Any]]] = [(one, dict(one.fixed)) for one in modules.values() if isinstance(one, Activation)]
+    fixed = [(one, dict(one.fixed), one.kept) for one in modules.values() if isinstance(one, Activation)]
     try:
         yield
     except BaseException:
         with torch.no_grad():
             for parameter, value in before:
                 parameter.copy_(value)
-        for module, values in fixed:
-            module.fixed.update(values)
+        for module, values, kept in fixed:
+            module.fixed, module.kept = values, kept
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,3 +93,50 @@ def test_a_learned_threshold_is_set_too() -> None:
 def test_what_does_not_go_together_is_refused(call: Any, said: str) -> None:
     with pytest.raises(ns.ConfigError, match=said):
         call()
+
+
+# --- thresholds and weights ------------------------------------------------------------------------------------------------------------
+
+
+def sparse_model(init: Any = None) -> Any:
+    settings = {"init": init} if init else {}
+    return ns.models.mlp([16, 32, 32, 4], activation={"kind": "crelu", "m": 1.0}, **settings)
+
+
+def inputs() -> Tensor:
+    return torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("init", [None, {"kind": "edge_of_chaos", "sparsity": 0.7}])
+def test_thresholds_go_with_the_weights(tmp_path: Path, init: Any) -> None:
+    made, loaded, read = ns.initialize(sparse_model(), "edge_of_chaos", sparsity=0.95, seed=0), sparse_model(init), sparse_model(init)
+    loaded.load_state_dict(made.state_dict())
+    ns.training.save_weights(tmp_path / "weights.safetensors", made, {})
+    ns.training.load_weights(read, tmp_path / "weights.safetensors")
+    for model in (loaded, read):
+        assert model.act1.settings() == made.act1.settings()
+        assert torch.equal(model(inputs()), made(inputs()))
+        again = sparse_model()
+        again.load_state_dict(model.state_dict())
+        assert torch.equal(again(inputs()), made(inputs()))
+
+
+def test_weights_of_before_load_and_leave_thresholds_as_they_are() -> None:
+    made = ns.initialize(sparse_model(), "edge_of_chaos", sparsity=0.95, seed=0)
+    old = {name: value for name, value in made.state_dict().items() if not name.endswith("tau")}
+    assert old.keys() == sparse_model().state_dict().keys()
+    tau = made.act1.settings()["tau"]
+    made.load_state_dict(old)
+    assert made.act1.settings()["tau"] == tau
+    learned = ns.models.mlp([16, 32, 32, 4], activation={"kind": "crelu", "m": 1.0, "learn": True, "channels": 32})
+    with pytest.raises(RuntimeError, match=r"act1\.tau"):  # a threshold for every channel
+        made.load_state_dict(learned.state_dict())
+
+
+def test_a_refused_initialisation_leaves_no_threshold_behind() -> None:
+    model = nn.Sequential(
+        nn.Linear(4, 4), ns.activations.activation({"kind": "crelu", "m": 1.0}), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)
+    )
+    with pytest.raises(ns.ConfigError, match="needs an activation with a threshold"):
+        ns.initialize(model, "edge_of_chaos", sparsity=0.9, seed=0)
+    assert "1.tau" not in model.state_dict()
