@@ -17,7 +17,7 @@ from neurosim.initialisers.draws import bias_of, draw
 from neurosim.initialisers.feeding import Fed, behind_norms, check, fed, given, moments, positive
 from neurosim.initialisers.layers import Target
 from neurosim.initialisers.normed import Signal
-from neurosim.initialisers.sparse import SPARSE
+from neurosim.initialisers.sparse import SPARSE, not_negative
 from neurosim.initialisers.variance import as_function
 from neurosim.random import Stream
 
@@ -43,7 +43,7 @@ class EdgeOfChaos(Fed):
         input_moment: Second moment of what the model is given, > 0.
         noise: Standard deviation of what hardware adds to a sum, in units of the sum, < √q.
         distribution: ``normal``, ``uniform`` or ``orthogonal``.
-        sparsity: Share of zeros, in 0 … 1, for which the thresholds of the model's activations are set; None leaves them.
+        sparsity: Share of zeros, in 0 … 1, for which the thresholds of the model's activations are set, none below 0; None leaves them.
 
     Source:
         S. S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, "Deep information propagation", ICLR 2017; I. Price et al., "Deep neural
@@ -106,6 +106,7 @@ class EdgeOfChaos(Fed):
             tau = threshold_of(self.sparsity, symmetric=symmetric, variance=self.variance if signal is None else 1.0)
         else:
             tau = signal.threshold(self.sparsity, symmetric=symmetric)
+        not_negative(f"{_WHERE}: sparsity", self.sparsity, tau)
         if "tau" in module.fixed:
             module.keep("tau", tau)
         else:

@@ -41,10 +41,11 @@ class Signal(NamedTuple):
         return Moments(*(float(one.detach().mean()) for one in (y, y.square(), slope.square())))
 
     def threshold(self, share: float, *, symmetric: bool) -> float:
-        """Below it lies that share of the values, or of their magnitudes."""
+        """Below it lies that share of the values, or of their magnitudes; the median of a finite sample is not told from 0."""
         values = self.values.detach().flatten()
         ordered = (values.abs() if symmetric else values).sort().values
-        return float(ordered[int(share * len(ordered))])
+        found = float(ordered[int(share * len(ordered))])
+        return 0.0 if share == 0.5 and abs(found) < _NEAR * float(values.std()) else found
 
 
 def normed(where: str, modules: Sequence[nn.Module], width: float, limit: float | None = None) -> Signal:

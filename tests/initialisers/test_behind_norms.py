@@ -124,11 +124,12 @@ def test_gradients_keep_their_size_through_a_norm(norm: Callable[[int], nn.Modul
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d, L1BatchNorm, DynamicTanh, nn.Identity])
 @pytest.mark.parametrize("name", ["crelu", "cst"])
-def test_thresholds_behind_norms_give_the_share_of_zeros(norm: Callable[[int], nn.Module], name: str) -> None:
+@pytest.mark.parametrize("share", [0.5, 0.85])
+def test_thresholds_behind_norms_give_the_share_of_zeros(norm: Callable[[int], nn.Module], name: str, share: float) -> None:
     parts = norm(N), activation({"kind": name, "m": 1.0})
-    behind(*parts, kind="edge_of_chaos", sparsity=0.85, variance=0.5)
+    behind(*parts, kind="edge_of_chaos", sparsity=share, variance=0.5)
     h = parts[1](parts[0].train()(math.sqrt(0.5) * batch()))
-    assert float((h == 0).float().mean()) == pytest.approx(0.85, abs=0.01)
+    assert float((h == 0).float().mean()) == pytest.approx(share, abs=0.01)
 
 
 def test_what_a_norm_makes_of_unknown_numbers_is_unknown() -> None:
