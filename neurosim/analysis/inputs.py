@@ -1,4 +1,4 @@
-"""What a model is shown: one batch, or several; and what it answers."""
+"""What a model is shown: one batch, or several."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from neurosim.errors import ConfigError, DataError, NeurosimError
+from neurosim.errors import ConfigError
 from neurosim.random import Stream
 
 
@@ -40,20 +40,3 @@ def check_model(where: str, model: object, stream: object = None) -> None:
         raise ConfigError(f"{where}: model must be a torch.nn.Module, got {type(model).__name__}")
     if stream is not None and not isinstance(stream, Stream):
         raise ConfigError(f"{where}: stream must be a neurosim.random.Stream, got {type(stream).__name__}")
-
-
-def answer(where: str, model: nn.Module, x: Tensor, **options: Any) -> Any:
-    """What a model gives; ``x`` is not changed, even if the model works in place.
-
-    Raises:
-        DataError: The model does not take the batch.
-    """
-    try:
-        return model(x.clone(), **options)
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        if isinstance(error, NeurosimError):
-            raise
-        text = " ".join(str(error).split())
-        raise DataError(
-            f"{where}: the model must take a batch of shape {tuple(x.shape)}, got {type(error).__name__}: {text:.300}"
-        ) from error

@@ -41,6 +41,7 @@ def initialize(model: Model, choice: object, *inputs: Tensor, seed: int | None =
     Raises:
         ConfigError: There is no such initialiser, setting or layer, a value is out of its domain, what feeds a layer does not suit, or data
             are missing or too many. The model is then as it was.
+        DataError: The model does not take the data; likewise.
 
     >>> model = nn.Sequential(nn.Linear(100, 50), nn.GELU(), nn.Linear(50, 10))
     >>> print(initialize(model, "variance_preserving", seed=0).initialisation)
