@@ -217,10 +217,12 @@ class Activation(nn.Module):
         Any; with several channels ``(batch, channels, *)``. The result has the shape of the input.
     """
 
+    kept: frozenset[str] = frozenset()  #: of the fixed ones, those that were set and go with the weights
+
     def __init__(self, entry: Curve, settings: Mapping[str, Any], learned: Sequence[str] = (), channels: int = 1) -> None:
         super().__init__()
         self.entry, self.channels = entry, channels
-        self.fixed: dict[str, Any] = {}
+        self.fixed: dict[str, Any] = {}  #: parameters that are not learned
         for name, one in entry.parameters.items():
             value = settings[name]
             if name in learned:
@@ -243,6 +245,23 @@ class Activation(nn.Module):
             across = (self.channels, *(1,) * (x.dim() - 2))
             values = [one.view(across) if isinstance(one, Tensor) and one.shape == (self.channels,) else one for one in values]
         return self.entry.function(x, *values)
+
+    def keep(self, name: str, value: float) -> None:
+        """Give a parameter that is not learned another value, which the ``state_dict`` then has."""
+        self.fixed[name] = value
+        self.kept |= {name}
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        for name in sorted(self.kept):
+            destination[prefix + name] = torch.tensor(self.fixed[name], dtype=torch.float64)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name, one in self.entry.parameters.items():
+            given = state_dict.get(prefix + name)
+            if one.kept and name in self.fixed and isinstance(given, Tensor) and given.numel() == 1:
+                self.keep(name, float(state_dict.pop(prefix + name)))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _values(self) -> list[Any]:
         found = []

@@ -47,6 +47,7 @@ class Parameter(NamedTuple):
         whole: Whether only whole numbers will do.
         fixed: Whether it is never learned, for the values of the curve do not depend on it.
         drawn: Whether the authors start it at random, evenly in 0 … 1; ``seed`` does so, without it ``default`` is the start.
+        kept: Whether something may set one that is not learned once its module is made; it then goes with the weights.
     """
 
     default: float | tuple[float, ...] | str
@@ -59,6 +60,7 @@ class Parameter(NamedTuple):
     whole: bool = False
     drawn: bool = False
     fixed: bool = False
+    kept: bool = False
 
     def check(self, where: str, value: object) -> Any:
         """The value, if it is in the domain.

@@ -16,7 +16,7 @@ from neurosim.checks import number
 from neurosim.errors import ConfigError
 
 _INF = math.inf
-_TAU = Parameter(1.0, ge=0)
+_TAU = Parameter(1.0, ge=0, kept=True)
 _WIDTH = Parameter(1.0, gt=0)
 
 

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.activations.base import Activation
 from neurosim.analysis.equalization import BY_CHANNEL
-from neurosim.analysis.inputs import answer, check_chip
+from neurosim.analysis.inputs import check_chip
 from neurosim.analysis.observe import watching
 from neurosim.analysis.weight_error import effective_weight
 from neurosim.convert.calibration import Calibration, Samples
@@ -23,6 +23,7 @@ from neurosim.convert.report import table
 from neurosim.convert.select import analog_layers, select_layers
 from neurosim.errors import ConfigError
 from neurosim.nn.analog import AnalogLayer
+from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 from neurosim.random import Stream

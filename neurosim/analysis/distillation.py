@@ -14,14 +14,15 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from neurosim.activations import check_activation
-from neurosim.analysis.inputs import answer, check_chip
+from neurosim.analysis.inputs import check_chip
 from neurosim.checks import number, one_of, whole
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.convert.swap_activation import activations_of, swap_activation
 from neurosim.errors import ConfigError, RunError
-from neurosim.nn.modes import evaluation_mode
+from neurosim.nn.answer import answer
+from neurosim.nn.modes import evaluation_mode, fresh_casts
 from neurosim.nn.wrappers import unwrapped
 from neurosim.random import Stream
 
@@ -168,7 +169,7 @@ def distill_swap(
     run = _Run(stream)
     stages: list[DistilledStage] = []
     bar = tqdm(desc="distill", unit="batch", total=total if isinstance(loader, Sized) else None, delay=2, dynamic_ncols=True)
-    with bar, evaluation_mode(student), evaluation_mode(before):
+    with bar, evaluation_mode(student), evaluation_mode(before), fresh_casts():
         for _ in range(epochs):
             for at, (x, told) in enumerate(samples.batches()):
                 count = swapped_by(len(places), schedule, step / total)

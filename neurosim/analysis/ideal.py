@@ -9,11 +9,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from neurosim.analysis.inputs import answer
 from neurosim.analysis.observe import Watcher, watching
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.control import noise
 from neurosim.convert.select import analog_layers
+from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.random import Stream
 

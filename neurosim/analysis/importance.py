@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from neurosim.analysis.inputs import answer, check_chip
+from neurosim.analysis.inputs import check_chip
 from neurosim.checks import number, one_of
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.report import table
 from neurosim.convert.select import as_list, check_globs, matches
 from neurosim.errors import ConfigError
+from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 from neurosim.random import Stream, stream

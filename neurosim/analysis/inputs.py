@@ -1,4 +1,4 @@
-"""What a model is shown: one batch, or several; and what it answers."""
+"""What a model is shown: one batch, or several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from neurosim.convert.chip_stack import ChipStack
-from neurosim.errors import ConfigError, DataError, NeurosimError
+from neurosim.errors import ConfigError
 from neurosim.nn.wrappers import unwrapped
 from neurosim.random import Stream
 
@@ -53,20 +53,3 @@ def check_chip(where: str, model: object, stream: object = None) -> None:
     check_model(where, model, stream)
     if isinstance(model, nn.Module) and isinstance(stack := unwrapped(model), ChipStack):
         raise ConfigError(f"{where}: the model must be one chip, got a stack of {len(stack)}: give the model before neurosim.chips")
-
-
-def answer(where: str, model: nn.Module, x: Tensor, **options: Any) -> Any:
-    """What a model gives; ``x`` is not changed, even if the model works in place.
-
-    Raises:
-        DataError: The model does not take the batch.
-    """
-    try:
-        return model(x.clone(), **options)
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
-        if isinstance(error, NeurosimError):
-            raise
-        text = " ".join(str(error).split())
-        raise DataError(
-            f"{where}: the model must take a batch of shape {tuple(x.shape)}, got {type(error).__name__}: {text:.300}"
-        ) from error

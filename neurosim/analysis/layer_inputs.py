@@ -10,10 +10,10 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from neurosim.analysis.inputs import answer
 from neurosim.analysis.sample import Sample, spread
 from neurosim.convert.affine import WEIGHTED
 from neurosim.convert.calibration import Calibration, Samples
+from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 

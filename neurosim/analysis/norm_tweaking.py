@@ -13,13 +13,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from tqdm import tqdm
 
-from neurosim.analysis.inputs import answer, check_chip
+from neurosim.analysis.inputs import check_chip
 from neurosim.analysis.observe import watching
 from neurosim.checks import number, whole
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.draws import get_draws, set_draws
 from neurosim.convert.select import analog_layers
 from neurosim.errors import ConfigError, RunError
+from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 from neurosim.norms import Norm

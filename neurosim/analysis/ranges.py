@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from neurosim.analysis.calibration_report import Calibration, Ends, RangeReport
-from neurosim.analysis.inputs import answer, check_model
+from neurosim.analysis.inputs import check_model
 from neurosim.analysis.range_sites import Site, ends_of, part_of, set_ends, sites
 from neurosim.analysis.sample import METHODS, Method, Sample
 from neurosim.analysis.scale_ranges import fit_scales
@@ -32,6 +32,7 @@ from neurosim.hardware.stage import Spec
 from neurosim.hardware.stages.fixed_point import FixedPoint, fixed_point
 from neurosim.hardware.stages.scale import Scale, scale_of
 from neurosim.nn.analog import ProductLayer
+from neurosim.nn.answer import answer
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from neurosim.activations import identify
 from neurosim.analysis.equalization import BY_CHANNEL, cells, check_channels, weighted
-from neurosim.analysis.inputs import answer, check_chip
+from neurosim.analysis.inputs import check_chip
 from neurosim.analysis.observe import watching
 from neurosim.analysis.revival_report import Revival, RevivedReport
 from neurosim.checks import number, whole
@@ -30,6 +30,7 @@ from neurosim.initialisers.layers import Target
 from neurosim.neurons import is_neurons
 from neurosim.neurons.recurrent import Recurrent
 from neurosim.nn.analog import AnalogLayer
+from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 from neurosim.norms import DynamicTanh, InstanceNorm, L1BatchNorm

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from neurosim.analysis.inputs import answer, check_model, inputs_of
+from neurosim.analysis.inputs import check_model, inputs_of
 from neurosim.analysis.layer import LayerRecording
 from neurosim.analysis.layer_sums import LayerSums, bounds_of, samples_of, signals_of
 from neurosim.analysis.observe import layer_by_layer, watching
@@ -26,6 +26,7 @@ from neurosim.checks import number, one_of, whole
 from neurosim.convert.select import Selection, analog_layers, as_list, check_globs, matches, noise_counters
 from neurosim.errors import ConfigError, ConversionError, DataError
 from neurosim.neurons import LI, is_neurons
+from neurosim.nn.answer import answer
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.wrappers import unwrapped
 from neurosim.random import Stream

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from neurosim.analysis.inference_cost import standing
-from neurosim.analysis.inputs import answer, check_model, inputs_of
+from neurosim.analysis.inputs import check_model, inputs_of
 from neurosim.analysis.observe import layer_by_layer, watching
 from neurosim.analysis.synops_report import LayerSynOps, SynOps
 from neurosim.convert.affine import WEIGHTED
@@ -21,6 +21,7 @@ from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, DataError
 from neurosim.neurons.recurrent_lif import LinearToOthers
 from neurosim.nn.analog import HardwareLayer
+from neurosim.nn.answer import answer
 from neurosim.nn.assembly import Assembly
 from neurosim.nn.composed import ComposedLayer
 from neurosim.nn.delta_linear import AddUp

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from neurosim.analysis.inputs import answer, check_model
+from neurosim.analysis.inputs import check_model
 from neurosim.checks import number, whole
 from neurosim.convert.analog import to_digital
 from neurosim.convert.select import analog_layers
 from neurosim.errors import ConfigError
+from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 from neurosim.norms import BatchNorm

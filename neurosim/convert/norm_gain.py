@@ -39,7 +39,7 @@ def gain_between(old: nn.Module, new: nn.Module, features: tuple[int, ...], axis
     weight = getattr(new, "weight", None)
     if not isinstance(weight, nn.Parameter) or not getattr(new, "affine_last", True):
         return f"{with_article(type(new).__name__)} has no factor of its own behind it"
-    for shape in _shapes(features, axis - time):
+    for shape in input_shapes(features, axis - time):
         z = stream(0, "swap_norm").normal(shape, like=weight.detach())
         try:
             before, after = _moment(old, z, bare=True), _moment(new, z, bare=kept)
@@ -51,14 +51,14 @@ def gain_between(old: nn.Module, new: nn.Module, features: tuple[int, ...], axis
     return "no inputs suit both"
 
 
-def _shapes(features: tuple[int, ...], axis: int) -> Iterator[tuple[int, ...]]:
-    """Of batches that a norm of these features may take."""
+def input_shapes(features: tuple[int, ...], axis: int, batch: int = _BATCH) -> Iterator[tuple[int, ...]]:
+    """Of batches that a norm of these features, on this axis, may take."""
     if len(features) > 1:
-        yield (_BATCH, *features)
+        yield (batch, *features)
         return
     for space in ((_SIDE, _SIDE), (_SIDE,), (), (_SIDE,) * 3):
         before = space if axis == -1 else (_SIDE,) * (axis - 1)
-        yield (_BATCH, *before, *features, *(() if axis == -1 else space))
+        yield (batch, *before, *features, *(() if axis == -1 else space))
 
 
 @torch.no_grad()

@@ -14,9 +14,10 @@ from neurosim.checks import number
 from neurosim.errors import ConfigError
 from neurosim.initialisers.base import INITIALISERS
 from neurosim.initialisers.draws import bias_of, draw
-from neurosim.initialisers.feeding import Fed, check, fed, given, moments, positive
+from neurosim.initialisers.feeding import Fed, behind_norms, check, fed, given, moments, positive
 from neurosim.initialisers.layers import Target
-from neurosim.initialisers.sparse import SPARSE
+from neurosim.initialisers.normed import Signal
+from neurosim.initialisers.sparse import SPARSE, not_negative
 from neurosim.initialisers.variance import as_function
 from neurosim.random import Stream
 
@@ -31,9 +32,10 @@ class EdgeOfChaos(Fed):
     .. math:: \sigma_w^2 = \frac{1}{\mathrm E[f'(\sqrt q\,z)^2]}, \qquad
         \sigma_b^2 = q - \sigma_w^2\,\mathrm E[f(\sqrt q\,z)^2] - \sigma_{noise}^2
 
-    Layers that no activation feeds keep the second moment instead. With ``sparsity`` it is the initialisation of sparse networks: their
-    activations get the threshold at which that share of units is 0. Those that clip (``crelu``, ``cst``) then train at any depth, those
-    that do not (``shifted_relu``, ``soft_threshold``) only while they are shallow; :func:`sparse_init` says by how much.
+    Layers that no activation feeds keep the second moment instead. Norms count as ``variance_preserving`` counts them. With ``sparsity`` it
+    is the initialisation of sparse networks: their activations get the threshold at which that share of units is 0. Those that clip
+    (``crelu``, ``cst``) then train at any depth, those that do not (``shifted_relu``, ``soft_threshold``) only while they are shallow;
+    :func:`sparse_init` says by how much.
 
     Args:
         activation: f of every layer but the first; None: as the model has it.
@@ -41,7 +43,7 @@ class EdgeOfChaos(Fed):
         input_moment: Second moment of what the model is given, > 0.
         noise: Standard deviation of what hardware adds to a sum, in units of the sum, < √q.
         distribution: ``normal``, ``uniform`` or ``orthogonal``.
-        sparsity: Share of zeros, in 0 … 1, for which the thresholds of the model's activations are set; None leaves them.
+        sparsity: Share of zeros, in 0 … 1, for which the thresholds of the model's activations are set, none below 0; None leaves them.
 
     Source:
         S. S. Schoenholz, J. Gilmer, S. Ganguli, J. Sohl-Dickstein, "Deep information propagation", ICLR 2017; I. Price et al., "Deep neural
@@ -72,7 +74,7 @@ class EdgeOfChaos(Fed):
     def weigh(self, target: Target, source: Stream | None) -> None:
         """Weights and a bias, and the threshold of what feeds the layer."""
         if self.sparsity is not None and target.activation is not None:
-            self._with_threshold(target.activation)
+            self._with_threshold(target.activation, behind_norms(_WHERE, target, self))
         found = fed(_WHERE, target, self)
         if target.source == "input" or (self.activation is None and target.activation is None):
             weight, bias = (self.variance - self.noise**2) / found.second, 0.0
@@ -94,14 +96,19 @@ class EdgeOfChaos(Fed):
             )
         return weight, bias if bias > 1e-6 * self.variance else 0.0
 
-    def _with_threshold(self, module: object) -> Activation:
-        """The activation, whose threshold it sets."""
+    def _with_threshold(self, module: object, signal: Signal | None = None) -> Activation:
+        """The activation, whose threshold it sets: for sums, or for what norms make of them."""
         if not isinstance(module, Activation) or module.entry.name not in SPARSE or self.sparsity is None:
             got = module.entry.name if isinstance(module, Activation) else type(module).__name__
             raise ConfigError(f"{_WHERE}: sparsity needs an activation with a threshold, {', '.join(SPARSE)}, got {got}")
-        tau = threshold_of(self.sparsity, symmetric=SPARSE[module.entry.name], variance=self.variance)
+        symmetric = SPARSE[module.entry.name]
+        if signal is None or signal.standard:
+            tau = threshold_of(self.sparsity, symmetric=symmetric, variance=self.variance if signal is None else 1.0)
+        else:
+            tau = signal.threshold(self.sparsity, symmetric=symmetric)
+        not_negative(f"{_WHERE}: sparsity", self.sparsity, tau)
         if "tau" in module.fixed:
-            module.fixed["tau"] = tau
+            module.keep("tau", tau)
         else:
             with torch.no_grad():
                 module.get_parameter("tau").copy_(module.entry.parameters["tau"].raw(tau, module.channels))

@@ -15,6 +15,7 @@ from neurosim.errors import ConfigError
 from neurosim.initialisers.base import Initialiser
 from neurosim.initialisers.draws import Distribution
 from neurosim.initialisers.layers import Target
+from neurosim.initialisers.normed import Signal, normed
 from neurosim.initialisers.variance import Function, as_function, limited
 
 
@@ -23,7 +24,7 @@ class Fed(Initialiser):
     """Base of those that ask what feeds a layer: the settings that they have in common.
 
     Args:
-        activation: f of every layer but the first; None: as the model has it.
+        activation: f of every layer but the first, behind the norms of the model; None: as the model has it.
         variance: q.
         input_moment: Second moment of what the model is given.
         noise: Standard deviation of what hardware adds to a sum.
@@ -84,10 +85,29 @@ def function_before(where: str, target: Target, activation: object) -> Function:
 
 def fed(where: str, target: Target, settings: Fed, input_limit: float | None = None, output_limit: float | None = None) -> Moments:
     """Moments of what a layer is fed; of the model's input, those that the settings say."""
+    function = function_before(where, target, settings.activation)
+    signal = behind_norms(where, target, settings, output_limit)
+    if signal is None:
+        if target.source == "input":
+            return Moments(0.0, settings.input_moment, 1.0)
+        return moments(function, settings.variance, input_limit, output_limit)
+    if not signal.standard:
+        return signal.moments(limited(function, input_limit))
+    found = moments(function, 1.0, input_limit)
+    return found._replace(slope=found.slope / settings.variance)  # such a norm divides by √q
+
+
+def behind_norms(where: str, target: Target, settings: Fed, output_limit: float | None = None) -> Signal | None:
+    """What the norms before a layer, and before its activation, make of sums; None: there are none, or what feeds them is not known.
+
+    Raises:
+        ConfigError: What a norm makes of sums cannot be told.
+    """
+    if not target.norms or target.source == "unknown":
+        return None
     if target.source == "input":
-        return Moments(0.0, settings.input_moment, 1.0)
-    width = 1.0 if target.source == "norm" and settings.activation is None else settings.variance
-    return moments(function_before(where, target, settings.activation), width, input_limit, output_limit)
+        return normed(where, target.norms, settings.input_moment)
+    return normed(where, target.norms, settings.variance, output_limit)
 
 
 def moments(function: Function, width: float, input_limit: float | None = None, output_limit: float | None = None) -> Moments:

@@ -17,6 +17,7 @@ from neurosim.convert.places import chains
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.convert.swap_activation import PASSIVE, is_activation
 from neurosim.errors import ConfigError
+from neurosim.initialisers.normed import elementwise
 from neurosim.nn.delta import DeltaActivation
 from neurosim.norms import Branch, Norm, Residual
 from neurosim.norms.placing import put_weight
@@ -31,6 +32,14 @@ _POOLS: Final = (
 )
 _BLOCKS: Final = (Branch, Residual)
 _THROUGH: Final = (*PASSIVE, *_POOLS, DeltaActivation)
+
+
+class Feed(NamedTuple):
+    """What feeds a layer, as :class:`Target` has it."""
+
+    source: Source = "unknown"
+    activation: nn.Module | None = None
+    norms: tuple[nn.Module, ...] = ()
 
 
 class Fans(NamedTuple):
@@ -50,12 +59,14 @@ class Target:
         source: What feeds it: the model's ``input``, an ``activation``, a ``norm``, another ``layer``, the ``stream`` of a residual
             network, which is a sum of such, or something ``unknown``.
         activation: The activation that feeds it.
+        norms: What stands before that activation, up to the last norm: norms, and activations among them.
     """
 
     path: str
     layer: Weighted
     source: Source
     activation: nn.Module | None = None
+    norms: tuple[nn.Module, ...] = ()
 
     @property
     def name(self) -> str:
@@ -127,10 +138,10 @@ def targets(model: nn.Module, selection: Selection = None, *, look_back: bool = 
     first = next(iter(found))
     made = []
     for path in chosen:
-        source, activation = fed.get(id(found[path]), ("unknown", None))
-        if look_back and path == first and source == "unknown":
-            source = "input"
-        made.append(Target(path, found[path], source, activation))
+        feed = fed.get(id(found[path]), Feed())
+        if look_back and path == first and feed.source == "unknown":
+            feed = feed._replace(source="input")
+        made.append(Target(path, found[path], *feed))
     return made
 
 
@@ -144,18 +155,18 @@ def _check(path: str, layer: Weighted) -> None:
         )
 
 
-def _sources(model: nn.Module) -> dict[int, tuple[Source, nn.Module | None]]:
+def _sources(model: nn.Module) -> dict[int, Feed]:
     """By layer, what feeds it in the first chain that it stands in."""
     root = nn.ModuleDict({"model": model})
     reads = tuple({type(module) for module in root.modules() if isinstance(module, WEIGHTED)})
-    found: dict[int, tuple[Source, nn.Module | None]] = {}
+    found: dict[int, Feed] = {}
     on_stream = {id(part) for block in root.modules() if isinstance(block, _BLOCKS) for part in _begins(block)}
     for chain in chains(root, reads=reads):
         start: Source = "stream" if chain and id(chain[0].module) in on_stream else "unknown"
-        for module, source, activation in _along((place.module for place in chain), start):
+        for module, feed in _along((place.module for place in chain), Feed(start)):
             known = found.get(id(module))
-            if known is None or known[0] == "unknown":
-                found[id(module)] = source, activation
+            if known is None or known.source == "unknown":
+                found[id(module)] = feed
     return found
 
 
@@ -167,17 +178,18 @@ def _begins(block: nn.Module) -> Iterator[nn.Module]:
         yield part
 
 
-def _along(chain: Iterator[nn.Module], source: Source) -> Iterator[tuple[nn.Module, Source, nn.Module | None]]:
-    activation: nn.Module | None = None
+def _along(chain: Iterator[nn.Module], feed: Feed) -> Iterator[tuple[nn.Module, Feed]]:
     for module in chain:
         if isinstance(module, WEIGHTED):
-            yield module, source, activation
-            source, activation = "layer", None
+            yield module, feed
+            feed = Feed("layer")
         elif isinstance(module, _NORMS):
-            source, activation = "norm", None
+            before = () if feed.activation is None else (feed.activation,)
+            blind = feed.source == "unknown" and elementwise(module)  # what it gives is then as unknown as what it is given
+            feed = Feed("unknown" if blind else "norm", None, (*feed.norms, *before, module))
         elif is_activation(module):
-            source, activation = "activation", module
+            feed = Feed("activation", module, feed.norms)
         elif isinstance(module, _BLOCKS):
-            source, activation = "stream", None
+            feed = Feed("stream")
         elif not isinstance(module, _THROUGH):
-            source, activation = "unknown", None
+            feed = Feed()

@@ -21,7 +21,8 @@ from neurosim.errors import ConfigError
 from neurosim.initialisers.base import INITIALISERS, Initialiser, Scaling
 from neurosim.initialisers.draws import bias_of, draw
 from neurosim.initialisers.layers import Target
-from neurosim.nn.modes import evaluation_mode
+from neurosim.nn.answer import answer
+from neurosim.nn.modes import evaluation_mode, fresh_casts
 from neurosim.norms.placing import weight_scaler
 from neurosim.random import Stream
 
@@ -80,7 +81,7 @@ class LSUV(Initialiser):
         handles = [target.layer.register_forward_pre_hook(partial(self._arrived, target, done), with_kwargs=True) for target in found]
         try:
             with _one_forward(model, self.noise):
-                model(*inputs)
+                answer(_WHERE, model, *inputs)
         finally:
             for handle in handles:
                 handle.remove()
@@ -128,7 +129,7 @@ def _one_forward(model: nn.Module, noisy: bool) -> Iterator[None]:
     compiled = "torch._dynamo" in sys.modules  # whose import takes seconds, and without which nothing is compiled
     eager = torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext()
     try:
-        with evaluation_mode(model), quiet, torch.no_grad(), eager:
+        with evaluation_mode(model), quiet, torch.no_grad(), fresh_casts(), eager:
             yield
     finally:
         set_draws(model, draws)

@@ -27,11 +27,12 @@ class VariancePreserving(Fed):
     .. math:: \mathrm{Var}\,W = \frac{q - \sigma_{noise}^2}{n_{in}\,\mathrm E[g(\sqrt q\,z)^2]}, \qquad
         g(x) = \mathrm{clip}_{i}\big(f(\mathrm{clip}_{o}(x))\big)
 
-    A layer behind another is fed its sums, f(x) = x; one behind a norm numbers of second moment 1; the first one the inputs.
+    A layer behind another is fed its sums, f(x) = x; the first one the inputs. Norms between two layers belong to g: those that give
+    N(0, 1) put it in the place of √q z, of others a copy in training is run on Gaussian sums.
 
     Args:
-        activation: f of every layer but the first: a name in ``ACTIVATIONS``, ``kind`` and parameters, or in Python a function; None: as
-            the model has it.
+        activation: f of every layer but the first, behind the norms of the model: a name in ``ACTIVATIONS``, ``kind`` and parameters, or in
+            Python a function; None: as the model has it.
         variance: q, > 0.
         input_moment: Second moment of what the model is given, > 0.
         noise: Standard deviation of what hardware adds to a sum, in units of the sum, < √q.

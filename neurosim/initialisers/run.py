@@ -41,6 +41,7 @@ def initialize(model: Model, choice: object, *inputs: Tensor, seed: int | None =
     Raises:
         ConfigError: There is no such initialiser, setting or layer, a value is out of its domain, what feeds a layer does not suit, or data
             are missing or too many. The model is then as it was.
+        DataError: The model does not take the data; likewise.
 
     >>> model = nn.Sequential(nn.Linear(100, 50), nn.GELU(), nn.Linear(50, 10))
     >>> print(initialize(model, "variance_preserving", seed=0).initialisation)
@@ -117,13 +118,13 @@ def _undone_on_error(found: Sequence[Target]) -> Iterator[None]:
     """Weights, and thresholds of activations, as they were, if something fails."""
     modules = {id(one): one for target in found for one in (target.layer, target.activation) if one is not None}
     before = [(value, value.detach().clone()) for module in modules.values() for value in module.parameters()]
-    fixed: list[tuple[Activation, Mapping[str, Any]]] = [(one, dict(one.fixed)) for one in modules.values() if isinstance(one, Activation)]
+    fixed = [(one, dict(one.fixed), one.kept) for one in modules.values() if isinstance(one, Activation)]
     try:
         yield
     except BaseException:
         with torch.no_grad():
             for parameter, value in before:
                 parameter.copy_(value)
-        for module, values in fixed:
-            module.fixed.update(values)
+        for module, values, kept in fixed:
+            module.fixed, module.kept = values, kept
         raise

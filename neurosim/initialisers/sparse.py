@@ -43,7 +43,7 @@ def sparse_init(activation: str, sparsity: float, m: float | None = None) -> Spa
 
     Args:
         activation: ``shifted_relu``, ``soft_threshold``, or with a clip ``crelu``, ``cst``.
-        sparsity: s, share of zeros, in 0 … 1.
+        sparsity: s, share of zeros, in 0 … 1; of units with one tail at least ½, where their threshold is 0.
         m: Where the clip is, above the threshold, > 0; None: without.
 
     Raises:
@@ -55,7 +55,7 @@ def sparse_init(activation: str, sparsity: float, m: float | None = None) -> Spa
     name = one_of("sparse_init.activation", activation, tuple(SPARSE))
     if (m is None) == (name in _CLIPPED):
         raise ConfigError(f"sparse_init.m: must be given for crelu and cst and for no other, got {m!r} for {name}")
-    tau = threshold_of(sparsity, symmetric=SPARSE[name])
+    tau = not_negative("sparse_init.sparsity", sparsity, threshold_of(sparsity, symmetric=SPARSE[name]))
     tails = 2 if SPARSE[name] else 1
     end = math.inf if m is None else tau + number("sparse_init.m", m, gt=0)
     inside, beyond = _between(tau, end), 0.0 if m is None else _NORMAL.cdf(-end)
@@ -64,7 +64,19 @@ def sparse_init(activation: str, sparsity: float, m: float | None = None) -> Spa
     # ∫ (z − τ)² φ over τ … τ + m, by parts, and m² over what lies beyond
     second = (1 + tau**2) * inside - tau * _NORMAL.pdf(tau) + (tau - height) * at_end + height**2 * beyond
     weight = 1 / (tails * inside)
-    return SparseInit(tau, weight, max(1 - weight * tails * second, 0.0), 1 - height * at_end / inside)
+    bias = max(1 - weight * tails * second, 0.0)  # of thresholds of at least 0 it is negative by rounding alone
+    return SparseInit(tau, weight, bias, 1 - height * at_end / inside)
+
+
+def not_negative(where: str, sparsity: float, tau: float) -> float:
+    """A threshold, if activations take it.
+
+    Raises:
+        ConfigError: It is negative: units with one tail are 0 as often as that only above ½.
+    """
+    if tau < 0:
+        raise ConfigError(f"{where}: must be at least the share of zeros at threshold 0, got {sparsity:g}, with threshold {tau:.4g}")
+    return tau
 
 
 def _between(low: float, high: float) -> float:

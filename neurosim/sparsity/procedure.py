@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from neurosim.analysis.inputs import answer, check_chip, check_model
+from neurosim.analysis.inputs import check_chip, check_model
 from neurosim.analysis.observe import watching
 from neurosim.analysis.survey import watched_modules
 from neurosim.checks import one_of
@@ -25,6 +25,7 @@ from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.select import Selection, analog_layers, as_list, check_globs, matches
 from neurosim.convert.swap_activation import activations_of
 from neurosim.errors import ConfigError
+from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 from neurosim.random import Stream

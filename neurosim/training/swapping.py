@@ -47,7 +47,8 @@ class ActivationPlan:
         for path, module in [*own, *before]:
             if module.state_dict():
                 raise ConfigError(
-                    f"train.swap: {path}: must have neither parameters nor statistics to give way, got {type(module).__name__}"
+                    f"train.swap: {path}: must have neither parameters nor statistics to give way, nor a threshold that init set, "
+                    f"got {type(module).__name__}"
                 )
         order = 1 if swap.order == "forward" else -1
         self._own, self._before = own[::order], before[::order]

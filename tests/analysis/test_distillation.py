@@ -109,6 +109,15 @@ def test_a_new_activation_learns_its_parameters_too() -> None:
     assert sum(isinstance(module, nn.GELU) for module in student) == 3
 
 
+def test_within_autocast_it_learns_too() -> None:
+    model = teacher()
+    plain = ns.distill_swap(model, "relu", X, epochs=4, lr=0.01)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = ns.distill_swap(model, "relu", X, epochs=4, lr=0.01)
+    assert apart(found, model) == pytest.approx(apart(plain, model), rel=0.2)
+    assert found.distilled_swap.stages[-1].after < found.distilled_swap.stages[-1].before
+
+
 def test_in_place_the_model_itself_is_swapped() -> None:
     model = teacher()
     assert ns.distill_swap(model, "relu", X, epochs=2, inplace=True) is model

@@ -158,19 +158,25 @@ class Forgetful(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "x", "said"),
+    ("model", "x", "error", "said"),
     [
-        (digital(), torch.zeros(8, 64), "what fc1 gives of the batch must be finite and not constant"),
-        (digital(), torch.full((8, 64), float("nan")), "must be finite"),
-        (Forgetful(), BATCH, "did not reach forgotten; leave them out with layers"),
-        (analog(), torch.zeros(8, 63), "63"),
+        (digital(), torch.zeros(8, 64), ns.ConfigError, "what fc1 gives of the batch must be finite and not constant"),
+        (digital(), torch.full((8, 64), float("nan")), ns.ConfigError, "must be finite"),
+        (Forgetful(), BATCH, ns.ConfigError, "did not reach forgotten; leave them out with layers"),
+        (
+            digital(),
+            torch.zeros(8, 63),
+            ns.DataError,
+            r"lsuv: the model must take a batch of shape \(8, 63\), got RuntimeError",
+        ),
+        (analog(), torch.zeros(8, 63), ns.DataError, "the model must take a batch of shape"),
     ],
 )
-def test_a_batch_that_does_not_suit_leaves_everything_as_it_was(model: nn.Module, x: Tensor, said: str) -> None:
+def test_a_batch_that_does_not_suit_leaves_everything_as_it_was(model: nn.Module, x: Tensor, error: type[Exception], said: str) -> None:
     model.train()
     before = {key: value.clone() for key, value in model.state_dict().items()}
     draws = get_draws(model)
-    with pytest.raises((ns.ConfigError, RuntimeError), match=said):
+    with pytest.raises(error, match=said):
         ns.initialize(model, "lsuv", x, seed=0)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert model.training
@@ -190,3 +196,13 @@ def test_layers_of_spiking_networks_and_shared_layers_are_scaled_once() -> None:
     spiking = ns.models.spiking_mlp([64, 32, 10], time_steps=3)
     ns.initialize(spiking, "lsuv", BATCH * 4, seed=0, variance=2.0)
     assert variances(spiking, BATCH * 4) == pytest.approx([2.0, 2.0], rel=1e-3)
+
+
+def test_within_autocast_layers_are_scaled_too() -> None:
+    model = digital()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.train()(BATCH)  # casts of the weights lie in the cache of autocast from here on
+        ns.initialize(model, "lsuv", BATCH, seed=0, variance=0.05, tol=0.05)
+        assert model.initialisation.missed == ()
+        assert variances(model, BATCH) == pytest.approx([0.05] * 3, rel=0.1)
+        assert torch.is_autocast_cache_enabled()

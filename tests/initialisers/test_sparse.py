@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 import neurosim as ns
 from neurosim.activations import moments_of
 from neurosim.initialisers import as_function, sparse_init, variance_map, variance_slope
+from neurosim.training import load_weights, save_weights
 
 #: V'(1) at 85 % zeros, to three digits
 SLOPES = {
@@ -44,6 +46,28 @@ def test_the_closed_forms_are_the_integrals(name: str, sparsity: float, m: float
     assert variance_slope(f, 1.0, weight=found.weight_variance) == pytest.approx(found.slope, abs=3e-3)
     assert (found.slope < 1) if clipped else (found.slope == 1)
     assert moments_of(lambda x: (as_function(f)(x) == 0).double()).mean == pytest.approx(sparsity, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["shifted_relu", "soft_threshold", "crelu", "cst"])
+@pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.5, 0.7])
+def test_what_is_not_refused_is_a_fixed_point_and_what_is_has_none(name: str, sparsity: float) -> None:
+    m = 1.0 if name in SLOPES else None
+    tau = ns.activations.threshold_of(sparsity, symmetric=name in ("soft_threshold", "cst"))
+    found = moments_of(lambda x: _unit(name, x, tau, m))
+    if tau < 0:  # a bias of variance below 0, or a threshold that no activation takes
+        with pytest.raises(ns.ConfigError):
+            sparse_init(name, sparsity, m=m)
+    else:
+        assert found.second / found.slope < 1 + 1e-3
+        made = sparse_init(name, sparsity, m=m)
+        assert made.bias_variance == pytest.approx(1 - found.second / found.slope, abs=2e-3)
+
+
+def _unit(name: str, x: Tensor, tau: float, m: float | None) -> Tensor:
+    def tail(y: Tensor) -> Tensor:
+        return (y - tau).relu().clamp(max=math.inf if m is None else m)
+
+    return tail(x) - tail(-x) if name in ("soft_threshold", "cst") else tail(x)
 
 
 def test_a_sparse_network_has_its_thresholds_variances_and_zeros() -> None:
@@ -82,6 +106,12 @@ def test_a_learned_threshold_is_set_too() -> None:
         (lambda: sparse_init("crelu", 0.5), "m: must be given for crelu and cst and for no other"),
         (lambda: sparse_init("soft_threshold", 0.5, m=1.0), "and for no other, got 1.0"),
         (lambda: sparse_init("cst", 1.0, m=1.0), "sparsity"),
+        (lambda: sparse_init("shifted_relu", 0.1), "sparsity: must be at least the share of zeros at threshold 0, got 0.1, with"),
+        (lambda: sparse_init("crelu", 0.3, m=0.5), "sparsity: must be at least the share of zeros"),
+        (
+            lambda: ns.initialisers.check_init({"kind": "edge_of_chaos", "sparsity": 0.3}, {"kind": "crelu", "m": 0.5}),
+            "edge_of_chaos: sparsity: must be at least the share of zeros at threshold 0, got 0.3, with threshold -0.5244",
+        ),
         (lambda: ns.initialisers.initialiser("edge_of_chaos", sparsity=1.5), "sparsity: must be"),
         (lambda: ns.initialisers.initialiser("edge_of_chaos", sparsity=0.5, activation="crelu"), "activation must be left out"),
         (lambda: ns.initialisers.check_init({"kind": "edge_of_chaos", "sparsity": 0.5}, "relu"), "needs an activation with a threshold"),
@@ -92,3 +122,50 @@ def test_a_learned_threshold_is_set_too() -> None:
 def test_what_does_not_go_together_is_refused(call: Any, said: str) -> None:
     with pytest.raises(ns.ConfigError, match=said):
         call()
+
+
+# --- thresholds and weights ------------------------------------------------------------------------------------------------------------
+
+
+def sparse_model(init: Any = None) -> Any:
+    settings = {"init": init} if init else {}
+    return ns.models.mlp([16, 32, 32, 4], activation={"kind": "crelu", "m": 1.0}, **settings)
+
+
+def inputs() -> Tensor:
+    return torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("init", [None, {"kind": "edge_of_chaos", "sparsity": 0.7}])
+def test_thresholds_go_with_the_weights(tmp_path: Path, init: Any) -> None:
+    made, loaded, read = ns.initialize(sparse_model(), "edge_of_chaos", sparsity=0.95, seed=0), sparse_model(init), sparse_model(init)
+    loaded.load_state_dict(made.state_dict())
+    save_weights(tmp_path / "weights.safetensors", made, {})
+    load_weights(read, tmp_path / "weights.safetensors")
+    for model in (loaded, read):
+        assert model.act1.settings() == made.act1.settings()
+        assert torch.equal(model(inputs()), made(inputs()))
+        again = sparse_model()
+        again.load_state_dict(model.state_dict())
+        assert torch.equal(again(inputs()), made(inputs()))
+
+
+def test_weights_of_before_load_and_leave_thresholds_as_they_are() -> None:
+    made = ns.initialize(sparse_model(), "edge_of_chaos", sparsity=0.95, seed=0)
+    old = {name: value for name, value in made.state_dict().items() if not name.endswith("tau")}
+    assert old.keys() == sparse_model().state_dict().keys()
+    tau = made.act1.settings()["tau"]
+    made.load_state_dict(old)
+    assert made.act1.settings()["tau"] == tau
+    learned = ns.models.mlp([16, 32, 32, 4], activation={"kind": "crelu", "m": 1.0, "learn": True, "channels": 32})
+    with pytest.raises(RuntimeError, match=r"act1\.tau"):  # a threshold for every channel
+        made.load_state_dict(learned.state_dict())
+
+
+def test_a_refused_initialisation_leaves_no_threshold_behind() -> None:
+    model = nn.Sequential(
+        nn.Linear(4, 4), ns.activations.activation({"kind": "crelu", "m": 1.0}), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)
+    )
+    with pytest.raises(ns.ConfigError, match="needs an activation with a threshold"):
+        ns.initialize(model, "edge_of_chaos", sparsity=0.9, seed=0)
+    assert "1.tau" not in model.state_dict()
