@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from neurosim.norms.base import Affine, Cost, Operations, Stats
-from neurosim.norms.channels import ChannelNorm
+from neurosim.norms.calibrated import CalibratedNorm
 from neurosim.norms.layer import SampleNorm, center
+from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.norms.registry import register
 
 _GAUSSIAN = math.sqrt(math.pi / 2)  #: standard deviation of normal numbers per mean magnitude
@@ -159,7 +160,7 @@ class L1RMSNorm(_L1Sample):
 
 
 @register("l1_batch", "B12", formula="y = γ (x − µ) / (σ₁ + ε) + β, µ and σ₁ = mean|x − µ| of training", fold="F0")
-class L1BatchNorm(_Magnitudes, ChannelNorm):
+class L1BatchNorm(_Magnitudes, CalibratedNorm):
     r"""Batch norm by the mean absolute deviation.
 
     .. math:: y = \gamma\,\frac{x - \mu}{\sigma_1} + \beta, \qquad \sigma_1 = \mathrm{mean}\,|x - \mu| + \varepsilon
@@ -220,6 +221,18 @@ class L1BatchNorm(_Magnitudes, ChannelNorm):
             for kept, found in ((self.running_mean, mean.reshape(-1)), (self.running_deviation, deviation)):
                 kept.lerp_(found.to(kept.dtype), self.momentum)
         return z / self._spread_of(z, over)
+
+    def moments_of(self, x: Tensor, *, own: bool) -> list[ChannelMoments]:
+        """Moments of an input, and of the magnitudes of its distances from its own mean, or from the running one."""
+        found = super().moments_of(x, own=own)
+        wide = x.detach().double()
+        z = wide - self._spread(found[0].mean if own else self.running_mean, wide)
+        return [*found, moments(z.abs(), self._axes(x))]
+
+    def set_statistics(self, seen: Sequence[ChannelMoments]) -> None:
+        """Mean, and mean magnitude of the distances from it."""
+        self.running_mean.copy_(seen[0].mean)
+        self.running_deviation.copy_(seen[1].mean)
 
     def fold(self) -> Affine:
         """Scale γ/σ₁ and shift β − μ·scale, from the running statistics."""

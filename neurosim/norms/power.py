@@ -12,6 +12,7 @@ from neurosim.errors import ConfigError
 from neurosim.norms.base import Affine, Cost, Operations
 from neurosim.norms.channels import MeasuredNorm
 from neurosim.norms.gradients import with_backward
+from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.norms.registry import register
 from neurosim.norms.running import RunningNorm
 
@@ -104,6 +105,12 @@ class PowerNorm(MeasuredNorm, RunningNorm):
             return grad / of_batch
 
         return with_backward(u, z, backward)
+
+    def moments_of(self, x: Tensor, *, own: bool) -> list[ChannelMoments]:
+        """Moments of the scaled samples."""
+        self._check(x)
+        wide = x.detach().double()
+        return [moments(wide / self.measure(wide)[0], self._axes(x))]
 
     def fold(self) -> Affine:
         """Scale γ/√(ψ² + ε) and shift β, if samples are not scaled."""
