@@ -67,6 +67,7 @@ class PrenormalizedLayerNorm(SampleNorm):
     """
 
     own_precision: ClassVar[bool] = True
+    center = True
 
     def __init__(
         self, features: int | Sequence[int], by: PreScale = "mad", eps: float = 1e-5, *, affine: bool = True, channel_dim: int = 1
@@ -86,15 +87,6 @@ class PrenormalizedLayerNorm(SampleNorm):
                 y = y * value if name == "weight" else y + value
         return y
 
-    @property
-    def centers(self) -> bool:
-        """It does."""
-        return True
-
-    def prepare(self, x: Tensor) -> Tensor:
-        """Centred."""
-        return center(x, self._axes(x))
-
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
         """The spread of the scaled values, times what they were divided by."""
         axes = self._axes(x)
@@ -109,16 +101,16 @@ class PrenormalizedLayerNorm(SampleNorm):
     def standardize(self, x: Tensor) -> Tensor:
         """Scaled, centred and scaled, so that no sum overflows in the precision of x."""
         axes = self._axes(x)
-        z = center(prescale(x, axes, self.by), axes)
+        z = self.prepare(prescale(x, axes, self.by))
         return z / rms(z, axes, self.eps)
 
     def standard_bounds(self) -> tuple[float, float]:
         """±√(d − 1), as of a layer norm."""
-        largest = math.sqrt(math.prod(self.features) - 1)
+        largest = math.sqrt(math.prod(self.features) - self.center)
         return -largest, largest
 
     def hw_ops(self) -> Cost:
         """A layer norm, the comparisons for the largest magnitude, and the division or shift by it; for ``mad`` the deviation as well."""
         affine, mad = int(self.weight is not None), int(self.by == "mad")
-        each = Operations(3 + 1 + 3 * mad + affine, 2 + affine + (self.by != "pow2") + mad)
-        return Cost(each, Operations(1, 2 + 2 * mad, 1 + (self.by != "pow2") + mad, 1))
+        each = Operations(2 * self.center + 2 + 3 * mad + affine, 2 + affine + (self.by != "pow2") + mad)
+        return Cost(each, Operations(1, 1 + self.center + 2 * mad, 1 + (self.by != "pow2") + mad, 1))
