@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from neurosim.checks import flag, number, whole
 from neurosim.errors import ConfigError, ConversionError
@@ -15,8 +15,8 @@ from neurosim.norms.registry import register
 from neurosim.norms.time_norm import TimeNorm
 
 
-def batch_affine(norm: _BatchNorm) -> Affine:
-    """Scale and shift of a batch norm in evaluation, float64.
+def batch_affine(norm: _NormBase) -> Affine:
+    """Scale and shift of a batch norm, or an instance norm that tracks, in evaluation, float64.
 
     Raises:
         ConversionError: It keeps no running statistics.
