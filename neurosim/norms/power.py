@@ -77,7 +77,7 @@ class PowerNorm(MeasuredNorm, RunningNorm):
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
         """The root mean square of the group of every channel; 1 without groups."""
         if not self.groups:
-            return (x.new_ones(()).expand([1] * x.dim()),)
+            return (x.new_ones([size if axis in self._axes(x) else 1 for axis, size in enumerate(x.shape)]),)
         axis = self._axes(x)[0]
         size = self.features[0] // self.groups
         grouped = x.reshape(*x.shape[:axis], self.groups, size, *x.shape[axis + 1 :])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import neurosim as ns
 from neurosim.errors import ConfigError, ConversionError
-from neurosim.norms import FreezingNorm, GroupNorm, InstanceBatchNorm, LayerNorm, MeasuredNorm, RMSNorm
+from neurosim.norms import FreezingNorm, GroupNorm, InstanceBatchNorm, LayerNorm, MeasuredNorm, PowerNorm, RMSNorm
 from tests.norms.contracts import draw, varied
 
 C = 16
@@ -241,6 +241,13 @@ def test_models_of_16_bits_are_frozen_with_parameters_of_32(make: Any, dtype: to
     still.train()(x.to(dtype)).float().square().sum().backward()
     assert all(value.grad is not None and value.dtype == torch.float32 for value in still[1].parameters())
     ns.freeze_statistics(narrow, 2)(x.to(dtype))
+
+
+@pytest.mark.parametrize("channel_dim", [1, -1])
+def test_a_power_norm_that_does_not_scale_samples_is_what_it_was_when_it_is_frozen(channel_dim: int) -> None:
+    norm, x = PowerNorm(4, groups=0, channel_dim=channel_dim), draw(5, 4, 4)
+    norm(x)
+    torch.testing.assert_close(frozen(norm, x)(x), norm.eval()(x))
 
 
 def test_half_of_an_ibn_is_frozen_where_it_stands() -> None:
