@@ -10,12 +10,14 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neurosim.analysis.inputs import check_model
 from neurosim.analysis.observe import uncompiled
 from neurosim.checks import number
 from neurosim.errors import ConfigError
 from neurosim.nn import MPBN
 from neurosim.norms.base import Cost, Operations
 from neurosim.norms.batch import BatchNorm, channels_of
+from neurosim.norms.calibrated import calibrated_norms, moments_at, set_statistics
 from neurosim.norms.registry import register
 from neurosim.norms.time_norm import TimeNorm
 
@@ -59,22 +61,24 @@ def mixed_batch_norm(
 )
 @contextlib.contextmanager
 def batch_statistics(model: nn.Module, alpha: float = 0.9) -> Iterator[None]:
-    """Within the ``with`` block, batch norms in evaluation mode mix their statistics with those of each batch.
+    """Within the ``with`` block, norms in evaluation mode mix their running statistics with those of each batch.
 
     A gain or an offset that a chip has got since its statistics were taken is seen in every batch and normalised away, in part, without
     labels and without calibration. Outputs depend on what else is in the batch then; :func:`neurosim.recalibrate` freezes new statistics
     instead.
 
     Batch norms over time (``neurosim.norms``) take the statistics of the whole sequence that one call gives them, those with statistics of
-    every step (BNTT) those of each step. A norm of the potential within a neuron (MPBN) keeps its own.
+    every step (BNTT) those of each step. Other norms by running statistics (L1, online, PowerNorm, unified, EvoNorm B0 to B2, instance
+    norms of torch that track) take those that :func:`neurosim.recalibrate` would find in the batch; no gradient flows through them. A norm
+    of the potential within a neuron (MPBN) keeps its own, and so does a :class:`~neurosim.norms.FreezingNorm`.
 
     Args:
-        model: With batch norms of torch that keep running statistics, or with batch norms over time. Compiled ones run uncompiled in the
-            block.
+        model: With batch norms of torch that keep running statistics, batch norms over time, or others as above. Compiled ones run
+            uncompiled in the block.
         alpha: Weight of the running statistics, in [0, 1]; the smaller the batch, the larger it should be.
 
     Raises:
-        ConfigError: ``alpha`` is out of its domain, or there is no such norm.
+        ConfigError: ``model`` is no module, ``alpha`` is out of its domain, or there is no such norm.
 
     Source:
         F. You, J. Li, Z. Zhao, "Test-time batch statistics calibration for covariate shift", arXiv 2110.04065 (2021), α-BN.
@@ -87,22 +91,18 @@ def batch_statistics(model: nn.Module, alpha: float = 0.9) -> Iterator[None]:
     tensor([[-1., -1.],
             [ 1.,  1.]], grad_fn=<RoundBackward1>)
     """
+    check_model("batch_statistics", model)
     if not 0 <= number("batch_statistics: alpha", alpha, ge=0) <= 1:
         raise ConfigError(f"batch_statistics: alpha must be in [0, 1], got {alpha}")
     inner = {id(part) for module in model.modules() if isinstance(module, MPBN) for part in module.modules()}
-    norms = [
-        module
-        for module in model.modules()
-        if (isinstance(module, _BatchNorm) and module.running_mean is not None)
-        or (isinstance(module, TimeNorm) and id(module) not in inner)
-    ]
+    norms = [norm for norm in calibrated_norms(model) if id(norm) not in inner]
     if not norms:
-        raise ConfigError("batch_statistics: the model has no batch norm with running statistics")
+        raise ConfigError("batch_statistics: the model has no norm with running statistics; those in MPBN and FreezingNorm keep their own")
     before = [norm.__dict__.get("forward") for norm in norms]
     with uncompiled():
         try:
             for norm in norms:
-                mixed = _mixed_over_time if isinstance(norm, TimeNorm) else _mixed
+                mixed = _mixed_over_time if isinstance(norm, TimeNorm) else _mixed if isinstance(norm, _BatchNorm) else _mixed_found
                 norm.__dict__["forward"] = partial(mixed, norm, norm.forward, alpha)
             yield
         finally:
@@ -120,6 +120,22 @@ def _mixed(norm: Any, forward: Any, alpha: float, x: Tensor) -> Tensor:
     axis = channels_of(norm)
     y = mixed_batch_norm(x.movedim(axis, 1), norm.running_mean, norm.running_var, norm.weight, norm.bias, alpha=alpha, eps=norm.eps)
     return y.movedim(1, axis)
+
+
+def _mixed_found(norm: Any, forward: Any, alpha: float, x: Any) -> Tensor:
+    if norm.training or not isinstance(x, Tensor) or not x.numel():
+        known: Tensor = forward(x)
+        return known
+    before = {name: value for name, value in norm._buffers.items() if value.is_floating_point()}
+    norm._buffers.update({name: value.clone() for name, value in before.items()})
+    try:
+        set_statistics(norm, moments_at(norm, x, own=True))
+        for name, value in before.items():
+            norm._buffers[name].lerp_(value, alpha)
+        y: Tensor = forward(x)
+    finally:
+        norm._buffers.update(before)
+    return y
 
 
 def _mixed_over_time(norm: Any, forward: Any, alpha: float, x: Any, *how: Any) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from neurosim.errors import ConversionError
 from neurosim.norms import Affine, FreezingNorm, Norm, Scalar, TimeNorm
@@ -27,7 +28,7 @@ def affine_of(norm: nn.Module) -> Affine:
         return norm.fold_centered()
     if isinstance(norm, Norm | Scalar):
         return norm.fold()
-    if not isinstance(norm, _BatchNorm):
+    if not isinstance(norm, _BatchNorm) and not (isinstance(norm, _InstanceNorm) and norm.track_running_stats):
         raise ConversionError("it takes statistics of every sample")
     return batch_affine(norm)
 
@@ -55,7 +56,7 @@ def check_axis(norm: nn.Module, layer: Weighted, dims: int | None = None) -> int
         if axis != 1:
             raise ConversionError(f"its channels are on axis {axis}, and those of the {name} on axis 1")
         return None
-    if axis < -1 or (axis >= 0 and dims is not None and dims != axis + 1):
+    if axis < -1 or isinstance(norm, _InstanceNorm) or (axis >= 0 and dims is not None and dims != axis + 1):
         raise ConversionError(f"its channels are on axis {axis}, and the features of the {name} on the last one")
     return None if axis == -1 else axis + 1
 
@@ -71,7 +72,8 @@ def fold_after(layer: Weighted, affine: Affine, centered: bool = False) -> None:
         centered: Whether the norm takes the mean over the channels away first, so that W and b lose theirs over the outputs.
 
     Raises:
-        ConversionError: The norm has another number of channels than the layer has outputs, or centres those of a grouped convolution.
+        ConversionError: The norm has another number of channels than the layer has outputs, or centres those of a grouped convolution, or
+            the new weights are too large for their precision.
     """
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     scale, shift = _of("outputs", outputs, affine, layer.weight.device)
@@ -103,7 +105,7 @@ def fold_before(layer: Weighted, affine: Affine, centered: bool = False) -> None
 
     Raises:
         ConversionError: The norm has another number of channels than the layer has inputs, or the layer pads with zeros, to which the norm
-            does not add its shift; transposed and grouped convolutions are not taken.
+            does not add its shift, or the new weights are too large for their precision; transposed and grouped convolutions are not taken.
     """
     if isinstance(layer, TRANSPOSED) or (not isinstance(layer, nn.Linear) and layer.groups != 1):
         raise ConversionError("the layer after it is a transposed or grouped convolution")
@@ -138,5 +140,7 @@ def _along(value: Tensor, axis: int, like: Tensor) -> Tensor:
 
 def _replace(layer: Weighted, weight: Tensor, bias: Tensor) -> None:
     learned = layer.weight.requires_grad
-    layer.weight = nn.Parameter(weight.to(layer.weight), requires_grad=learned)
-    layer.bias = nn.Parameter(bias.to(layer.weight), requires_grad=learned)
+    rounded = [value.to(layer.weight) for value in (weight, bias)]
+    if not all(bool(value.isfinite().all()) for value in rounded):
+        raise ConversionError(f"the weights of the {type(layer).__name__} would not be finite in {layer.weight.dtype}")
+    layer.weight, layer.bias = (nn.Parameter(value, requires_grad=learned) for value in rounded)

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neurosim.checks import flag, number
 from neurosim.convert.affine import WEIGHTED, affine_of, centers, check_axis, fold_after, fold_before
 from neurosim.convert.folding_report import Folding, NormReport
-from neurosim.convert.parametrized import check_constant, computed, make_plain
+from neurosim.convert.given import check_given
+from neurosim.convert.parametrized import check_constant, check_copies, computed, make_plain
 from neurosim.convert.places import Forwards, Place, Uses, chains, hooked, neighbour
 from neurosim.ei import check
 from neurosim.errors import ConfigError, ConversionError
@@ -35,6 +37,7 @@ def fold(
     ============================================================ ==============================================================
     batch norm of torch or over time, after a layer with weights part of its weights and bias
     the same, before a layer with weights and after none         part of that one's
+    instance norm of torch that tracks statistics                as a batch norm, except beside a linear layer
     MPBN                                                         thresholds and signs of its neuron, with the same spikes
     BNTT, TEBN                                                   as a batch norm, if all steps have the same scale and shift
     any other whose ``fold`` gives a scale and a shift           the same; of an online norm, its clamp stays
@@ -65,9 +68,10 @@ def fold(
         that all other names stay.
 
     Raises:
-        ConfigError: There is a tolerance without a batch, or the model is an MPBN and to be folded in place.
-        ConversionError: The deviation is above the tolerance, or excitatory-inhibitory layers have weights below 0. ``model`` is then
-            unchanged.
+        ConfigError: An argument is of another kind, there is a tolerance without a batch, or the model is an MPBN and to be folded in
+            place.
+        ConversionError: The deviation is above the tolerance, excitatory-inhibitory layers have weights below 0, or a weight is computed
+            by torch's old ``weight_norm`` or ``spectral_norm``, so that the model cannot be copied. ``model`` is then unchanged.
 
     Source:
         B. Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only inference", CVPR 2018, section
@@ -79,11 +83,18 @@ def fold(
       norm  type         status  into  reason
       1     BatchNorm2d  folded  0     into the weights of the Conv2d before it
     """
-    if tolerance is not None and batch is None:
-        raise ConfigError("fold: a tolerance needs a batch to compare on, got none")
+    check_given("fold", model, stream)
+    flag("fold: inplace", inplace)
+    if batch is not None and not isinstance(batch, Tensor):
+        raise ConfigError(f"fold: batch: must be a tensor, got {type(batch).__name__}")
+    if tolerance is not None:
+        if batch is None:
+            raise ConfigError("fold: a tolerance needs a batch to compare on, got none")
+        tolerance = number("fold: tolerance", tolerance, ge=0)
     if inplace and isinstance(model, MPBN):
         raise ConfigError("fold: a model that is itself an MPBN cannot be replaced in place; use what fold returns")
     check(model, where="fold", error=ConversionError)
+    check_copies("fold", model)
     dims = _dims(model, batch, stream)
     folded, norms, unread = _folded(copy.deepcopy(model), dims)
     deviation = differing = None

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from neurosim.checks import flag, number, whole
 from neurosim.convert.fused_path import drop_fused_path
+from neurosim.convert.given import Batch, as_batches, check_given, shown
 from neurosim.convert.places import hooked
 from neurosim.convert.select import check_globs
 from neurosim.errors import ConfigError, ConversionError
@@ -24,7 +25,6 @@ from neurosim.random import Stream
 Model = TypeVar("Model", bound=nn.Module)
 Start = int | tuple[int, int] | list[int]
 Schedule = Start | Mapping[str, Start]  #: batches before the first norm is frozen, and between one and the next; by globs
-Batch = Tensor | tuple[Any, ...] | list[Any]  #: inputs, or inputs and what belongs to them
 
 _LAYER = (nn.LayerNorm, nn.RMSNorm)
 _INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -100,7 +100,8 @@ def freeze_statistics(
       1     FreezingNorm  folded  0     into the weights of the Linear before it
     """
     flag("freeze_statistics: inplace", inplace)
-    _check_given(model, loader, stream)
+    check_given("freeze_statistics", model, stream)
+    batches = None if loader is None else as_batches("freeze_statistics", loader)
     if number("freeze_statistics: momentum", momentum, gt=0) > 1:
         raise ConfigError(f"freeze_statistics: momentum: must be more than 0 and at most 1, got {momentum!r}")
     if inplace and _measured(model) is not None:
@@ -111,7 +112,7 @@ def freeze_statistics(
     if not found:
         raise ConfigError("freeze_statistics: the model has no norm that takes statistics of every sample and can be frozen")
     steps = _steps(schedule, list(found))
-    if loader is None and (early := [path or "(model)" for path, after in steps.items() if after == 0]):
+    if batches is None and (early := [path or "(model)" for path, after in steps.items() if after == 0]):
         raise ConfigError(f"freeze_statistics: {early[0]} is to be frozen from the start, which needs a loader to take averages from")
     if watched := [path or "(model)" for path in steps if hooked(found[path])]:
         raise ConversionError(f"freeze_statistics: {watched[0]} has hooks; the model is unchanged")
@@ -121,22 +122,13 @@ def freeze_statistics(
         if ours is not None and id(found[path]) not in made:
             made[id(found[path])] = FreezingNorm(ours, after, momentum).train(found[path].training)
     seats = {path: made[id(found[path])] for path in steps}
-    if loader is not None:
-        _calibrate(target, {id(found[path]): norm for path, norm in seats.items()}, loader, stream)
+    if batches is not None:
+        _calibrate(target, {id(found[path]): norm for path, norm in seats.items()}, batches, stream)
     for path, norm in seats.items():
         parent, _, last = f"model.{path}".rstrip(".").rpartition(".")
         root.get_submodule(parent)._modules[last] = norm
     drop_fused_path(root, made.values())
     return cast(Model, root["model"])  # the model, or the norm that it consists of
-
-
-def _check_given(model: object, loader: object, stream: object) -> None:
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"freeze_statistics: model: must be a torch.nn.Module, got {type(model).__name__}")
-    if loader is not None and not isinstance(loader, Iterable):
-        raise ConfigError(f"freeze_statistics: loader: must be a tensor, or batches, got {type(loader).__name__}")
-    if stream is not None and not isinstance(stream, Stream):
-        raise ConfigError(f"freeze_statistics: stream: must be a Stream of neurosim.random.stream, got {type(stream).__name__}")
 
 
 def _norms(root: nn.ModuleDict) -> dict[str, nn.Module]:
@@ -210,7 +202,7 @@ def _start_and_gap(glob: str, start: Start) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def _calibrate(model: nn.Module, norms: dict[int, FreezingNorm], loader: Tensor | Iterable[Batch], stream: Stream | None) -> None:
+def _calibrate(model: nn.Module, norms: dict[int, FreezingNorm], loader: Iterable[Batch], stream: Stream | None) -> None:
     """Averages of all samples of a loader, at the norms that still stand in the model."""
     sums: dict[int, list[Tensor]] = {}
     seen: dict[int, int] = dict.fromkeys(norms, 0)
@@ -224,23 +216,18 @@ def _calibrate(model: nn.Module, norms: dict[int, FreezingNorm], loader: Tensor 
 
     modes = {module: module.training for module in model.modules()}
     handles = [module.register_forward_pre_hook(watch) for module in dict.fromkeys(model.modules()) if id(module) in norms]
-    place = next((value.device for value in model.parameters()), torch.device("cpu"))
-    batches = [loader] if isinstance(loader, Tensor) else loader
+    bar = tqdm(loader, desc="freeze_statistics", unit="batch", delay=2, dynamic_ncols=True)
     count = 0
     try:
         model.eval()
-        for count, batch in enumerate(tqdm(batches, desc="freeze_statistics", unit="batch", delay=2, dynamic_ncols=True), 1):
-            inputs: object = next(iter(batch), None) if isinstance(batch, tuple | list) else batch
-            if not isinstance(inputs, Tensor):
-                raise ConfigError(f"freeze_statistics: batches must be tensors, or begin with one, got {type(inputs).__name__}")
-            model(inputs.to(place), **({} if stream is None else {"stream": stream._replace(draw=count - 1)}))
+        for inputs, drawn in shown("freeze_statistics", model, bar, stream):
+            model(inputs, **drawn)
+            count += 1
     finally:
         for handle in handles:
             handle.remove()
         for module, training in modes.items():
             module.training = training
-    if not count:
-        raise ConfigError("freeze_statistics: the loader holds no batches")
     if not all(seen.values()):
         raise ConfigError("freeze_statistics: a norm that is to be frozen was never reached by the batches of the loader")
     for key, norm in norms.items():

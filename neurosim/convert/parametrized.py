@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from neurosim.errors import ConversionError
 from neurosim.norms import WeightParametrization
@@ -21,6 +23,22 @@ def computed(module: nn.Module) -> dict[str, list[nn.Module]]:
         return {}
     found: Any = module.parametrizations
     return {name: list(found[name]) for name in found}
+
+
+def check_copies(where: str, model: nn.Module) -> None:
+    """Refuse models that cannot be copied because torch's old weight norm, or spectral norm, has computed a weight with gradients.
+
+    Raises:
+        ConversionError: There is one, with ``where``.
+    """
+    for path, module in model.named_modules():
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, WeightNorm | SpectralNorm) and not getattr(module, hook.name).is_leaf:
+                name = "weight_norm" if isinstance(hook, WeightNorm) else "spectral_norm"
+                raise ConversionError(
+                    f"{where}: {path or type(module).__name__}: a layer with torch.nn.utils.{name} cannot be copied; "
+                    f"use torch.nn.utils.parametrizations.{name}"
+                )
 
 
 def check_constant(module: nn.Module) -> None:

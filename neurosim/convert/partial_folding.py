@@ -10,7 +10,7 @@ from torch import nn
 
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED, Weighted, check_axis, fold_after, fold_before
 from neurosim.errors import ConversionError
-from neurosim.norms import Affine, ChannelNorm, DynamicTanh, LayerNorm
+from neurosim.norms import Affine, ChannelNorm, DynamicTanh, L1LayerNorm, LayerNorm, PrenormalizedLayerNorm
 
 Result = TypeVar("Result")
 
@@ -35,9 +35,7 @@ def fold_affine(norm: ChannelNorm, layer: Weighted) -> None:
     >>> norm.weight is None, norm.bias is None
     (True, True)
     """
-    if not isinstance(norm, ChannelNorm):
-        raise ConversionError(f"fold_affine: the norm must be a ChannelNorm, got {type(norm).__name__}")
-    where = _checked("fold_affine", norm, type(norm), layer)
+    where = _checked("fold_affine", norm, (ChannelNorm,), layer)
     if not norm.affine_last:
         raise ConversionError(f"{where}: something follows its scale and shift, or they are part of its formula")
     affine = norm.last_affine()
@@ -49,13 +47,13 @@ def fold_affine(norm: ChannelNorm, layer: Weighted) -> None:
     norm.dims = dims if norm.dims is None else norm.dims
 
 
-def fold_centering(layer: Weighted, norm: LayerNorm) -> None:
-    r"""Let the layer before a layer norm give outputs of mean 0; both are changed, the norm is an RMS norm with a shift afterwards.
+def fold_centering(layer: Weighted, norm: LayerNorm | L1LayerNorm | PrenormalizedLayerNorm) -> None:
+    r"""Let the layer before a layer norm give outputs of mean 0; both are changed, the norm does not centre afterwards.
 
     .. math:: P (W x + b) = (P W)\,x + P b, \qquad P = I - \tfrac{1}{d} 1 1^\mathsf{T}
 
-    Done to every layer that writes into a residual stream, all norms that read it need no centring. A linear layer works on the last
-    axis; see :func:`fold_affine`.
+    A layer norm is an RMS norm with a shift then. Done to every layer that writes into a residual stream, all norms that read it need no
+    centring. A linear layer works on the last axis; see :func:`fold_affine`.
 
     Args:
         layer: A linear layer or convolution; the norm takes what it gives.
@@ -69,7 +67,9 @@ def fold_centering(layer: Weighted, norm: LayerNorm) -> None:
     >>> bool(layer(torch.rand(5, 3)).mean(1).abs().max() < 1e-6), norm.center
     (True, False)
     """
-    where = _checked("fold_centering", norm, LayerNorm, layer)
+    where = _checked("fold_centering", norm, (LayerNorm, L1LayerNorm, PrenormalizedLayerNorm), layer)
+    if isinstance(norm, PrenormalizedLayerNorm) and norm.by != "mad":
+        raise ConversionError(f"{where}: it divides by a scale of values that are not centred, by={norm.by!r}; by='mad' does not")
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     if norm.features != (outputs,):
         raise ConversionError(f"{where}: it has features {norm.features}, and the layer {outputs} outputs")
@@ -99,7 +99,7 @@ def fold_gain(layer: Weighted, norm: DynamicTanh) -> None:
     Raises:
         ConversionError: They are not what they must be; nothing is changed then.
     """
-    where = _checked("fold_gain", norm, DynamicTanh, layer)
+    where = _checked("fold_gain", norm, (DynamicTanh,), layer)
     if norm.alpha is None:
         return
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
@@ -108,9 +108,11 @@ def fold_gain(layer: Weighted, norm: DynamicTanh) -> None:
     norm.alpha = None
 
 
-def _checked(where: str, norm: nn.Module, kind: type[ChannelNorm], layer: nn.Module) -> str:
-    if not isinstance(norm, kind):
-        raise ConversionError(f"{where}: the norm must be a {kind.__name__}, got {type(norm).__name__}")
+def _checked(where: str, norm: nn.Module, kinds: tuple[type[ChannelNorm], ...], layer: nn.Module) -> str:
+    if not isinstance(norm, kinds):
+        owner = "torch's " if type(norm).__module__.startswith("torch.") else ""
+        got = f"{owner}{type(norm).__name__}" + ("; neurosim.swap_norm puts one of ours in its place" if owner else "")
+        raise ConversionError(f"{where}: the norm must be a {' or '.join(kind.__name__ for kind in kinds)} of neurosim.norms, got {got}")
     where = f"{where}: {type(norm).__name__}"
     if type(layer) not in WEIGHTED:
         raise ConversionError(f"{where}: its neighbour must be a linear layer or a convolution, got {type(layer).__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Sized
 from itertools import zip_longest
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from neurosim.checks import flag, whole
+from neurosim.convert.given import Batch, as_batches, check_given, shown
 from neurosim.errors import ConfigError
 from neurosim.nn.mpbn import MPBN
 from neurosim.norms import TimeNorm
-from neurosim.norms.batch import channels_of
-from neurosim.norms.moments import ChannelMoments, moments
+from neurosim.norms.calibrated import Calibrated, calibrated_norms, moments_at, set_statistics
+from neurosim.norms.moments import ChannelMoments
 from neurosim.norms.registry import register
+from neurosim.norms.time_norm import TooFewValues
 from neurosim.random import Stream
 
 Model = TypeVar("Model", bound=nn.Module)
-Batch = Tensor | tuple[Any, ...] | list[Any]  #: inputs, or inputs and what belongs to them
+_BY_BATCH: Final = (TimeNorm, _BatchNorm)  #: which in training normalise by the batch, and by nothing else
 
 
 @register("recalibrate", "B8", kind="procedure", formula="µ and σ² of calibration data on the devices", stats="running", fold="F0")
@@ -37,11 +39,26 @@ def recalibrate(
     after the norm, stays.
 
     The first pass normalises by the statistics of each batch, so that every layer sees inputs of about the right scale at once, however
-    deep it lies. Each further pass evaluates with what the one before found, which is what evaluation will do, and takes the statistics
-    again. All values of a pass count alike.
+    deep it lies; a batch with a single value for one of them, as a last sample alone, by what those before it gave. Each further pass
+    evaluates with what the one before found, which is what evaluation will do, and takes the statistics again. All values of a pass count
+    alike.
+
+    ============================================ ===================================================================================
+    norm                                         statistics, over all data
+    ============================================ ===================================================================================
+    batch norm of torch, over time, in MPBN      mean and unbiased variance
+    instance norm of torch that tracks           mean, and mean of the unbiased variances of the samples
+    L1 batch norm                                mean, and mean magnitude of the distances from the mean of the pass before; in the
+                                                 first pass from that of the batch
+    online norm                                  mean and biased variance
+    PowerNorm, unified norm                      mean square, of samples as they are scaled before it
+    EvoNorm B0 to B2                             unbiased variance
+    ============================================ ===================================================================================
+
+    A :class:`~neurosim.norms.FreezingNorm` keeps its averages; :func:`neurosim.freeze_statistics` takes others.
 
     Args:
-        model: With batch norms, those over time, or MPBN, not yet folded; without, there is nothing left to calibrate.
+        model: With such norms, not yet folded; without, there is nothing left to calibrate.
         loader: Batches of inputs; of a tuple or list the first entry. It is gone through ``passes`` times. A tensor is one batch.
         passes: > 0.
         stream: For models with noise: batch n is run with draw n of it.
@@ -51,8 +68,8 @@ def recalibrate(
         The model with the new statistics, and everything else as it was. If anything fails, ``model`` is unchanged.
 
     Raises:
-        ConfigError: There is no norm with running statistics or no data, what reaches a norm is not finite, or the loader cannot be gone
-            through again.
+        ConfigError: An argument is of another kind, there is no norm with running statistics or no data, what reaches a norm is not finite
+            or a single value, or the loader cannot be gone through again.
 
     Source:
         Y. He et al., "Data-free quantization with accurate activation clipping and adaptive batch normalization" (2022): adaptive batch
@@ -64,92 +81,84 @@ def recalibrate(
     >>> calibrated.eval()(torch.cat(data)).std(0).round(decimals=2)
     tensor([1., 1., 1.], grad_fn=<RoundBackward1>)
     """
-    _check_passes(passes)
+    check_given("recalibrate", model, stream)
+    passes = whole("recalibrate: passes", passes, 1)
     flag("recalibrate: inplace", inplace)
-    if isinstance(loader, Tensor):
-        loader = [loader]
-    if passes > 1 and iter(loader) is loader:
+    batches = as_batches("recalibrate", loader)
+    if passes > 1 and iter(batches) is batches:
         raise ConfigError(f"recalibrate: the loader is gone through {passes} times, so it must be a list or a loader, not an iterator")
     measured = copy.deepcopy(model)
-    norms = _norms(measured)
+    norms = calibrated_norms(measured)
     if not norms:
         raise ConfigError(
             "recalibrate: the model has no norm with running statistics; if it was folded, recalibrate it first and fold then"
         )
-    bar = tqdm(desc="recalibrate", unit="batch", total=_batches(loader, passes), delay=2, dynamic_ncols=True)
+    bar = tqdm(desc="recalibrate", unit="batch", total=_batches(batches, passes), delay=2, dynamic_ncols=True)
+    seen: list[list[ChannelMoments]] = []
     with bar, torch.no_grad():
         for at in range(passes):
-            measured.eval()
-            if at == 0:
-                for module in measured.modules():
-                    module.training = isinstance(module, TimeNorm | _BatchNorm | MPBN)
-            seen = _seen(measured, norms, _counted(loader, bar), stream)
+            seen = _seen(measured, norms, _counted(batches, bar), stream, first=at == 0)
             for norm, found in zip(norms, seen, strict=True):
-                if not all(bool((one.mean.isfinite() & one.squares.isfinite()).all()) for one in found):
-                    raise ConfigError(f"recalibrate: what reaches {_named(measured, norm)} must be finite, got infinite values or NaN")
-                _set(norm, found)
-    target = model if inplace else copy.deepcopy(model)
-    for mine, new in zip(_norms(target), norms, strict=True):
-        for kept, value in zip(mine.buffers(recurse=False), new.buffers(recurse=False), strict=True):
-            kept.copy_(value)
+                _check(measured, norm, found)
+                set_statistics(norm, found)
+        target = model if inplace else copy.deepcopy(model)
+        for norm, found in zip(calibrated_norms(target), seen, strict=True):
+            set_statistics(norm, found)
     return target
 
 
-def _check_passes(passes: object) -> None:
-    passes = whole("recalibrate: passes", passes, 1)
-
-
-def _norms(model: nn.Module) -> list[TimeNorm | _BatchNorm]:
-    found: list[TimeNorm | _BatchNorm] = []
-    for module in model.modules():
-        if isinstance(module, TimeNorm) or (isinstance(module, _BatchNorm) and module.running_mean is not None):
-            found.append(module)
-    return found
-
-
 def _seen(
-    model: nn.Module, norms: list[TimeNorm | _BatchNorm], loader: Iterable[Batch], stream: Stream | None
+    model: nn.Module, norms: list[Calibrated], loader: Iterable[Batch], stream: Stream | None, *, first: bool
 ) -> list[list[ChannelMoments]]:
-    """What each norm saw of all batches."""
+    """What each norm saw of all batches; in the first pass each batch is normalised by its own statistics."""
     seen: list[list[ChannelMoments]] = [[] for _ in norms]
+    own = first
 
     def watch(at: int) -> Any:
-        def gather(norm: nn.Module, args: tuple[Any, ...]) -> None:
-            new = norm.moments_of(*args) if isinstance(norm, TimeNorm) else [moments(args[0], [channels_of(norm) % args[0].dim()])]
+        def gather(norm: Any, args: tuple[Any, ...]) -> None:
+            new = moments_at(norm, *args, own=own)
+            if own and any(one.n == 1 for one in new):
+                raise TooFewValues("recalibrate: a batch has a single value for a statistic")
+            if own and not isinstance(norm, _BY_BATCH):
+                set_statistics(norm, new)
             pairs = zip_longest(seen[at], new)
             seen[at] = [a if b is None else b if a is None else a.merge(b) for a, b in pairs]
 
         return gather
 
-    place = next((value.device for value in model.parameters()), torch.device("cpu"))
     handles = [norm.register_forward_pre_hook(watch(at)) for at, norm in enumerate(norms)]
     try:
-        count = 0
-        for count, batch in enumerate(loader, 1):
-            inputs = batch[0] if isinstance(batch, tuple | list) else batch
-            if not isinstance(inputs, Tensor):
-                raise ConfigError(f"recalibrate: batches must be tensors, or begin with one, got {type(inputs).__name__}")
-            model(inputs.to(place), **({} if stream is None else {"stream": stream._replace(draw=count - 1)}))
+        for inputs, drawn in shown("recalibrate", model, loader, stream):
+            before, own = list(seen), first
+            try:
+                _switch(model, own)
+                model(inputs, **drawn)
+            except TooFewValues:  # such a batch is normalised by what those before it gave
+                seen[:], own = before, False
+                for norm, found in zip(norms, before, strict=True):
+                    if all(one.n != 1 for one in found):
+                        set_statistics(norm, found)
+                _switch(model, own)
+                model(inputs, **drawn)
     finally:
         for handle in handles:
             handle.remove()
-    if not count:
-        raise ConfigError("recalibrate: the loader holds no batches")
     return seen
 
 
-def _named(model: nn.Module, norm: nn.Module) -> str:
+def _switch(model: nn.Module, own: bool) -> None:
+    """Evaluation, but of the norms that go by the batch in training, if they are to do so."""
+    for module in model.modules():
+        module.training = own and isinstance(module, (*_BY_BATCH, MPBN))
+
+
+def _check(model: nn.Module, norm: nn.Module, found: list[ChannelMoments]) -> None:
     path = next(path for path, module in model.named_modules() if module is norm)
-    return f"{path or 'the norm'} ({type(norm).__name__})"
-
-
-def _set(norm: TimeNorm | _BatchNorm, seen: list[ChannelMoments]) -> None:
-    if isinstance(norm, TimeNorm):
-        norm.set_statistics(seen)
-    elif seen and seen[0].n:
-        running: Any = norm
-        running.running_mean.copy_(seen[0].mean)
-        running.running_var.copy_(seen[0].variance)
+    where = f"recalibrate: what reaches {path or 'the norm'} ({type(norm).__name__})"
+    if not all(bool((one.mean.isfinite() & one.squares.isfinite()).all()) for one in found):
+        raise ConfigError(f"{where} must be finite, got infinite values or NaN")
+    if any(one.n == 1 for one in found):
+        raise ConfigError(f"{where} must be more than one value for each statistic, got one; give more samples")
 
 
 def _counted(loader: Iterable[Batch], bar: Any) -> Iterator[Batch]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from neurosim.checks import flag, number, whole
 from neurosim.errors import ConfigError, ConversionError
@@ -16,13 +16,13 @@ from neurosim.norms.registry import register
 from neurosim.norms.time_norm import TimeNorm
 
 
-def channels_of(norm: _BatchNorm) -> int:
+def channels_of(norm: _NormBase) -> int:
     """Axis of the channels of a batch norm, ours or torch's."""
     return norm.channel_dim if isinstance(norm, BatchNorm) else 1
 
 
-def batch_affine(norm: _BatchNorm) -> Affine:
-    """Scale and shift of a batch norm in evaluation, float64.
+def batch_affine(norm: _NormBase) -> Affine:
+    """Scale and shift of a batch norm, or an instance norm that tracks, in evaluation, float64.
 
     Raises:
         ConversionError: It keeps no running statistics.

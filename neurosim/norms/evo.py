@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Final, Literal, get_args
 
 import torch
@@ -12,8 +12,10 @@ from torch.nn import functional
 
 from neurosim.checks import one_of
 from neurosim.norms.base import Cost, Operations
+from neurosim.norms.calibrated import CalibratedNorm
 from neurosim.norms.group import SpaceNorm, group_count
 from neurosim.norms.layer import rms
+from neurosim.norms.moments import ChannelMoments
 from neurosim.norms.registry import register
 
 
@@ -22,7 +24,7 @@ def deviation(x: Tensor, axes: list[int], eps: float) -> Tensor:
     return ((x - x.mean(axes, keepdim=True)).square().mean(axes, keepdim=True) + eps).sqrt()
 
 
-class BatchEvoNorm(SpaceNorm):
+class BatchEvoNorm(CalibratedNorm, SpaceNorm):
     """Base of the B series: the larger of the batch's deviation, running in evaluation, and a bound of the sample's own.
 
     Args:
@@ -55,6 +57,10 @@ class BatchEvoNorm(SpaceNorm):
             with torch.no_grad():
                 self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
         return x / torch.maximum(self._spread((var + self.eps).sqrt(), x), self.own_bound(x, self._space(x)))
+
+    def set_statistics(self, seen: Sequence[ChannelMoments]) -> None:
+        """The variance, unbiased."""
+        self.running_var.copy_(seen[0].variance)
 
     def extra_repr(self) -> str:
         """For ``print``."""

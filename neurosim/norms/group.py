@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -183,7 +183,6 @@ class InstanceBatchNorm(ChannelNorm):
 
     stats: ClassVar[Stats] = "sample"
     needs_space: ClassVar[bool] = True
-    affine_last = False
 
     def __init__(self, features: int, ratio: float = 0.5, eps: float = 1e-5, momentum: float = 0.1, *, channel_dim: int = 1) -> None:
         super().__init__(features, channel_dim, scale=False, shift=False)
@@ -203,6 +202,22 @@ class InstanceBatchNorm(ChannelNorm):
         parts = self.instance.fold(), self.batch.fold()
         scale, shift = (torch.cat([one.double() for one in both]) for both in zip(*parts, strict=True))
         return Affine(scale, shift)
+
+    def last_affine(self) -> Affine | None:
+        """γ and β of both halves."""
+        halves = self._halves()
+        if any(half.weight is None for half in halves):
+            return None
+        return Affine(*(torch.cat([getattr(half, name).detach() for half in halves]) for name in ("weight", "bias")))
+
+    def drop_affine(self) -> None:
+        """Leave both out in both halves."""
+        for half in self._halves():
+            half.weight = half.bias = None
+        self.batch.affine = False
+
+    def _halves(self) -> tuple[Any, Any]:
+        return getattr(self.instance, "norm", self.instance), self.batch  # what a FreezingNorm is around, if there is one
 
     def hw_ops(self) -> Cost:
         """That of the instance norm: its half is what is left."""

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from neurosim.norms.base import Affine, Cost, Operations, Stats
-from neurosim.norms.channels import ChannelNorm
-from neurosim.norms.layer import SampleNorm, center
+from neurosim.norms.calibrated import CalibratedNorm
+from neurosim.norms.layer import SampleNorm
+from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.norms.registry import register
 
 _GAUSSIAN = math.sqrt(math.pi / 2)  #: standard deviation of normal numbers per mean magnitude
@@ -50,8 +51,6 @@ class _Magnitudes:
 
 
 class _L1Sample(_Magnitudes, SampleNorm):
-    centered: ClassVar[bool]
-
     def __init__(
         self,
         features: int | Sequence[int],
@@ -63,17 +62,8 @@ class _L1Sample(_Magnitudes, SampleNorm):
         channel_dim: int = 1,
     ) -> None:
         affine = self._flag("affine", affine)
-        super().__init__(features, eps, channel_dim, scale=affine, shift=affine and self.centered)
+        super().__init__(features, eps, channel_dim, scale=affine, shift=affine and self.center)
         self.match_sigma, self.power_of_two = self._flag("match_sigma", match_sigma), self._flag("power_of_two", power_of_two)
-
-    @property
-    def centers(self) -> bool:
-        """Whether the mean is taken away."""
-        return self.centered
-
-    def prepare(self, x: Tensor) -> Tensor:
-        """Centred, if it does that."""
-        return center(x, self._axes(x)) if self.centered else x
 
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
         """The mean magnitude."""
@@ -85,7 +75,7 @@ class _L1Sample(_Magnitudes, SampleNorm):
 
     def standard_bounds(self) -> tuple[float, float]:
         """A single feature that stands out has d/2 mean deviations, or d mean magnitudes; powers of two are at most √2 less."""
-        largest = math.prod(self.features) / (2 if self.centered else 1)
+        largest = math.prod(self.features) / (2 if self.center else 1)
         largest *= math.sqrt(2) if self.power_of_two else 1
         largest /= _GAUSSIAN if self.match_sigma else 1
         return -largest, largest
@@ -93,8 +83,8 @@ class _L1Sample(_Magnitudes, SampleNorm):
     def hw_ops(self) -> Cost:
         """The sum of magnitudes, with the mean's sum and subtraction where there is one; a power of two divides by a shift."""
         shift, affine = int(self.power_of_two), int(self.weight is not None)
-        each = Operations(1 + 2 * self.centered + (self.bias is not None), 1 - shift + affine)
-        return Cost(each, Operations(1, 1 + self.centered, 1 - shift))
+        each = Operations(1 + 2 * self.center + (self.bias is not None), 1 - shift + affine)
+        return Cost(each, Operations(1, 1 + self.center, 1 - shift))
 
     def extra_repr(self) -> str:
         """For ``print``."""
@@ -128,7 +118,7 @@ class L1LayerNorm(_L1Sample):
     tensor([[-1.5000, -0.5000,  0.5000,  1.5000]])
     """
 
-    centered = True
+    center = True
 
 
 @register("l1_rms", "B12", formula="y = γ x / (mean|x| + ε), of a sample's channels", fold="F2")
@@ -155,11 +145,9 @@ class L1RMSNorm(_L1Sample):
         W. Guo et al., "Towards accurate and efficient sub-8-bit integer training" (2024), on L1 normalization layers.
     """
 
-    centered = False
-
 
 @register("l1_batch", "B12", formula="y = γ (x − µ) / (σ₁ + ε) + β, µ and σ₁ = mean|x − µ| of training", fold="F0")
-class L1BatchNorm(_Magnitudes, ChannelNorm):
+class L1BatchNorm(_Magnitudes, CalibratedNorm):
     r"""Batch norm by the mean absolute deviation.
 
     .. math:: y = \gamma\,\frac{x - \mu}{\sigma_1} + \beta, \qquad \sigma_1 = \mathrm{mean}\,|x - \mu| + \varepsilon
@@ -222,6 +210,18 @@ class L1BatchNorm(_Magnitudes, ChannelNorm):
             for kept, found in ((self.running_mean, mean.reshape(-1)), (self.running_deviation, deviation)):
                 kept.lerp_(found.to(kept.dtype), self.momentum)
         return z / self._spread_of(z, over)
+
+    def moments_of(self, x: Tensor, *, own: bool) -> list[ChannelMoments]:
+        """Moments of an input, and of the magnitudes of its distances from its own mean, or from the running one."""
+        found = super().moments_of(x, own=own)
+        wide = x.detach().double()
+        z = wide - self._spread(found[0].mean if own else self.running_mean, wide)
+        return [*found, moments(z.abs(), self._axes(x))]
+
+    def set_statistics(self, seen: Sequence[ChannelMoments]) -> None:
+        """Mean, and mean magnitude of the distances from it."""
+        self.running_mean.copy_(seen[0].mean)
+        self.running_deviation.copy_(seen[1].mean)
 
     def fold(self) -> Affine:
         """Scale γ/σ₁ and shift β − μ·scale, from the running statistics."""

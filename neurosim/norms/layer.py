@@ -35,14 +35,25 @@ class SampleNorm(MeasuredNorm):
 
     stats: ClassVar[Stats] = "sample"
     whole_units: ClassVar[bool] = True
+    center: bool = False  #: whether the mean is taken away
 
     def __init__(self, features: int | Sequence[int], eps: float, channel_dim: int = 1, *, scale: bool = True, shift: bool = True) -> None:
         super().__init__(features, channel_dim, scale=scale, shift=shift)
         self.eps = self._number("eps", eps, gt=0)
 
+    @property
+    def centers(self) -> bool:
+        """Whether the mean is taken away."""
+        return self.center
+
+    def prepare(self, x: Tensor) -> Tensor:
+        """Centred, if it does that."""
+        return center(x, self._axes(x)) if self.center else x
+
     def extra_repr(self) -> str:
         """For ``print``."""
-        return f"{super().extra_repr()}, eps={self.eps:g}"
+        center = "" if self.center == type(self).center else f", center={self.center}"
+        return f"{super().extra_repr()}, eps={self.eps:g}{center}"
 
 
 @register("layer", "B9", "B11", formula="y = γ (x − µ) / √(σ² + ε) + β, µ and σ² of a sample's channels", fold="F2")
@@ -76,6 +87,8 @@ class LayerNorm(SampleNorm):
     tensor([[-1.3420, -0.4470,  0.4470,  1.3420]])
     """
 
+    center = True
+
     def __init__(
         self,
         features: int | Sequence[int],
@@ -89,15 +102,6 @@ class LayerNorm(SampleNorm):
         affine = self._flag("affine", affine)
         super().__init__(features, eps, channel_dim, scale=affine, shift=affine)
         self.center, self.scale = self._flag("center", center), self._flag("scale", scale)
-
-    @property
-    def centers(self) -> bool:
-        """Whether the mean is taken away."""
-        return self.center
-
-    def prepare(self, x: Tensor) -> Tensor:
-        """Centred, if it does that."""
-        return center(x, self._axes(x)) if self.center else x
 
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
         """The spread; 1 if it is not divided by."""
@@ -120,8 +124,7 @@ class LayerNorm(SampleNorm):
 
     def extra_repr(self) -> str:
         """For ``print``."""
-        halves = "".join(f", {name}=False" for name in ("center", "scale") if not getattr(self, name))
-        return super().extra_repr() + halves
+        return super().extra_repr() + ("" if self.scale else ", scale=False")
 
 
 @register("rms", "B10", formula="y = γ x / √(mean x² + ε), the mean over a sample's channels", fold="F2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -10,16 +11,17 @@ from torch import Tensor, nn
 
 from neurosim.checks import one_of
 from neurosim.norms.base import Affine, Cost, Operations, Stats
-from neurosim.norms.channels import ChannelNorm
+from neurosim.norms.calibrated import CalibratedNorm
 from neurosim.norms.gradients import with_backward
 from neurosim.norms.layer import rms
+from neurosim.norms.moments import ChannelMoments
 from neurosim.norms.registry import register
 
 Guard = Literal["clamp", "scale", "none"]
 
 
 @register("online", "B4", formula="y = clamp(γ (x − µ) / √(v + ε) + β, ±5), µ and v of training", fold="F0")
-class OnlineNorm(ChannelNorm):
+class OnlineNorm(CalibratedNorm):
     r"""Online normalization: every sample by the statistics of those before it.
 
     .. math:: y = \mathrm{guard}\Bigl(\gamma\,\frac{x - \mu}{\sqrt{v + \varepsilon}} + \beta\Bigr), \qquad
@@ -108,6 +110,11 @@ class OnlineNorm(ChannelNorm):
         if self.guard == "clamp":
             return y.clamp(-self.limit, self.limit)
         return y / rms(y, range(1, y.dim()), self.eps) if self.guard == "scale" else y
+
+    def set_statistics(self, seen: Sequence[ChannelMoments]) -> None:
+        """Mean and biased variance."""
+        self.running_mean.copy_(seen[0].mean)
+        self.running_var.copy_(seen[0].squares / seen[0].n)
 
     def fold(self) -> Affine:
         """Scale γ/√(v + ε) and shift β − μ·scale, before the clamp."""

@@ -12,6 +12,7 @@ from neurosim.errors import ConfigError
 from neurosim.norms.base import Affine, Cost, Operations
 from neurosim.norms.channels import MeasuredNorm
 from neurosim.norms.gradients import with_backward
+from neurosim.norms.moments import ChannelMoments, moments
 from neurosim.norms.registry import register
 from neurosim.norms.running import RunningNorm
 
@@ -83,7 +84,9 @@ class PowerNorm(MeasuredNorm, RunningNorm):
         return super().standardize(x) if self.measures else self._by_running(x)
 
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
-        """The root mean square of the group of every channel."""
+        """The root mean square of the group of every channel; 1 without groups."""
+        if not self.groups:
+            return (x.new_ones([size if axis in self._axes(x) else 1 for axis, size in enumerate(x.shape)]),)
         axis = self._axes(x)[0]
         size = self.features[0] // self.groups
         grouped = x.reshape(*x.shape[:axis], self.groups, size, *x.shape[axis + 1 :])
@@ -114,6 +117,12 @@ class PowerNorm(MeasuredNorm, RunningNorm):
             return grad / of_batch
 
         return with_backward(u, z, backward)
+
+    def moments_of(self, x: Tensor, *, own: bool) -> list[ChannelMoments]:
+        """Moments of the scaled samples."""
+        self._check(x)
+        wide = x.detach().double()
+        return [moments(wide / self.measure(wide)[0], self._axes(x))]
 
     def fold(self) -> Affine:
         """Scale γ/√(ψ² + ε) and shift β, if samples are not scaled."""

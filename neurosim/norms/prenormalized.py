@@ -17,19 +17,19 @@ from neurosim.norms.registry import register
 PreScale = Literal["mad", "max", "pow2"]
 
 
-def prescale(x: Tensor, axes: Sequence[int], by: PreScale) -> Tensor:
+def prescale(x: Tensor, axes: Sequence[int], by: PreScale, centring: bool = True) -> Tensor:
     r"""Deviations of ``x`` from its mean, divided by their own size, in the precision of ``x``; zeros stay zeros.
 
     .. math:: z = (u - \bar u) / s(u - \bar u), \qquad u = x / \max |x|
 
     The first division, for ``pow2`` by a power of two as well, keeps the sum of the mean from overflowing. The second one is by the
-    deviations alone: beside a large mean, those of u are as small as ε.
+    deviations alone: beside a large mean, those of u are as small as ε. Without ``centring`` the mean is taken to be 0.
 
     >>> prescale(torch.tensor([[3.0, -6.0]]), [1], "pow2")
     tensor([[ 1.1250, -1.1250]])
     """
-    z = center(_by_size(x, axes, "pow2" if by == "pow2" else "max"), axes)
-    return _by_size(z, axes, by)
+    u = _by_size(x, axes, "pow2" if by == "pow2" else "max")
+    return _by_size(center(u, axes) if centring else u, axes, by)
 
 
 def _by_size(x: Tensor, axes: Sequence[int], by: PreScale) -> Tensor:
@@ -72,6 +72,7 @@ class PrenormalizedLayerNorm(SampleNorm):
     """
 
     own_precision: ClassVar[bool] = True
+    center = True
 
     def __init__(
         self, features: int | Sequence[int], by: PreScale = "mad", eps: float = 1e-5, *, affine: bool = True, channel_dim: int = 1
@@ -91,19 +92,10 @@ class PrenormalizedLayerNorm(SampleNorm):
                 y = y * value if name == "weight" else y + value
         return y
 
-    @property
-    def centers(self) -> bool:
-        """It does."""
-        return True
-
-    def prepare(self, x: Tensor) -> Tensor:
-        """Centred."""
-        return center(x, self._axes(x))
-
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
         """The spread of the scaled values, times what they were divided by."""
         axes = self._axes(x)
-        z = prescale(x, axes, self.by)
+        z = prescale(x, axes, self.by, self.center)
         before, after = (value.abs().amax(axes, keepdim=True) for value in (x, z))
         return (rms(z, axes, self.eps) * torch.where(after > 0, before / after, 1),)
 
@@ -114,15 +106,16 @@ class PrenormalizedLayerNorm(SampleNorm):
     def standardize(self, x: Tensor) -> Tensor:
         """Scaled, centred and scaled, so that no sum overflows in the precision of x."""
         axes = self._axes(x)
-        z = center(prescale(x, axes, self.by), axes)
+        z = self.prepare(prescale(x, axes, self.by, self.center))
         return z / rms(z, axes, self.eps)
 
     def standard_bounds(self) -> tuple[float, float]:
         """±√(d − 1), as of a layer norm."""
-        largest = math.sqrt(math.prod(self.features) - 1)
+        largest = math.sqrt(math.prod(self.features) - self.center)
         return -largest, largest
 
     def hw_ops(self) -> Cost:
         """A layer norm; comparisons for the largest magnitude, the mean, the size of the deviations, and divisions or shifts by both."""
         affine, divided = int(self.weight is not None), 2 * (self.by != "pow2")
-        return Cost(Operations(3 + 4 + affine, 2 + affine + divided), Operations(1, 3 + (self.by == "mad"), 1 + divided, 1))
+        each = Operations(3 + 4 * self.center + affine, 2 + affine + divided)
+        return Cost(each, Operations(1, 1 + 2 * self.center + (self.by == "mad"), 1 + divided, 1))

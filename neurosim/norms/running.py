@@ -7,6 +7,7 @@ steps holds all of it. Under data-parallel training every replica has its own ba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 
 from neurosim.checks import whole
 from neurosim.norms.base import Affine, Cost, Operations, Stats
-from neurosim.norms.channels import ChannelNorm
+from neurosim.norms.calibrated import CalibratedNorm
+from neurosim.norms.moments import ChannelMoments
 
 
-class RunningNorm(ChannelNorm):
+class RunningNorm(CalibratedNorm):
     """Base of the norms by a running mean square: without a mean, with γ and β.
 
     Args:
@@ -42,6 +44,10 @@ class RunningNorm(ChannelNorm):
         self.register_buffer("running_square", torch.ones(self.features))
         self.register_buffer("following", torch.zeros(self.features))  # of the gradient: follows mean(g z)
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+
+    def set_statistics(self, seen: Sequence[ChannelMoments]) -> None:
+        """The mean square."""
+        self.running_square.copy_(seen[0].mean.square() + seen[0].squares / seen[0].n)
 
     def fold(self) -> Affine:
         """Scale γ/√(ψ² + ε) and shift β."""

@@ -21,6 +21,10 @@ from neurosim.norms.base import Affine, Cost, Norm, Operations, Stats
 from neurosim.norms.moments import ChannelMoments, moments
 
 
+class TooFewValues(ConfigError):
+    """A statistic of a batch would be of a single value."""
+
+
 def normalize(x: Tensor, mean: Tensor, scale: Tensor, shift: Tensor | None) -> Tensor:
     """``(x − mean) · scale + shift``, rounded after every operation, so that a larger x never gives less if the scale is positive."""
     y = (x - mean) * scale
@@ -158,7 +162,7 @@ class TimeNorm(StaysWide, Norm):
 
     def _refuse_single(self, count: int, x: Tensor) -> None:
         if count < 2:
-            raise ConfigError(
+            raise TooFewValues(
                 f"{self._where}: statistics in training need more than one value each, got {count} in shape {tuple(x.shape)}; "
                 "give larger batches, or call eval()"
             )

@@ -181,7 +181,7 @@ def test_the_distance_of_statistics_is_that_of_the_formula() -> None:
             lambda: ns.tweak_norms(nn.Sequential(nn.BatchNorm1d(2)), torch.zeros(2, 2), reference=nn.Linear(2, 2)),
             "the reference has no '0'",
         ),
-        (lambda: ns.batch_statistics(nn.Linear(2, 2)).__enter__(), "no batch norm with running statistics"),
+        (lambda: ns.batch_statistics(nn.Linear(2, 2)).__enter__(), "no norm with running statistics"),
         (lambda: ns.batch_statistics(nn.BatchNorm1d(2), 1.5).__enter__(), r"alpha must be in \[0, 1\], got 1.5"),
     ],
 )

@@ -309,6 +309,70 @@ def test_what_is_not_certain_or_not_constant_is_left_with_the_reason(make: Calla
         torch.testing.assert_close(folded.state_dict(), before, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("after", [True, False])
+def test_an_instance_norm_that_tracks_statistics_folds_as_it_evaluates(affine: bool, after: bool) -> None:
+    torch.manual_seed(0)
+    norm: Any = nn.InstanceNorm2d(3, affine=affine, track_running_stats=True)
+    model: Any = nn.Sequential(norm, nn.Conv2d(3, 4, 3)) if after else nn.Sequential(nn.Conv2d(2, 3, 3), norm)
+    x = torch.randn(5, 3 if after else 2, 6, 6, dtype=torch.float64)
+    model.double()(3 * x + 1)
+    if affine:
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    folded = ns.fold(model.eval(), x, tolerance=1e-12)
+    assert report(folded).count("folded") == 1
+    untracked = ns.fold(nn.Sequential(nn.Conv2d(2, 3, 3), nn.InstanceNorm2d(3)))
+    assert "it takes statistics of every sample" in report(untracked).norms[0].reason
+
+
+def test_an_instance_norm_has_no_channels_in_the_features_of_a_linear_layer() -> None:
+    """Of inputs with two axes it takes the first for the channels, of others the second."""
+    model = nn.Sequential(nn.Linear(6, 6), nn.InstanceNorm1d(6, track_running_stats=True)).eval()
+    model.get_buffer("1.running_mean").normal_()
+    for shape in ((6, 6), (2, 6, 6)):
+        folded = ns.fold(model, torch.randn(shape), tolerance=0)
+        assert "its channels are on axis 1, and the features of the Linear on the last one" in report(folded).norms[0].reason
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_weights_that_would_overflow_stay_as_they_are(after: bool) -> None:
+    norm, layer = nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)
+    model = nn.Sequential(norm, layer) if after else nn.Sequential(layer, norm)
+    nn.init.constant_(norm.weight, 1e30)  # finite, as the weights are, and the product in 64 bits
+    nn.init.constant_(layer.weight, 1e30)
+    folded = ns.fold(model.eval())
+    assert "the weights of the Conv2d would not be finite in torch.float32" in report(folded).norms[0].reason
+    torch.testing.assert_close(folded.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm. is deprecated:FutureWarning")
+@pytest.mark.parametrize("name", ["weight_norm", "spectral_norm"])
+def test_a_layer_that_cannot_be_copied_is_refused_by_name(name: str) -> None:
+    model = nn.Sequential(getattr(nn.utils, name)(nn.Linear(3, 4)), nn.BatchNorm1d(4))
+    model(torch.rand(5, 3))
+    wanted = rf"fold: 0: a layer with torch\.nn\.utils\.{name} cannot be copied; use torch\.nn\.utils\.parametrizations\.{name}"
+    with pytest.raises(ConversionError, match=wanted):
+        ns.fold(model)
+    getattr(nn.utils, f"remove_{name}")(model[0])
+    assert report(ns.fold(model.eval())).count("folded") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 3}, r"fold: model: must be a torch\.nn\.Module, got int"),
+        ({"batch": "x"}, "fold: batch: must be a tensor, got str"),
+        ({"batch": torch.zeros(1, 2), "tolerance": "x"}, "fold: tolerance: must be a finite number ≥ 0, got 'x'"),
+        ({"stream": 3}, "fold: stream: must be a Stream of neurosim.random.stream, got int"),
+        ({"inplace": 3}, "fold: inplace: must be true or false, got 3"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ns.fold(**{"model": nn.Linear(2, 2), **arguments})
+
+
 def test_a_chain_within_a_module_of_ones_own_is_folded() -> None:
     model = settled(Custom(), 5, 2, 3, 3)
     folded = ns.fold(model)

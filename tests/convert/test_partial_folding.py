@@ -17,8 +17,11 @@ from neurosim.norms import (
     DynamicTanh,
     FilterResponseNorm,
     GlobalResponseNorm,
+    InstanceBatchNorm,
+    L1LayerNorm,
     LayerNorm,
     LayerNormScaling,
+    PrenormalizedLayerNorm,
     RMSNorm,
     ScaleNorm,
     UnifiedNorm,
@@ -80,20 +83,63 @@ def test_scale_and_shift_go_into_the_next_layer(make: Any, dtype: torch.dtype) -
             assert close(model(x), before(x))
 
 
+CENTRED: list[Any] = [LayerNorm, L1LayerNorm, PrenormalizedLayerNorm]
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_centring_goes_into_the_layer_before(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("make", CENTRED, ids=lambda make: make.__name__)
+def test_centring_goes_into_the_layer_before(make: Any, dtype: torch.dtype) -> None:
     for layer, shape in (
         (nn.Linear(6, C), (5, 6)),
         (nn.Conv2d(6, C, 3), (5, 6, 4, 4)),
         (nn.ConvTranspose2d(6, C, 3, bias=False), (5, 6, 4, 4)),
     ):
-        model: Any = nn.Sequential(layer, varied(LayerNorm(C))).to(dtype)
+        model: Any = nn.Sequential(layer, varied(make(C))).to(dtype)
         before = copy.deepcopy(model)
         fold_centering(model[0], model[1])
+        assert (model[1].centers, model[1].bounds() == before[1].bounds()) == (False, False)
+        assert "center=False" in repr(model[1])
         x = draw(*shape, dtype=dtype)
         with torch.no_grad():
             assert close(model[0](x).mean(1), torch.zeros((), dtype=dtype))
             assert close(model(x), before(x))
+
+
+def test_a_norm_without_centring_computes_less() -> None:
+    for make in CENTRED:
+        norm = make(C)
+        before = norm.hw_ops()
+        fold_centering(nn.Linear(3, C), norm)
+        after = norm.hw_ops()
+        assert before.per_element.adds - after.per_element.adds == 2  # the sum of the mean, and taking it away
+        assert before.per_vector.multiplies - after.per_vector.multiplies == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scale_and_shift_of_both_halves_of_an_instance_and_batch_norm_go_into_the_next_layer(dtype: torch.dtype) -> None:
+    x = draw(5, C, 4, 4, dtype=dtype)
+    model: Any = nn.Sequential(InstanceBatchNorm(C, 0.3), nn.Conv2d(C, 4, 3)).to(dtype)
+    for at, half in enumerate((model[0].instance, model[0].batch)):
+        varied(half, at)
+    model(x)
+    for before in (model.eval(), ns.freeze_statistics(model, 0, x).eval()):
+        changed = copy.deepcopy(before)
+        fold_affine(changed[0], changed[1])
+        assert list(changed[0].parameters()) == []
+        with torch.no_grad():
+            assert close(changed(x), before(x))
+        fold_affine(changed[0], changed[1])  # nothing is left to give
+
+
+def test_a_norm_of_torch_can_be_replaced_by_one_whose_centring_folds() -> None:
+    model: Any = nn.Sequential(nn.Linear(6, C), varied(nn.LayerNorm(C)))
+    with pytest.raises(ConversionError, match=r"got torch's LayerNorm; neurosim\.swap_norm puts one of ours in its place"):
+        fold_centering(*model)
+    swapped: Any = ns.swap_norm(model, "layer")
+    fold_centering(*swapped)
+    x = draw(3, 5, 6)
+    with torch.no_grad():
+        assert close(swapped(x), model(x))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -122,8 +168,12 @@ def test_channels_on_another_axis_are_not_those_of_a_convolution() -> None:
         (lambda: fold_affine(LayerNorm((C, 3)), nn.Linear(3, 2)), "a layer has one scale a channel"),
         (lambda: fold_affine(LayerNorm(C, channel_dim=-1), nn.Conv2d(C, 2, 1)), "its channels are on axis -1"),
         (lambda: fold_centering(nn.Linear(3, 8), LayerNorm(C)), r"it has features \(16,\), and the layer 8 outputs"),
-        (lambda: fold_centering(nn.Linear(3, C), OTHER_NORM), "the norm must be a LayerNorm, got RMSNorm"),
-        (lambda: fold_gain(nn.Linear(3, C), OTHER_NORM), "the norm must be a DynamicTanh, got RMSNorm"),
+        (
+            lambda: fold_centering(nn.Linear(3, C), OTHER_NORM),
+            "must be a LayerNorm or L1LayerNorm or PrenormalizedLayerNorm of neurosim.norms, got RMSNorm",
+        ),
+        (lambda: fold_centering(nn.Linear(3, C), PrenormalizedLayerNorm(C, "max")), "a scale of values that are not centred, by='max'"),
+        (lambda: fold_gain(nn.Linear(3, C), OTHER_NORM), "the norm must be a DynamicTanh of neurosim.norms, got RMSNorm"),
     ],
 )
 def test_what_a_neighbour_cannot_take_over_is_refused(call: Any, message: str) -> None:
