@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +52,9 @@ class FreezingNorm(StaysWide, Norm):
 
     def __init__(self, norm: MeasuredNorm, after: int, momentum: float = 0.1) -> None:
         super().__init__()
-        if not (isinstance(norm, MeasuredNorm) and norm.measures):
-            other = ", made to take none" if isinstance(norm, MeasuredNorm) else "; neurosim.freeze_statistics takes those of torch"
+        given: Any = norm
+        if not (isinstance(given, MeasuredNorm) and given.measures):
+            other = ", made to take none" if isinstance(given, MeasuredNorm) else "; neurosim.freeze_statistics takes those of torch"
             raise ConfigError(
                 "FreezingNorm.norm: must be a norm of this package by statistics of every sample, "
                 f"got {type(norm).__module__}.{type(norm).__name__}{other}"
