@@ -25,6 +25,9 @@ from neurosim.norms import (
     MessageNorm,
     Norm,
     PowerNorm,
+    initialize_weight_norm,
+    shape_batch_norms,
+    unit_weights,
 )
 
 SWITCHES = [
@@ -103,6 +106,14 @@ def test_a_norm_that_keeps_statistics_refuses_a_batch_without_any_samples_and_st
             norm(torch.rand(*steps, *shape))
     torch.testing.assert_close(norm.state_dict(), before, rtol=0, atol=0)
     assert norm.eval()(torch.rand(*steps, 0, 16, 2, 2)).shape == (*steps, 0, 16, 2, 2)
+
+
+@pytest.mark.parametrize("call", [unit_weights, shape_batch_norms, lambda model: initialize_weight_norm(model, torch.rand(2, 3))])
+def test_what_changes_a_model_refuses_what_is_none(call: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^(unit_weights|shape_batch_norms|initialize_weight_norm): model must be a torch\.nn\.Module, got int"
+    ):
+        call(3)
 
 
 def test_averages_that_are_frozen_stay_whatever_comes_in_training() -> None:
