@@ -66,6 +66,10 @@ class WeightParametrization(nn.Module, ABC):
         lengths: Tensor = torch.linalg.vector_norm(weight, dim=self._others(weight), keepdim=True)
         return lengths
 
+    def _refuse_single(self, weight: Tensor) -> None:
+        if weight.numel() == weight.shape[self.dim]:
+            raise ConfigError(f"{type(self).__name__}: rows must have two numbers or more, got a weight {tuple(weight.shape)}")
+
     def extra_repr(self) -> str:
         """For ``print``."""
         return f"dim={self.dim}" if self.dim else ""
