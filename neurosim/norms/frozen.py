@@ -98,6 +98,11 @@ class FreezingNorm(StaysWide, Norm):
         norm._check(x)
         if self.training:
             norm._refuse_empty(x)
+        try:
+            norm.check_values(x)
+        except ConfigError:
+            if not self.frozen:
+                raise
         wide = x.to(state_dtype(x))
         ready = norm.prepare(wide)
         measured = norm.measure(ready)
@@ -111,6 +116,7 @@ class FreezingNorm(StaysWide, Norm):
     def average_of(self, x: Tensor) -> list[Tensor]:
         """The statistics of a batch, averaged over its samples and places, in the shapes of :attr:`averages`."""
         self.norm._check(x)
+        self.norm.check_values(x)
         ready = self.norm.prepare(x.to(state_dtype(x)))
         return self._averaged(self.norm.measure(ready))
 
