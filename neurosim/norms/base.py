@@ -7,6 +7,8 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from neurosim.errors import ConfigError
+
 Stats = Literal["none", "weights", "running", "sample", "batch"]
 
 
@@ -63,3 +65,13 @@ class Norm(nn.Module, ABC):
     @abstractmethod
     def bounds(self) -> tuple[float, float]:
         """The range of its outputs in evaluation, over all inputs."""
+
+
+def check_model(where: str, model: object) -> None:
+    """Refuse what is no module of torch.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{where}: model must be a torch.nn.Module, got {type(model).__name__}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 
 from neurosim.checks import flag, number, whole
@@ -16,7 +16,7 @@ from neurosim.norms.registry import register
 from neurosim.norms.time_norm import TimeNorm
 
 
-def channels_of(norm: _NormBase) -> int:
+def channels_of(norm: nn.Module) -> int:
     """Axis of the channels of a batch norm, ours or torch's."""
     return norm.channel_dim if isinstance(norm, BatchNorm) else 1
 

@@ -236,6 +236,9 @@ class MeasuredNorm(ChannelNorm):
         """What is done to the input before anything is measured: nothing, or centring over the features."""
         return x
 
+    def check_values(self, x: Tensor) -> None:
+        """Refuse an input with a single value for a statistic that needs more; here none does."""
+
     @abstractmethod
     def measure(self, x: Tensor) -> tuple[Tensor, ...]:
         """The statistics of what :meth:`prepare` gives, in shapes that broadcast to it."""

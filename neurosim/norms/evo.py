@@ -283,3 +283,8 @@ class EvoNormS1(SampleEvoNorm):
     def activate(self, x: Tensor) -> Tensor:
         """``a(x)``."""
         return _ACTIVATIONS[self.activation](x)
+
+    def hw_ops(self) -> Cost:
+        """As S0 without v: of ReLU a comparison in the place of the curve, and of a sigmoid no product with it."""
+        curve, product = self.activation != "relu", self.activation in ("silu", "gelu")
+        return Cost(Operations(5 - curve, 3 + product, 0, 0, int(curve)), Operations(1, 2, 1, 1))

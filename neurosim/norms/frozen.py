@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +52,9 @@ class FreezingNorm(StaysWide, Norm):
 
     def __init__(self, norm: MeasuredNorm, after: int, momentum: float = 0.1) -> None:
         super().__init__()
-        if not (isinstance(norm, MeasuredNorm) and norm.measures):
-            other = ", made to take none" if isinstance(norm, MeasuredNorm) else "; neurosim.freeze_statistics takes those of torch"
+        given: Any = norm
+        if not (isinstance(given, MeasuredNorm) and given.measures):
+            other = ", made to take none" if isinstance(given, MeasuredNorm) else "; neurosim.freeze_statistics takes those of torch"
             raise ConfigError(
                 "FreezingNorm.norm: must be a norm of this package by statistics of every sample, "
                 f"got {type(norm).__module__}.{type(norm).__name__}{other}"
@@ -97,6 +98,11 @@ class FreezingNorm(StaysWide, Norm):
         norm._check(x)
         if self.training:
             norm._refuse_empty(x)
+        try:
+            norm.check_values(x)
+        except ConfigError:
+            if not self.frozen:
+                raise
         wide = x.to(state_dtype(x))
         ready = norm.prepare(wide)
         measured = norm.measure(ready)
@@ -110,6 +116,7 @@ class FreezingNorm(StaysWide, Norm):
     def average_of(self, x: Tensor) -> list[Tensor]:
         """The statistics of a batch, averaged over its samples and places, in the shapes of :attr:`averages`."""
         self.norm._check(x)
+        self.norm.check_values(x)
         ready = self.norm.prepare(x.to(state_dtype(x)))
         return self._averaged(self.norm.measure(ready))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neurosim.errors import ConfigError
 from neurosim.norms.registry import register
 from neurosim.norms.weights import WeightParametrization
 
@@ -76,7 +75,6 @@ class GeometricParametrization(WeightParametrization):
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """λ and θ of a weight."""
         length, moved = self.lengths(weight).flatten(), weight.movedim(self.dim, 0)
-        if weight.numel() == len(moved):
-            raise ConfigError(f"GeometricParametrization: rows must have two numbers or more, got a weight {tuple(weight.shape)}")
+        self._refuse_single(weight)
         self.shape = tuple(moved.shape)
         return length, angles_of(moved.flatten(1))

@@ -71,7 +71,7 @@ class _Grouped(MeasuredNorm, SpaceNorm):
         """Mean and deviation of the group of every channel."""
         axis = self.channel_dim
         x = x.movedim(axis, 1)
-        grouped = self._in_groups(x).flatten(2)
+        grouped = x.reshape(len(x), self.groups, self.features[0] // self.groups, -1).flatten(2)
         mean = grouped.mean(2, keepdim=True)
         root = ((grouped - mean).square().mean(2, keepdim=True) + self.eps).sqrt()
         shape = (*x.shape[:2], *(1,) * (x.dim() - 2))
@@ -84,15 +84,15 @@ class _Grouped(MeasuredNorm, SpaceNorm):
 
     def standardize(self, x: Tensor) -> Tensor:
         """Centred and scaled group by group."""
+        self.check_values(x)
         x = x.movedim(self.channel_dim, 1)
-        self._in_groups(x)
         return functional.group_norm(x, self.groups, eps=self.eps).movedim(1, self.channel_dim)
 
-    def _in_groups(self, x: Tensor) -> Tensor:
-        if self.features[0] // self.groups * math.prod(x.shape[2:]) == 1:
+    def check_values(self, x: Tensor) -> None:
+        """Refuse groups of a single value, which is its own mean."""
+        if self.features[0] // self.groups * math.prod([x.shape[axis] for axis in self._space(x)]) == 1:
             got = f"got one in shape {tuple(x.shape)}"
             raise ConfigError(f"{self._where}: x must have more than one value for every mean and spread, {got}")
-        return x.reshape(len(x), self.groups, self.features[0] // self.groups, *x.shape[2:])
 
 
 @register("group", "B16", formula="y = γ (x − µ) / √(σ² + ε) + β, of a group of a sample's channels, over space", fold="F2")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from neurosim.checks import number, whole
 from neurosim.errors import ConfigError, nearest
 from neurosim.neurons.parameters import state_dtype
-from neurosim.norms.base import Affine, Cost, Operations, Stats
+from neurosim.norms.base import Affine, Cost, Operations, Stats, check_model
 from neurosim.norms.channels import ChannelNorm
 from neurosim.norms.length import unit_length
 from neurosim.norms.placing import put_weights
@@ -192,7 +192,8 @@ def unit_weights(model: Model, layers: str | Sequence[str] = "*", *, writers: st
         The model itself.
 
     Raises:
-        ConfigError: A glob names no such layer, or a parametrization cannot give such weights; the model is then unchanged.
+        ConfigError: What is given is no model, a glob names no such layer, or a parametrization cannot give such weights; the model is
+            then unchanged.
 
     Source:
         I. Loshchilov et al., "nGPT: normalized transformer with representation learning on the hypersphere", ICLR 2025, and the
@@ -202,6 +203,7 @@ def unit_weights(model: Model, layers: str | Sequence[str] = "*", *, writers: st
     >>> bool((unit_weights(layer).weight.norm(dim=1) - 1).abs().max() < 1e-6)
     True
     """
+    check_model("unit_weights", model)
     floor = number("unit_weights.eps", eps, gt=0)
     known = {path: module for path, module in model.named_modules() if isinstance(module, _WEIGHTS)}
     globs = {"layers": _listed(layers), "writers": _listed(writers)}

@@ -78,7 +78,7 @@ class SteppedNorm(TimeNorm):
     example=lambda: BatchNormThroughTime(16, 4),
 )
 class BatchNormThroughTime(SteppedNorm):
-    r"""BNTT: a batch norm of its own for every step, without shift.
+    r"""BNTT: a batch norm of its own for every step, without shift; it folds where all steps came out alike.
 
     .. math:: y_t = \gamma_t\,(x_t - \mu_t) / \sqrt{\sigma_t^2 + \varepsilon}
 
@@ -132,7 +132,7 @@ class BatchNormThroughTime(SteppedNorm):
     example=lambda: TemporalEffectiveBatchNorm(16, 4),
 )
 class TemporalEffectiveBatchNorm(SteppedNorm):
-    r"""TEBN: one batch norm over time, batch and space, and a learned weight for every step.
+    r"""TEBN: one batch norm over time, batch and space, and a learned weight for every step; it folds where all steps have the same.
 
     .. math:: y_t = p_t\,\bigl(\gamma\,(x_t - \mu) / \sqrt{\sigma^2 + \varepsilon} + \beta\bigr)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from neurosim.checks import number
-from neurosim.norms.base import Norm
+from neurosim.norms.base import Norm, check_model
 from neurosim.norms.placing import put_weights
 from neurosim.norms.registry import register
 from neurosim.random import Stream, stream
@@ -42,7 +42,8 @@ def shape_batch_norms(model: nn.Module, exponent: Annotated[float, Field(ge=0)] 
         The same model.
 
     Raises:
-        ConfigError: The exponent is below 0, or a parametrization cannot give an orthogonal weight; the model is then unchanged.
+        ConfigError: What is given is no model, the exponent is below 0, or a parametrization cannot give an orthogonal weight; the model
+            is then unchanged.
 
     Source:
         A. Meterez, A. Joudaki, F. Orabona, A. Immer, G. Rätsch, H. Daneshmand, "Towards training without depth limits: batch normalization
@@ -53,6 +54,7 @@ def shape_batch_norms(model: nn.Module, exponent: Annotated[float, Field(ge=0)] 
     >>> shape_batch_norms(model, exponent=1.0)[4].weight.detach()
     tensor([0.5000, 0.5000, 0.5000, 0.5000])
     """
+    check_model("shape_batch_norms", model)
     power = number("shape_batch_norms.exponent", exponent, ge=0)
     depth = 0
     drawn = [

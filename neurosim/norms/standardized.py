@@ -66,7 +66,8 @@ class ScaledWeightStandardization(WeightParametrization):
         g like the weight, with 1 on all axes but ``dim``, 1 at the start; V like the weight.
 
     Raises:
-        ConfigError: The activation is no function of one number, or the weight has one axis.
+        ConfigError: The activation is no function of one number, or the weight has one axis, or rows of one number,
+            which is its own mean.
 
     Source:
         A. Brock, S. De, S. L. Smith, "Characterizing signal propagation to close the performance gap in unnormalized ResNets", ICLR 2021,
@@ -91,7 +92,9 @@ class ScaledWeightStandardization(WeightParametrization):
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """G = 1, and V: the weight, which is standardised from then on."""
-        return torch.ones_like(self.lengths(weight)), weight
+        gain = torch.ones_like(self.lengths(weight))
+        self._refuse_single(weight)
+        return gain, weight
 
     def extra_repr(self) -> str:
         """For ``print``."""

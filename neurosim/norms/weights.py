@@ -14,6 +14,7 @@ from torch.nn.utils import parametrize
 
 from neurosim.checks import flag, whole
 from neurosim.errors import ConfigError, NeurosimError
+from neurosim.norms.base import check_model
 from neurosim.norms.registry import register
 
 TRANSPOSED: Final = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -64,6 +65,10 @@ class WeightParametrization(nn.Module, ABC):
         """‖row‖ of every row, with the axes of the weight."""
         lengths: Tensor = torch.linalg.vector_norm(weight, dim=self._others(weight), keepdim=True)
         return lengths
+
+    def _refuse_single(self, weight: Tensor) -> None:
+        if weight.numel() == weight.shape[self.dim]:
+            raise ConfigError(f"{type(self).__name__}: rows must have two numbers or more, got a weight {tuple(weight.shape)}")
 
     def extra_repr(self) -> str:
         """For ``print``."""
@@ -174,8 +179,9 @@ def initialize_weight_norm(model: nn.Module, batch: Tensor) -> list[str]:
         Paths of these layers.
 
     Raises:
-        ConfigError: The model does not take the batch, or does not pass it through all of these layers; what one of them gives of it is not
-            finite; or a length is not that of one output, or waits for data in another kind of layer. The model is then as it was.
+        ConfigError: What is given is no model, it does not take the batch, or does not pass it through all of these layers; what one of
+            them gives of it is not finite; or a length is not that of one output, or waits for data in another kind of layer. The model is
+            then as it was.
 
     Source:
         T. Salimans, D. P. Kingma, NeurIPS 2016, section 3, equations 5 and 6.
@@ -187,6 +193,7 @@ def initialize_weight_norm(model: nn.Module, batch: Tensor) -> list[str]:
     >>> model[0](torch.ones(1, 8)).shape
     torch.Size([1, 4])
     """
+    check_model(_WHERE, model)
     if not isinstance(batch, Tensor):
         raise ConfigError(f"{_WHERE}: the batch must be a tensor, got a {type(batch).__name__}")
     layers = _normed_layers(model)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
 import neurosim as ns
 from neurosim.checks import flag
@@ -18,6 +19,7 @@ from neurosim.norms import (
     BatchNorm,
     EvoNormS0,
     FreezingNorm,
+    GeometricParametrization,
     GroupNorm,
     InstanceBatchNorm,
     InstanceNorm,
@@ -25,6 +27,10 @@ from neurosim.norms import (
     MessageNorm,
     Norm,
     PowerNorm,
+    ScaledWeightStandardization,
+    initialize_weight_norm,
+    shape_batch_norms,
+    unit_weights,
 )
 
 SWITCHES = [
@@ -103,6 +109,31 @@ def test_a_norm_that_keeps_statistics_refuses_a_batch_without_any_samples_and_st
             norm(torch.rand(*steps, *shape))
     torch.testing.assert_close(norm.state_dict(), before, rtol=0, atol=0)
     assert norm.eval()(torch.rand(*steps, 0, 16, 2, 2)).shape == (*steps, 0, 16, 2, 2)
+
+
+@pytest.mark.parametrize("call", [unit_weights, shape_batch_norms, lambda model: initialize_weight_norm(model, torch.rand(2, 3))])
+def test_what_changes_a_model_refuses_what_is_none(call: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^(unit_weights|shape_batch_norms|initialize_weight_norm): model must be a torch\.nn\.Module, got int"
+    ):
+        call(3)
+
+
+def test_a_norm_whose_statistics_are_frozen_takes_a_single_value() -> None:
+    norm = FreezingNorm(InstanceNorm(3), 1)
+    x, single = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 1, 1)
+    for refused in (norm, norm.average_of):
+        with pytest.raises(ConfigError, match="x must have more than one value for every mean and spread, got one in shape"):
+            refused(single)
+    norm(x)
+    for training in (True, False):
+        torch.testing.assert_close(norm.train(training)(single), norm(single.expand(2, 3, 4, 4))[..., :1, :1])
+
+
+@pytest.mark.parametrize("made", [GeometricParametrization, ScaledWeightStandardization])
+def test_rows_of_one_number_have_no_angles_and_no_deviation(made: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"{made.__name__}: rows must have two numbers or more, got a weight \(3, 1\)"):
+        parametrize.register_parametrization(nn.Linear(1, 3), "weight", made())
 
 
 def test_averages_that_are_frozen_stay_whatever_comes_in_training() -> None:

@@ -99,7 +99,9 @@ def test_a_fixup_branch_counts_transposed_convolutions_and_refuses_what_it_canno
 
 def test_a_fixup_branch_finds_its_layers_in_sequences_of_sequences() -> None:
     flat, nested = linear(6, 5, 4, 3, 6), linear(6, 5, 4, 3, 6)
-    nested = nn.Sequential(nn.Sequential(nested[0], nested[1]), nn.Sequential(nn.Sequential(nested[2], nested[3], nested[4])), *nested[5:])
+    nested = nn.Sequential(
+        nn.Sequential(nested[0], nested[1]), nn.Sequential(nn.Sequential(nested[2], nested[3], nested[4])), *list(nested)[5:]
+    )
     one, other = varied(FixupBranch(flat, 16)), varied(FixupBranch(nested, 16))
     x = draw(3, 6)
     assert torch.equal(one(x), other(x))

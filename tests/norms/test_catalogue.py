@@ -8,6 +8,7 @@ import pytest
 
 from neurosim.catalogue import NORMS, table_of_norms
 from neurosim.cli import main
+from neurosim.norms.base import Operations
 
 
 def test_the_command_prints_a_row_for_every_norm(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,3 +33,14 @@ def test_every_row_has_what_people_ask_for_and_says_why_where_nothing_is_counted
         assert counted or row["kind"] not in ("module", "wrapper"), row["name"]
     (alpha,) = (row for row in table_of_norms() if row["name"] == "batch_statistics")
     assert alpha["operations"] == "4+ 3× / 3+ 4× 1÷ 1√"  # those of the statistics of a batch are there in evaluation
+
+
+def test_an_evonorm_costs_what_its_formula_computes() -> None:
+    """A square, the products with the inverse and γ; of x σ(v x) two more, of SiLU one."""
+    assert [NORMS[name].cost.per_element.multiplies for name in ("evonorm_s0", "evonorm_s1")] == [5, 4]
+    assert NORMS["evonorm_s1"](16, activation="sigmoid").hw_ops().per_element == Operations(4, 3, 0, 0, 1)
+    assert NORMS["evonorm_s1"](16, activation="relu").hw_ops().per_element == Operations(5, 3)
+
+
+def test_norms_that_count_steps_say_where_they_fold() -> None:
+    assert all("it folds where all steps" in NORMS[name].summary for name in ("bntt", "tebn"))

@@ -14,7 +14,6 @@ from torch.nn.utils import parametrizations, parametrize
 import neurosim as ns
 from neurosim.errors import ConfigError
 from neurosim.norms import (
-    GeometricParametrization,
     ScaledWeightStandardization,
     WeightConditioning,
     WeightNorm,
@@ -178,11 +177,6 @@ def test_angles_and_vectors_are_inverse_to_each_other() -> None:
 def test_long_rows_keep_their_precision_in_spherical_coordinates() -> None:
     x = draw(3, 2000)
     torch.testing.assert_close(x.norm(dim=1, keepdim=True) * unit_vectors(angles_of(x)), x, rtol=1e-4, atol=1e-4)
-
-
-def test_rows_of_one_number_have_no_angles() -> None:
-    with pytest.raises(ConfigError, match=r"rows must have two numbers or more, got a weight \(3, 1\)"):
-        GeometricParametrization().right_inverse(torch.ones(3, 1))
 
 
 def normed(*, data_init: bool = True) -> Any:
