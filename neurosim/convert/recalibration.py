@@ -24,7 +24,15 @@ Model = TypeVar("Model", bound=nn.Module)
 Batch = Tensor | tuple[Any, ...] | list[Any]  #: inputs, or inputs and what belongs to them
 
 
-@register("recalibrate", "B8", kind="procedure", formula="µ and σ² of calibration data on the devices", stats="running", fold="F0")
+@register(
+    "recalibrate",
+    "B8",
+    kind="procedure",
+    formula="µ and σ² of calibration data on the devices",
+    stats="running",
+    fold="F0",
+    usage="ns.recalibrate(model, loader) on a model that has batch norms",
+)
 def recalibrate(
     model: Model, loader: Tensor | Iterable[Batch], *, passes: int = 2, stream: Stream | None = None, inplace: bool = False
 ) -> Model:

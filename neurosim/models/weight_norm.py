@@ -8,7 +8,7 @@ from typing import Any, Final
 from torch import nn
 from torch.nn.utils import parametrize
 
-from neurosim.errors import ConfigError, nearest
+from neurosim.errors import ConfigError, nearest, with_article
 from neurosim.initialisers import takes_data, targets
 from neurosim.models.made import check_names, said_at
 from neurosim.norms import NORMS, ScaledWeightStandardization, WeightConditioning, WeightNorm, WeightParametrization, norm_free_gamma
@@ -85,7 +85,7 @@ def _made(chosen: str | Mapping[str, Any], activation: object) -> WeightParametr
         raise ConfigError(f"{_WHERE}: must be a name, or a mapping with its kind such as {{'kind': 'weight_norm'}}, got {chosen!r:.60}")
     names = [one for one in NORMS if NORMS[one].kind == "parametrization"]
     if name not in names:
-        what = f"{name!r} is a {NORMS[name].kind}" if name in NORMS else f"none is named {name!r}"
+        what = f"{name!r} is {with_article(NORMS[name].kind)}" if name in NORMS else f"none is named {name!r}"
         raise ConfigError(f"{_WHERE}: must be a norm of weights, and {what}{nearest(name, names)}")
     make = NORMS[name].make
     check_names(_WHERE, name, make, given, hidden=("dim",))

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-Stats = Literal["none", "weights", "running", "sample", "batch"]
+Stats = Literal["none", "weights", "running", "sample", "running and sample", "batch"]
 
 
 class Affine(NamedTuple):
