@@ -33,7 +33,8 @@ class Thresholds:
                 if is_neurons(place.module):
                     after = _threshold(place.module)
                     continue
-                self._fed |= {place.path: value for value in after}
+                if after:
+                    self._fed[place.path] = after[0]
                 if not isinstance(place.module, nn.Identity | _DropoutNd):
                     after = []
 

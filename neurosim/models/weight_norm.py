@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from torch import nn
 from torch.nn.utils import parametrize
 
 from neurosim.errors import ConfigError, nearest, with_article
 from neurosim.initialisers import takes_data, targets
+from neurosim.models.checked import named
 from neurosim.models.made import check_names, said_at
 from neurosim.norms import NORMS, ScaledWeightStandardization, WeightConditioning, WeightNorm, WeightParametrization, norm_free_gamma
 
-WeightNormName = str | dict[str, Any] | None  #: what a config may say: a name, or ``{kind: name, **arguments}``
-
 _WHERE: Final = "weight_norm"
+#: what a config may say: a name, or ``{kind: name, **arguments}``
+WeightNormName = Annotated[str | dict[str, Any] | None, named(_WHERE, lambda chosen: check_weight_norm(chosen))]
 
 
 def check_weight_norm(chosen: WeightNormName, activation: object = "identity", init: object = "torch", scaled: str = "") -> None:

@@ -71,6 +71,24 @@ def make_norm(where: str, entry: Entry, features: int | Sequence[int], settings:
     return norm
 
 
+def chosen_entry(where: str, chosen: object) -> tuple[Entry, Mapping[str, Any]]:
+    """The entry of a norm for single samples, by name, and the mapping that names it.
+
+    Args:
+        where: What messages call it.
+        chosen: See :func:`chosen_norm`.
+
+    Raises:
+        ConfigError: There is no such norm.
+    """
+    given = {"kind": chosen} if isinstance(chosen, str) else chosen
+    if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
+        raise ConfigError(f"{where}: must be a name, or a mapping with its kind such as {{'kind': 'layer'}}, got {chosen!r:.60}")
+    if given["kind"] == "none":
+        raise ConfigError(f"{where}: must be null where there is to be no norm, got 'none'")
+    return named_module(where, given["kind"], lambda entry: not getattr(entry.make, "takes_time", False), "norm of single samples"), given
+
+
 def chosen_norm(where: str, chosen: Chosen, features: int, defaults: Mapping[str, Any], order: int = 1) -> Norm:
     """A norm for single samples, by name.
 
@@ -86,12 +104,7 @@ def chosen_norm(where: str, chosen: Chosen, features: int, defaults: Mapping[str
     Raises:
         ConfigError: There is no such norm or argument, its channels are on another axis, or it has no statistics to be frozen.
     """
-    given = {"kind": chosen} if isinstance(chosen, str) else chosen
-    if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
-        raise ConfigError(f"{where}: must be a name, or a mapping with its kind such as {{'kind': 'layer'}}, got {chosen!r:.60}")
-    if given["kind"] == "none":
-        raise ConfigError(f"{where}: must be null where there is to be no norm, got 'none'")
-    entry = named_module(where, given["kind"], lambda entry: not getattr(entry.make, "takes_time", False), "norm of single samples")
+    entry, given = chosen_entry(where, chosen)
     known = inspect.signature(entry.make).parameters
     if "channel_dim" not in known and defaults.get("channel_dim", 1) != 1:
         raise ConfigError(f"{where}: {entry.name} takes channels on axis 1, and here they are on axis {defaults['channel_dim']}")
