@@ -56,6 +56,8 @@ _EXAMPLES: Mapping[str, tuple[str, ...]] = {
 }
 #: settings that have no default, in the examples
 _NEEDED: Mapping[str, Mapping[str, int]] = {"smart_mixed": {"units": 32}, "rbf": {"inputs": 64, "units": 32}}
+#: settings that have a default, but that the examples of the registry, whose ranges the tables show, choose
+_DEPTHS: Mapping[str, tuple[str, ...]] = {"layer_scaling": ("depth",)}
 
 
 def pages() -> dict[str, str]:
@@ -188,13 +190,13 @@ def _use_of_norm(entry: NormEntry) -> str:
         where = f"{entry.make.__module__}.{entry.make.__qualname__}"
         code = [f'make = ns.NORMS["{entry.name}"]  # {where}', *_EXAMPLES.get(entry.kind, ())]
         imports = "\nfrom torch import nn\nfrom torch.nn.utils import parametrize" if entry.kind == "parametrization" else ""
-        usage = f"\n{_escaped(entry.usage)}.\n" if entry.usage else ""
+        usage = f"\nUse {_escaped(entry.usage)}.\n" if entry.usage else ""
         return f"```python\nimport neurosim as ns{imports}\n\n" + "\n".join(code) + f"\n```\n{usage}"
     given = inspect.signature(entry.make).parameters
     needed = [name for name, one in given.items() if one.default is one.empty and name != "features"]
-    settings = "".join(f", {name}=4" for name in needed)
+    settings, shown = ("".join(f", {name}=4" for name in names) for names in (needed, [*needed, *_DEPTHS.get(entry.name, ())]))
     swap = f'other = ns.swap_norm(model, "{entry.name}"{settings})  # in a model that has norms already'
-    code = f'norm = ns.NORMS["{entry.name}"](16{settings})\n{swap}'
+    code = f'norm = ns.NORMS["{entry.name}"](16{shown})\n{swap}'
     text = f"```python\nimport neurosim as ns\n\n{code}\n```\n"
     return text + (
         f"\n```yaml\nmodel:\n  norm: {entry.name}\n```\n"

@@ -80,13 +80,16 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
     >>> nearest("lod", ["load", "save"])
     "; did you mean 'load'?"
+    >>> nearest("DyT", ["dyt", "layer"])
+    "; did you mean 'dyt'?"
     >>> nearest("zzz", ["load", "save"])
     "; valid: 'load', 'save'"
     """
     names = sorted(set(valid))
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    lower = {one.lower(): one for one in names}
+    close = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {lower[close[0]]!r}?"
     if 0 < len(names) <= 12:
         return "; valid: " + ", ".join(map(repr, names))
     return ""

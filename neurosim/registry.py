@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -18,6 +19,7 @@ class Registry(Generic[T]):
 
     Args:
         what: What the entries are, in the singular, for messages: ``"stage"``, ``"model"``.
+        rest: Module that registers those of other packages; it is imported when a name is not found, or when all are asked for.
 
     >>> colours: Registry[int] = Registry("colour")
     >>> colours.add("red", 1)
@@ -29,8 +31,9 @@ class Registry(Generic[T]):
     neurosim.errors.ConfigError: colour: no colour is named 'rde'; did you mean 'red'?
     """
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, rest: str = "") -> None:
         self.what = what
+        self._rest = rest
         self._entries: dict[str, T] = {}
         self._checks: dict[str, Check] = {}
 
@@ -65,17 +68,24 @@ class Registry(Generic[T]):
         if name in self._checks:
             self._checks[name](arguments)
 
+    def _complete(self) -> dict[str, T]:
+        if self._rest:
+            importlib.import_module(self._rest)
+        return self._entries
+
     def __getitem__(self, name: str) -> T:
         try:
+            if name not in self._entries:
+                self._complete()
             return self._entries[name]
         except (KeyError, TypeError):
             raise ConfigError(f"{self.what}: no {self.what} is named {name!r}{nearest(str(name), self._entries)}") from None
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._complete()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._entries))
+        return iter(sorted(self._complete()))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._complete())

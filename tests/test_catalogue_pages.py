@@ -41,6 +41,15 @@ def test_every_page_says_what_the_code_says_and_no_other_is_there(maker: ModuleT
     assert all(f"![{name}]({name}.svg)\n\n*" in made[f"norms/{name}.md"] for name in NORMS)
 
 
+def test_what_is_no_module_says_how_it_is_used_and_no_page_shows_markup(maker: ModuleType) -> None:
+    made = maker.pages()
+    for name in NORMS:
+        assert NORMS[name].kind == "module" or f"Use {maker._escaped(NORMS[name].usage)}." in made[f"norms/{name}.md"]
+    assert [page for page, text in made.items() if re.search(r":\w+:`|``", text.replace("```", ""))] == []
+    assert 'NORMS["layer_scaling"](16, depth=4)' in made["norms/layer_scaling.md"]
+    assert NORMS["layer_scaling"](16, depth=4).bounds() == NORMS["layer_scaling"].bounds  # which the page shows
+
+
 def test_figures_are_small_and_whole() -> None:
     for file in sorted(FOLDER.glob("*/*.svg")):
         assert file.stat().st_size <= 8000, file.name

@@ -57,6 +57,7 @@ def mixed_batch_norm(
     formula="µ = α µ_training + (1 − α) µ_batch, σ² likewise",
     stats="batch",
     fold="F3",
+    usage="ns.batch_statistics(model, alpha) in a with statement around the evaluation of a model that has batch norms",
     cost=Cost(Operations(4, 3), Operations(3, 4, 1, 1)),  # as of a group norm, and both statistics of a channel mixed with known ones
 )
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons import is_neurons
 from neurosim.nn.analog import AnalogLayer
 from neurosim.nn.mpbn import MPBN
-from neurosim.norms import ChannelNorm, FreezingNorm, Norm, TimeNorm
+from neurosim.norms import NORMS, BatchNorm, ChannelNorm, FreezingNorm, Norm, TimeNorm
 from neurosim.norms.batch import channels_of
 
 _OF_TORCH: Final = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
@@ -120,6 +120,9 @@ def unfrozen(old: nn.Module) -> nn.Module:
 def _channels(old: Any) -> NormPlace:
     if hooked(old):
         raise ConversionError("it has hooks")
+    known = (*_OF_TORCH, nn.SyncBatchNorm, *(NORMS[name].make for name in NORMS if NORMS[name].kind == "module"))
+    if type(old).forward not in {kind.forward for kind in known}:
+        raise ConversionError(f"a {type(old).__name__} has a forward of its own, and what it does beside the norm would be lost")
     if isinstance(old, TimeNorm):
         return NormPlace(old.features, 2, True)
     if isinstance(old, ChannelNorm):
@@ -130,7 +133,7 @@ def _channels(old: Any) -> NormPlace:
         return NormPlace((old.num_features,), 1, False)
     if isinstance(old, nn.GroupNorm):
         return NormPlace((old.num_channels,), 1, False)
-    if type(old).forward in (nn.LayerNorm.forward, nn.RMSNorm.forward):
+    if isinstance(old, nn.LayerNorm | nn.RMSNorm):
         shape = tuple(old.normalized_shape)
         return NormPlace(shape, -len(shape), False)
     raise ConversionError(f"the channels of a {type(old).__name__} are not known")

@@ -27,7 +27,15 @@ Model = TypeVar("Model", bound=nn.Module)
 _BY_BATCH: Final = (TimeNorm, _BatchNorm)  #: which in training normalise by the batch, and by nothing else
 
 
-@register("recalibrate", "B8", kind="procedure", formula="µ and σ² of calibration data on the devices", stats="running", fold="F0")
+@register(
+    "recalibrate",
+    "B8",
+    kind="procedure",
+    formula="µ and σ² of calibration data on the devices",
+    stats="running",
+    fold="F0",
+    usage="ns.recalibrate(model, loader) on a model that has batch norms",
+)
 def recalibrate(
     model: Model, loader: Tensor | Iterable[Batch], *, passes: int = 2, stream: Stream | None = None, inplace: bool = False
 ) -> Model:

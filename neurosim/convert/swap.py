@@ -14,6 +14,7 @@ from neurosim.checks import one_of
 from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.norm_gain import gain_between
 from neurosim.convert.norm_places import NormPlace, check_runs, layers_before, norms_of, place_of, unfrozen
+from neurosim.convert.norm_threshold import Thresholds
 from neurosim.convert.report import table
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, ConversionError
@@ -99,7 +100,8 @@ def swap_norm(
             1/(α V_th) for tdBN; ``nothing`` leaves γ.
         inplace: Change ``model`` itself.
         **settings: Arguments of the new norm; ``steps`` of a norm that counts them is by default that of the one that it replaces, and
-            ``depth`` of one that knows it counts the norms that are swapped, in the order of the model.
+            ``depth`` of one that knows it counts the norms that are swapped, in the order of the model. ``v_threshold`` of one that
+            knows it is that of the neurons that follow, and its ``alpha`` then 1/√2 where it ends a branch of a residual block.
 
     Returns:
         The model, with the report at ``model.swaps``.
@@ -128,6 +130,8 @@ def swap_norm(
     check_globs("swap_norm", as_list(layers), found, "norm")
     chosen = {path: norm for path, norm in found.items() if layers is None or matches(path, norm, layers)}
     before = layers_before(root)
+    names = inspect.signature(entry.make).parameters if entry is not None else {}
+    thresholds = Thresholds(root) if "v_threshold" in names and "v_threshold" not in settings else None
     made: dict[int, nn.Module] = {}
     factors: dict[int, float] = {}
     reports: list[NormSwap] = []
@@ -136,7 +140,8 @@ def swap_norm(
         try:
             bare = unfrozen(old)
             place = place_of(old, before.get(path))
-            new = made[id(old)] if id(old) in made else _fresh(entry, bare, place, settings, len(made) + 1)
+            fires = {} if thresholds is None else thresholds.at(path)
+            new = made[id(old)] if id(old) in made else _fresh(entry, bare, place, {**fires, **settings}, len(made) + 1)
             check_runs(new, place)
             like = "weight" in _same(bare, new)
             factor = gain_between(bare, new, place.features, place.axis, place.time, like) if adjust == "variance" else 1.0

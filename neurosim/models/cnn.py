@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
@@ -13,23 +13,29 @@ from neurosim.activations import Choice, Maker
 from neurosim.errors import ConfigError
 from neurosim.initialisers import Init, initialize
 from neurosim.models.base import MODELS, image_shape, suitable_init
-from neurosim.models.normed import Chosen, named_norm
+from neurosim.models.checked import check_all, check_fits
+from neurosim.models.normed import Chosen, check_norm, named_norm
 from neurosim.models.weight_norm import WeightNormName, check_weight_norm, weight_normed
 
 
 def _check(arguments: Mapping[str, Any]) -> None:
-    suitable_init(arguments)
-    check_weight_norm(arguments["weight_norm"], arguments["activation"], arguments["init"])
-    _check_norms(arguments)
+    places = _places(arguments["channels"], arguments["hidden"])
+    check_all(
+        lambda: check_fits("activation", arguments["activation"], places),
+        lambda: suitable_init(arguments),
+        lambda: check_weight_norm(arguments["weight_norm"], arguments["activation"], arguments["init"]),
+        lambda: _check_norms(arguments["norm"], arguments["batch_norm"], places),
+    )
 
 
-def _check_norms(arguments: Mapping[str, Any]) -> None:
-    norm = arguments.get("norm")
-    if norm is not None and arguments.get("batch_norm"):
+def _places(channels: Sequence[int], hidden: Sequence[int]) -> list[tuple[int, int]]:
+    return [(features, axes) for axes, widths in ((2, channels), (0, hidden)) for features in widths]
+
+
+def _check_norms(norm: Chosen, batch_norm: bool, places: Sequence[tuple[int, int]]) -> None:
+    if norm is not None and batch_norm:
         raise ConfigError("batch_norm: must be left out where there is a norm; norm: batch is one after every layer but the last, got both")
-    for axes, widths in ((2, arguments["channels"]), (0, arguments["hidden"])):
-        for features in widths:
-            named_norm("norm", norm, features, axes)
+    check_norm(norm, places)
 
 
 @MODELS.register("cnn", check=_check)
@@ -74,7 +80,7 @@ def cnn(
     Raises:
         ConfigError: The kernel is even, the image is too small for that many poolings, or the norm does not fit.
     """
-    _check_norms({"channels": channels, "hidden": hidden, "norm": norm, "batch_norm": batch_norm})
+    _check_norms(norm, batch_norm, _places(channels, hidden))
     if kernel % 2 == 0:
         raise ConfigError(f"cnn: kernel must be odd, got {kernel}")
     features, height, width = image_shape("cnn", input_shape)

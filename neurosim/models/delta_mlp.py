@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from neurosim.activations import Choice, Maker
 from neurosim.initialisers import Init, initialize
 from neurosim.models.base import MODELS, layer_sizes, suitable_init
+from neurosim.models.checked import check_all, check_fits
 from neurosim.nn.delta import DeltaActivation, StepGradient
 from neurosim.nn.time import SpikingSequential
 
@@ -37,7 +39,12 @@ class FrameClassifier(nn.Module):
         return outputs.mean(0)
 
 
-@MODELS.register("delta_mlp", check=suitable_init)
+def _check(arguments: Mapping[str, Any]) -> None:
+    places = [(features, 0) for features in arguments["sizes"][1:-1]]
+    check_all(lambda: check_fits("activation", arguments["activation"], places), lambda: suitable_init(arguments))
+
+
+@MODELS.register("delta_mlp", check=_check)
 def delta_mlp(
     sizes: Annotated[list[PositiveInt], Field(min_length=2)],
     step: PositiveFloat = 0.1,

@@ -12,15 +12,21 @@ from torch import nn
 from neurosim.activations import Choice, Maker
 from neurosim.initialisers import Init, initialize
 from neurosim.models.base import MODELS, layer_sizes, suitable_init
-from neurosim.models.normed import Chosen, named_norm
+from neurosim.models.checked import check_all, check_fits
+from neurosim.models.normed import Chosen, check_norm, named_norm
 from neurosim.models.weight_norm import WeightNormName, check_weight_norm, weight_normed
 
 
 def _check(arguments: Mapping[str, Any]) -> None:
-    suitable_init(arguments)
-    check_weight_norm(arguments["weight_norm"], arguments["activation"], arguments["init"])
-    for features in arguments["sizes"][1:-1]:
-        named_norm("norm", arguments.get("norm"), features, axes=0)
+    *_, last = sizes = arguments["sizes"]
+    places = [(features, 0) for features in sizes[1:-1]]
+    check_all(
+        lambda: check_fits("activation", arguments["activation"], places),
+        lambda: check_fits("last_activation", arguments["last_activation"], [(last, 0)]),
+        lambda: suitable_init(arguments),
+        lambda: check_weight_norm(arguments["weight_norm"], arguments["activation"], arguments["init"]),
+        lambda: check_norm(arguments["norm"], places),
+    )
 
 
 @MODELS.register("mlp", check=_check)

@@ -15,7 +15,8 @@ from neurosim.activations import Choice, Maker, facts
 from neurosim.errors import ConfigError
 from neurosim.initialisers import Init, initialize, takes_data
 from neurosim.models.base import Product, normal_weights, suitable_init
-from neurosim.models.normed import Chosen, named_norm
+from neurosim.models.checked import check_all, check_fits
+from neurosim.models.normed import Chosen, check_norm, named_norm
 from neurosim.models.weight_norm import WeightNormName, check_weight_norm, weight_normed
 from neurosim.norms import (
     FixupBranch,
@@ -72,14 +73,26 @@ def check_choices(scheme: Scheme, activation: Choice, choices: Choices, places: 
     Raises:
         ConfigError: They do not.
     """
-    check_scheme({"activation": activation, "scheme": scheme})
-    norm, placement, init = choices.norm, choices.placement, choices.init
+    around = list(places)
+    check_all(
+        lambda: check_scheme({"activation": activation, "scheme": scheme}),
+        lambda: check_fits("activation", activation, around),
+        lambda: _check_norm(scheme, choices, around),
+        lambda: _check_weights(scheme, activation, choices),
+    )
+
+
+def _check_norm(scheme: Scheme, choices: Choices, places: Iterable[tuple[int, int]]) -> None:
+    norm, placement = choices.norm, choices.placement
     if norm is not None and scheme != "plain":
         raise ConfigError(f"norm: must be left out with the scheme {scheme!r}, which does without one; plain takes any, got {norm!r}")
     if norm is None and placement not in ("pre", "none"):
         raise ConfigError(f"placement: must be left out where there is no norm, got {placement!r}")
-    for channels, axes in dict.fromkeys(places):
-        named_norm("norm", norm, channels, axes)
+    check_norm(norm, places)
+
+
+def _check_weights(scheme: Scheme, activation: Choice, choices: Choices) -> None:
+    placement, init = choices.placement, choices.init
     if init is not None:
         suitable_init({"init": init, "activation": activation})
         if scheme == "fixup":

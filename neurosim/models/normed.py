@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 import torch
 from torch import nn
 
 from neurosim.errors import ConfigError
+from neurosim.models.checked import named
 from neurosim.norms import Norm
-from neurosim.norms.choice import chosen_norm
+from neurosim.norms.choice import chosen_entry, chosen_norm
 
-Chosen = str | dict[str, Any] | None  #: what a config may say: a name, or ``{kind: name, **arguments}``, with ``freeze`` or without
+#: what a config may say: a name, or ``{kind: name, **arguments}``, with ``freeze`` or without
+Chosen = Annotated[str | dict[str, Any] | None, named("norm", lambda chosen: None if chosen is None else chosen_entry("norm", chosen))]
 
 
 def norm_layer(chosen: Chosen, features: int, axes: int, where: str = "norm", depth: int = 1, order: int | None = None) -> Norm:
@@ -50,3 +52,17 @@ def norm_layer(chosen: Chosen, features: int, axes: int, where: str = "norm", de
 def named_norm(name: str, chosen: Chosen, features: int, axes: int, depth: int = 1, order: int | None = None) -> dict[str, nn.Module]:
     """The norm under its name, or nothing where none is chosen."""
     return {} if chosen is None else {name: norm_layer(chosen, features, axes, depth=depth, order=order)}
+
+
+def check_norm(chosen: Chosen, places: Iterable[tuple[int, int]]) -> None:
+    """Refuse a norm that does not fit.
+
+    Args:
+        chosen: See :func:`norm_layer`; None: none.
+        places: Channels, and axes beside batch and channels.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    for channels, axes in dict.fromkeys(places):
+        named_norm("norm", chosen, channels, axes)

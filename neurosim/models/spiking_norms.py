@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 import torch
 from torch import nn
 
 from neurosim.errors import ConfigError, nearest
+from neurosim.models.checked import named
 from neurosim.models.made import check_names, said_at, with_own
 from neurosim.neurons import LIF
 from neurosim.nn import MPBN
@@ -18,7 +19,8 @@ from neurosim.norms import NORMS, Norm, ThresholdDependentBatchNorm
 from neurosim.norms.choice import make_norm, named_module
 
 Word = Literal["none", "bn", "bn_per_step", "tdbn", "bntt", "tebn", "mpbn", "bn+mpbn"]
-NormName = Word | str | dict[str, Any]  #: what a config may say: a word, the name of a norm, or ``{kind: name, **arguments}``
+#: what a config may say: a word, the name of a norm, or ``{kind: name, **arguments}``
+NormName = Annotated[Word | str | dict[str, Any], named("norm", lambda chosen: spiking_norm(chosen))]
 
 #: words that are no names, by the name and the settings that they stand for
 _SHORT: Final[dict[str, dict[str, Any]]] = {

@@ -6,25 +6,38 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
-from neurosim.activations import Choice, Maker, check_activation
+from neurosim.activations import ACTIVATIONS, Maker, check_activation
 from neurosim.checks import one_of
 from neurosim.ei import METHODS
 from neurosim.encoding import ENCODERS, Encoder, constant
 from neurosim.errors import ConfigError, nearest
 from neurosim.initialisers import Init, initialiser, initialize
+from neurosim.models.checked import check_all, check_fits, named
 from neurosim.models.made import make_neuron, registered
 from neurosim.models.spiking_norms import NormName, SpikingNorm, spiking_norm
 from neurosim.models.weight_norm import WeightNormName, check_weight_norm, weight_normed
 from neurosim.neurons import LIF, Neuron
 from neurosim.nn import EIConv2d, EILayer, EILinear, SpikingNetwork, SpikingSequential
 
+
+def _spike_or_activation(choice: object) -> None:
+    where = "activation: must be 'spike' or an activation"
+    if isinstance(choice, str) and choice not in (known := ("spike", *ACTIVATIONS)):
+        raise ConfigError(f"{where}, got {choice!r}{nearest(choice, known)}")
+    try:
+        if choice != "spike":
+            check_activation(choice)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {str(error).removeprefix('activation: ')}") from None
+
+
 Layers = Literal["plain", "ei"]
-SpikeOrActivation = Literal["spike"] | Choice
+SpikeOrActivation = Annotated[Literal["spike"] | str | dict[str, Any], named("activation", _spike_or_activation)]
 Model = TypeVar("Model", bound=nn.Module)
 
 _SWITCHES: Final = ("ei_ratio", "subtractive", "divisive", "prop")
@@ -71,8 +84,11 @@ class Parts:
 
     def __post_init__(self) -> None:
         one_of("layers", self.layers, get_args(Layers))
-        if self.activation != "spike":
-            check_activation(self.activation)
+        _spike_or_activation(self.activation)
+        check_all(self._check_norm, self._check_layers, self._encoder, self._check_weights)
+
+    def _check_norm(self) -> None:
+        """Refuse norms, neurons and activations that do not go together."""
         norm, pattern = self.named_norm, self.pattern
         if norm.membrane is not None:
             if self.activation != "spike":
@@ -84,7 +100,10 @@ class Parts:
             raise ConfigError(
                 f"neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got {self.neuron['kind']!r}"
             )
-        if self.layers == "ei" and norm.name != "none":
+
+    def _check_layers(self) -> None:
+        """Refuse settings that these layers do not have."""
+        if self.layers == "ei" and self.named_norm.name != "none":
             raise ConfigError(f"layers: 'ei' is there to do without norms, got norm={self.norm!r}")
         if self.layers == "plain" and self.ei:
             raise ConfigError(f"ei: is for layers='ei', got {dict(self.ei)} with layers='plain'")
@@ -93,8 +112,6 @@ class Parts:
             if name not in known:
                 raise ConfigError(f"ei: excitatory-inhibitory layers have no setting {name!r}{nearest(name, known)}")
         one_of("ei.first_weights", self.ei.get("first_weights", "ei"), tuple(METHODS))
-        self._encoder()
-        self._check_weights()
 
     def _check_weights(self) -> None:
         """Refuse first weights, and norms of weights, that these layers cannot have."""
@@ -221,6 +238,12 @@ def check_parts(arguments: Mapping[str, Any], places: Iterable[tuple[int, tuple[
     """
     names = [one.name for one in fields(Parts)]
     parts = Parts(**{name: arguments[name] for name in names if name in arguments}, maps=maps)
-    for channels, space in dict.fromkeys(places):
-        parts.normed("norm", channels, space, depth=1)
+    around = list(dict.fromkeys(places))
+
+    def fits() -> None:
+        for channels, space in around:
+            parts.normed("norm", channels, space, depth=1)
+
+    digital = [(channels, len(space)) for channels, space in around if parts.activation != "spike"]
+    check_all(fits, lambda: check_fits("activation", parts.activation, digital))
     return parts

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from torch import nn
 from torch.nn.utils import parametrize
 
-from neurosim.errors import ConfigError, nearest
+from neurosim.errors import ConfigError, nearest, with_article
 from neurosim.initialisers import takes_data, targets
+from neurosim.models.checked import named
 from neurosim.models.made import check_names, said_at
 from neurosim.norms import NORMS, ScaledWeightStandardization, WeightConditioning, WeightNorm, WeightParametrization, norm_free_gamma
 
-WeightNormName = str | dict[str, Any] | None  #: what a config may say: a name, or ``{kind: name, **arguments}``
-
 _WHERE: Final = "weight_norm"
+#: what a config may say: a name, or ``{kind: name, **arguments}``
+WeightNormName = Annotated[str | dict[str, Any] | None, named(_WHERE, lambda chosen: check_weight_norm(chosen))]
 
 
 def check_weight_norm(chosen: WeightNormName, activation: object = "identity", init: object = "torch", scaled: str = "") -> None:
@@ -85,7 +86,7 @@ def _made(chosen: str | Mapping[str, Any], activation: object) -> WeightParametr
         raise ConfigError(f"{_WHERE}: must be a name, or a mapping with its kind such as {{'kind': 'weight_norm'}}, got {chosen!r:.60}")
     names = [one for one in NORMS if NORMS[one].kind == "parametrization"]
     if name not in names:
-        what = f"{name!r} is a {NORMS[name].kind}" if name in NORMS else f"none is named {name!r}"
+        what = f"{name!r} is {with_article(NORMS[name].kind)}" if name in NORMS else f"none is named {name!r}"
         raise ConfigError(f"{_WHERE}: must be a norm of weights, and {what}{nearest(name, names)}")
     make = NORMS[name].make
     check_names(_WHERE, name, make, given, hidden=("dim",))

@@ -18,15 +18,18 @@ from neurosim.norms.registry import register
     "ei",
     "B19",
     kind="wrapper",
+    usage="layers: ei of a spiking model, or ns.nn.EILinear(inputs, outputs) and ns.nn.EIConv2d in the place of layers",
     formula="y = g_E (W_EE x − W_EI W_IE x) / (W_EI (g_I W_IE x)) + b_E, weights ≥ 0",
-    stats="none",
+    stats="sample",
     fold="F2",
     example=lambda: EILinear(16, 16),
     bounds=(-math.inf, math.inf),
     cost=Cost(Operations(adds=2, multiplies=1, divisions=1)),
 )
 class EILinear(EILayer):
-    r"""A linear layer of excitatory and inhibitory units; see :class:`EILayer` for the equation.
+    r"""A linear layer of excitatory units and inhibitory ones, which subtract and divide.
+
+    :class:`EILayer` has the equation.
 
     Args:
         in_features: Inputs, ≥ 1; they must be 0 or more: spikes, rates, intensities.

@@ -37,6 +37,7 @@ class _Step(NamedTuple):
     "mpbn",
     "B3",
     kind="wrapper",
+    usage="norm: mpbn of a spiking model, or ns.nn.MPBN(neuron, features) in the place of a neuron",
     formula="spike if γ (u − µ) / √(σ² + ε) + β ≥ θ, µ and σ² of training",
     stats="running",
     fold="F0",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from neurosim.errors import ConfigError
 
-Stats = Literal["none", "weights", "running", "sample", "batch"]
+Stats = Literal["none", "weights", "running", "sample", "running and sample", "batch"]
 
 
 class Affine(NamedTuple):

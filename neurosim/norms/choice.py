@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from neurosim.checks import whole
-from neurosim.errors import ConfigError, nearest
+from neurosim.errors import ConfigError, nearest, with_article
 from neurosim.norms.base import Norm
 from neurosim.norms.channels import MeasuredNorm
 from neurosim.norms.frozen import FreezingNorm
@@ -29,17 +29,17 @@ def named_module(where: str, name: str, fits: Callable[[Entry], bool], what: str
     Raises:
         ConfigError: There is none, or it does not.
     """
-    valid = [one for one in NORMS if NORMS[one].kind == "module" and fits(NORMS[one])]
     if not isinstance(name, str):
         raise ConfigError(f"{where}: must be the name of a norm, got {name!r:.60}")
+    if name in NORMS and NORMS[name].kind == "module" and fits(NORMS[name]):
+        return NORMS[name]
+    valid = [one for one in NORMS if NORMS[one].kind == "module" and fits(NORMS[one])]
     if name not in NORMS:
         raise ConfigError(f"{where}: no norm is named {name!r}{nearest(str(name), valid)}")
-    if name not in valid:
-        entry = NORMS[name]
-        found = "norm of sequences" if entry.kind == "module" else entry.kind
-        how = f"; use {entry.usage}" if entry.usage else ""
-        raise ConfigError(f"{where}: must be a {what}, and {name!r} is a {found}{how}")
-    return NORMS[name]
+    entry = NORMS[name]
+    found = "norm of sequences" if entry.kind == "module" else entry.kind
+    how = f"; use {entry.usage}" if entry.usage else ""
+    raise ConfigError(f"{where}: must be a {what}, and {name!r} is {with_article(found)}{how}")
 
 
 def make_norm(where: str, entry: Entry, features: int | Sequence[int], settings: Mapping[str, Any]) -> Norm:
@@ -71,6 +71,24 @@ def make_norm(where: str, entry: Entry, features: int | Sequence[int], settings:
     return norm
 
 
+def chosen_entry(where: str, chosen: object) -> tuple[Entry, Mapping[str, Any]]:
+    """The entry of a norm for single samples, by name, and the mapping that names it.
+
+    Args:
+        where: What messages call it.
+        chosen: See :func:`chosen_norm`.
+
+    Raises:
+        ConfigError: There is no such norm.
+    """
+    given = {"kind": chosen} if isinstance(chosen, str) else chosen
+    if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
+        raise ConfigError(f"{where}: must be a name, or a mapping with its kind such as {{'kind': 'layer'}}, got {chosen!r:.60}")
+    if given["kind"] == "none":
+        raise ConfigError(f"{where}: must be null where there is to be no norm, got 'none'")
+    return named_module(where, given["kind"], lambda entry: not getattr(entry.make, "takes_time", False), "norm of single samples"), given
+
+
 def chosen_norm(where: str, chosen: Chosen, features: int, defaults: Mapping[str, Any], order: int = 1) -> Norm:
     """A norm for single samples, by name.
 
@@ -86,10 +104,7 @@ def chosen_norm(where: str, chosen: Chosen, features: int, defaults: Mapping[str
     Raises:
         ConfigError: There is no such norm or argument, its channels are on another axis, or it has no statistics to be frozen.
     """
-    given = {"kind": chosen} if isinstance(chosen, str) else chosen
-    if not isinstance(given, Mapping) or not isinstance(given.get("kind"), str):
-        raise ConfigError(f"{where}: must be a name, or a mapping with its kind such as {{'kind': 'layer'}}, got {chosen!r:.60}")
-    entry = named_module(where, given["kind"], lambda entry: not getattr(entry.make, "takes_time", False), "norm of single samples")
+    entry, given = chosen_entry(where, chosen)
     known = inspect.signature(entry.make).parameters
     if "channel_dim" not in known and defaults.get("channel_dim", 1) != 1:
         raise ConfigError(f"{where}: {entry.name} takes channels on axis 1, and here they are on axis {defaults['channel_dim']}")

@@ -25,6 +25,7 @@ _LAYERS: Final = (nn.Linear, *_CONVS)
     "fixup",
     "B34",
     kind="wrapper",
+    usage="scheme: fixup of the models residual_mlp and residual_cnn, or ns.norms.FixupBranch(branch, blocks) around every branch",
     formula="y = x + s f(x), with L^(−1/(2m−2)) on the weights of f, 0 on its last, and an offset before every layer and activation",
     fold="F0",
     example=lambda: FixupBranch(nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 16)), 10),

@@ -172,7 +172,14 @@ class LearnedScale(ChannelNorm):
         return Cost(Operations(0, 1))
 
 
-@register("unit_weights", "B26", kind="procedure", formula="w ← w / ‖w‖, of every row or column of weights", fold="FW")
+@register(
+    "unit_weights",
+    "B26",
+    kind="procedure",
+    formula="w ← w / ‖w‖, of every row or column of weights",
+    fold="FW",
+    usage="ns.norms.unit_weights(model) after every step of the optimizer",
+)
 @torch.no_grad()
 def unit_weights(model: Model, layers: str | Sequence[str] = "*", *, writers: str | Sequence[str] = (), eps: float = 1e-12) -> Model:
     r"""Bring the weights of a model to length 1, in place: to be called after every step of the optimizer.

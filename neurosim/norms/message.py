@@ -22,6 +22,7 @@ from neurosim.norms.registry import register
     formula="y = x + s ‖x‖ f(x) / ‖f(x)‖",
     stats="sample",
     fold="F2",
+    usage="ns.norms.MessageNorm(branch) around a branch",
     example=lambda: MessageNorm(nn.Linear(16, 16)),
 )
 class MessageNorm(nn.Module):

@@ -15,7 +15,15 @@ from neurosim.norms.registry import register
 from neurosim.norms.weights import LAYERS, TRANSPOSED
 
 
-@register("norm_loss", "B38", kind="regulariser", formula="λ Σ (1 − ‖w‖)², over the rows of all weights", fold="FW", bounds=(0.0, math.inf))
+@register(
+    "norm_loss",
+    "B38",
+    kind="regulariser",
+    formula="λ Σ (1 − ‖w‖)², over the rows of all weights",
+    fold="FW",
+    bounds=(0.0, math.inf),
+    usage="train.regularizer: {kind: norm_loss} in a config, or ns.norms.NormLoss(strength)(model), to be added to a loss",
+)
 class NormLoss(nn.Module):
     r"""Norm loss: how far the rows of all weights are from length 1, to be added to a loss in the place of weight decay.
 

@@ -49,7 +49,8 @@ def deep_gains(count: int) -> tuple[float, float]:
     stats="sample",
     fold="F2",
     example=lambda: Residual(nn.Linear(16, 16), 16, placement="peri"),
-    usage="ns.norms.Residual(branch, features, norm, placement) around every branch, or ns.norms.residual_stack(branches, features)",
+    usage="ns.norms.Residual(branch, features, norm, placement) around every branch, ns.norms.residual_stack(branches, features), or norm "
+    "and placement of the models residual_mlp and residual_cnn",
 )
 class Residual(nn.Module):
     r"""A residual branch with any norm of the catalogue where the placement says.

@@ -17,7 +17,13 @@ from neurosim.norms.registry import register
 from neurosim.norms.running import RunningNorm
 
 
-@register("power", "B5", formula="y = γ u / √(ψ² + ε) + β, ψ² of training, u = x / √(mean x² + ε) over a sample's channels", fold="F2")
+@register(
+    "power",
+    "B5",
+    formula="y = γ u / √(ψ² + ε) + β, ψ² of training, u = x / √(mean x² + ε) over a sample's channels",
+    fold="F2",
+    stats="running and sample",
+)
 class PowerNorm(MeasuredNorm, RunningNorm):
     r"""PowerNorm: channels by their running mean square, after every sample was scaled by its own.
 

@@ -54,7 +54,7 @@ class Entry:
         example: Makes a small one: of a module, for 16 features.
         fixed_cost: What evaluation computes, where the example does not say so itself.
         fixed_bounds: Range of the outputs, likewise.
-        usage: How to use one that is no module, for whoever names it where a module must be.
+        usage: How to use one that is no module, for whoever names it where a module must be: what follows "use".
     """
 
     name: str
@@ -103,7 +103,7 @@ class Entry:
         return " ".join(found[1].split("\n\n")[0].split()) if found else ""
 
 
-NORMS: Final[Registry[Entry]] = Registry("norm")
+NORMS: Final[Registry[Entry]] = Registry("norm", rest="neurosim.catalogue")
 
 #: why there are no operations in evaluation to be counted, by kind
 _NO_COST: Final[dict[str, str]] = {
@@ -153,8 +153,13 @@ def register(
         if kind == "module" and not (inspect.isclass(make) and issubclass(make, Norm)):
             raise ConfigError(f"norm {name!r}: a module must be a class of neurosim.norms.Norm, got {getattr(make, '__name__', make)}")
         source = stats or getattr(make, "stats", None) or ("weights" if fold == "FW" else "none")
+        if kind == "parametrization" and not usage:
+            how = f"torch.nn.utils.parametrize.register_parametrization(layer, 'weight', {make.__name__}())"
+            told = f"weight_norm: {name} of a model in a config, or {how}"
+        else:
+            told = usage
         made = {"module": lambda: make(16), "parametrization": lambda: make()}.get(kind, lambda: make)
-        NORMS.add(name, Entry(name, kind, make, seeds, formula, source, fold, example or made, cost, bounds, usage))
+        NORMS.add(name, Entry(name, kind, make, seeds, formula, source, fold, example or made, cost, bounds, told))
         return make
 
     return add

@@ -23,6 +23,7 @@ from neurosim.random import Stream, stream
     formula="W orthogonal, γ of the ℓ-th batch norm = ℓ^−k: f(ℓ^−k (x − µ) / σ)",
     fold="F0",
     stats="running",
+    usage="ns.norms.shape_batch_norms(model) on a model that has batch norms",
 )
 def shape_batch_norms(model: nn.Module, exponent: Annotated[float, Field(ge=0)] = 0.5, seed: int = 0) -> nn.Module:
     r"""Give a chain of layers, batch norms and activations weights with which gradients stay bounded at any depth; in place.

@@ -2,7 +2,7 @@
 
 The numbers stand in an array with one axis per factor and the seeds last; NaN where there is none. Runs of one seed share the split of the
 data and the order of the samples, so effects are differences within a seed first, and only then a mean over seeds with its interval. Where
-a seed lacks a run, there is a mean of the others and no interval: what is missing may be the worst.
+a seed lacks a run, there is a mean of the others and no interval: what is missing may be the worst. Nor is there one where all seeds agree.
 """
 
 from __future__ import annotations
@@ -138,24 +138,24 @@ def comparisons(values: Floats, factor: int) -> Iterator[Comparison]:
     others = moved.shape[1:-1]
     table = moved.reshape(len(moved), -1, moved.shape[-1])
 
-    def over_pairs(difference: Floats) -> Interval:
-        found = over_seeds(difference)
-        certain = found.method != "constant" or found.value == 0  # the same difference a few times says nothing of how it spreads
-        return found if certain else found._replace(low=math.nan, high=math.nan, method="none")
-
     for against, level in itertools.combinations(range(len(moved)), 2):
         means, combinations, seeds = _averaged(table[[level, against]])
         if seeds:
-            yield Comparison(factor, level, against, None, over_pairs(means[0] - means[1]), combinations)
+            yield Comparison(factor, level, against, None, over_seeds(means[0] - means[1]), combinations)
         for at, index in enumerate(np.ndindex(others) if others else ()):
             difference = table[level, at] - table[against, at]
             if np.isfinite(difference).any():
-                yield Comparison(factor, level, against, index, over_pairs(difference), 1)
+                yield Comparison(factor, level, against, index, over_seeds(difference), 1)
 
 
 def over_seeds(values: Floats) -> Interval:
-    """Mean of one number per seed with its interval; without an interval where some are missing."""
-    return finished_mean(mean_interval(values), values)
+    """Mean of one number per seed with its interval; without one where some are missing, or where all are the same number but 0.
+
+    The same number a few times says nothing of how it spreads; exactly 0 is most often what must be: nothing differs, nothing is wrong.
+    """
+    found = finished_mean(mean_interval(values), values)
+    known = found.method != "constant" or not values.any()
+    return found if known else found._replace(low=math.nan, high=math.nan, method="none")
 
 
 def _averaged(table: Floats) -> tuple[Floats, int, int]:

@@ -83,7 +83,7 @@ def _metric(result: StudyData, facts: MetricFacts) -> dict[str, Any]:
 def _effects(result: StudyData, facts: MetricFacts, found: analysis.Effects | None, at: int) -> dict[str, Any]:
     factor = list(result.factors)[at]
     rows = []
-    if found is not None:
+    if found is not None and len(found.means) > 1:  # one level differs from nothing
         for level, mean, effect in zip(result.factors[factor], found.means, found.effects, strict=True):
             rows.append({"level": level, "mean": numbers(within(mean, facts)), "effect": numbers(effect)})
     return {"factor": factor, "rows": rows, "combinations": found.combinations if found else 0, "seeds": found.seeds if found else 0}
@@ -109,7 +109,7 @@ def _over_the_others(result: StudyData, facts: MetricFacts, held: dict[int, int]
 
 
 def _interaction(found: analysis.Interaction | None) -> dict[str, Any]:
-    if found is None:
+    if found is None or 1 in (len(found.terms), len(found.terms[0])):
         return {"terms": [], "combinations": 0, "seeds": 0}
     return {"terms": [[numbers(one) for one in row] for row in found.terms], "combinations": found.combinations, "seeds": found.seeds}
 

@@ -34,7 +34,7 @@ def interaction_picture(found: dict[str, Any], factors: dict[str, Any], words: W
     cells = _by_place(found["factors"], found["terms"], across)
     hatched = [[cell["low"] is None or cell["low"] <= 0 <= cell["high"] for cell in row] for row in cells]
     unit = " (points)" if words.percent else ""
-    how = "What is left of each cell after both main effects are taken away. Hatched: the interval over seeds holds 0."
+    how = "What is left of each cell after both main effects are taken away. Hatched: the interval over seeds holds 0, or there is none."
     label = f"interaction{unit}"
     return _grid(cells, None, across, down, factors, words, (label, f"{down} × {across}", how), ident, hatched)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from neurosim.norms import (
     Norm,
     RMSNorm,
     TemporalEffectiveBatchNorm,
+    ThresholdDependentBatchNorm,
 )
 from tests.norms.contracts import draw, varied
 
@@ -159,6 +161,63 @@ def test_precision_steps_and_mode_are_those_of_the_norm_before() -> None:
     assert (swapped[0].weight.dtype, swapped[0].training) == (torch.float64, False)
     stepped: Any = ns.swap_norm(SpikingSequential(TemporalEffectiveBatchNorm(4, steps=7)), "bntt")
     assert next(one.steps for one in stepped.modules() if isinstance(one, Norm)) == 7
+
+
+def test_what_a_norm_does_beside_itself_is_not_lost() -> None:
+    class Rectified(nn.BatchNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).relu()
+
+    class Gated(nn.GroupNorm):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).sigmoid()
+
+    class Squared(RMSNorm):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).square()
+
+    class Synchronous(nn.InstanceNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).tanh()
+
+    class Named(nn.BatchNorm2d):
+        """The norm under another name."""
+
+    for norm in (Rectified(4), Gated(2, 4), Squared(4), Synchronous(4)):
+        with pytest.raises(ConversionError, match=f"unchanged; 1: a {type(norm).__name__} has a forward of its own"):
+            ns.swap_norm(nn.Sequential(nn.Conv2d(1, 4, 3), norm), "layer")
+    swapped: Any = ns.swap_norm(nn.Sequential(Named(4), nn.SyncBatchNorm(4)), "batch")
+    assert [type(one) for one in swapped] == [BatchNorm] * 2
+
+
+@pytest.mark.parametrize("residual", ["sew", "ms"])
+def test_a_norm_to_the_scale_of_a_threshold_is_the_one_that_the_model_is_built_with(residual: Any) -> None:
+    neuron = {"kind": "lif", "tau_mem": 2e-3, "dt": 1e-3, "v_threshold": 0.5}
+    built, plain = (
+        ns.models.spiking_resnet(18, [1, 8, 8], 3, residual=residual, norm=norm, neuron=neuron, width=0.03) for norm in ("tdbn", "bn")
+    )
+    swapped = ns.swap_norm(plain, "tdbn")
+    wanted, found = (
+        {path: (one.v_threshold, one.alpha) for path, one in model.named_modules() if isinstance(one, ThresholdDependentBatchNorm)}
+        for model in (built, swapped)
+    )
+    assert found == wanted
+    assert set(found.values()) == ({(0.5, 1.0)} if residual == "sew" else {(0.5, 1.0), (0.5, 1 / math.sqrt(2))})
+
+
+def test_a_threshold_that_is_not_known_is_asked_for() -> None:
+    def model() -> SpikingSequential:
+        low, high = (ns.LIF(2e-3, 1e-3, v_threshold=threshold) for threshold in (0.25, 0.5))
+        return SpikingSequential(
+            nn.Linear(3, 4), BatchNormOverTime(4), low, nn.Linear(4, 4), BatchNormOverTime(4), high, nn.Linear(4, 4), BatchNormOverTime(4)
+        )
+
+    swapped: Any = ns.swap_norm(model(), "tdbn", layers=["1", "4"])
+    assert [swapped[at].v_threshold for at in (1, 4)] == [0.25, 0.5]
+    with pytest.raises(ConversionError, match=r"unchanged; 7: v_threshold must be given: .* thresholds are 0\.25, 0\.5"):
+        ns.swap_norm(model(), "tdbn")
+    given: Any = ns.swap_norm(model(), "tdbn", v_threshold=2.0)
+    assert [given[at].v_threshold for at in (1, 4, 7)] == [2.0] * 3
 
 
 def test_a_norm_inside_mpbn_is_a_part_of_it() -> None:

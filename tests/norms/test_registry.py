@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,6 +46,31 @@ def test_an_entry_that_is_no_norm_keeps_the_contract_of_its_kind(name: str) -> N
     else:
         checks = {"wrapper": contracts.check_wrapper, "parametrization": contracts.check_parametrization}
         checks.get(entry.kind, contracts.check_procedure)(entry)
+
+
+@pytest.mark.parametrize("name", [name for name in ns.NORMS if ns.NORMS[name].kind != "module"])
+def test_what_is_no_module_is_refused_with_the_words_that_say_how_to_use_it(name: str) -> None:
+    entry = ns.NORMS[name]
+    assert entry.usage
+    message = f"and '{name}' is an? {entry.kind}; use {re.escape(entry.usage)}$"
+    with pytest.raises(ConfigError, match=message):
+        ns.models.mlp([4, 8, 3], norm=name)
+    with pytest.raises(ConfigError, match=message):
+        ns.swap_norm(nn.BatchNorm1d(4), name)
+    if name != "mpbn":  # which a spiking model takes
+        with pytest.raises(ConfigError, match=message):
+            ns.models.spiking_mlp([4, 8, 3], norm=name)
+
+
+def test_every_import_gives_all_entries() -> None:
+    code = "from neurosim.norms import NORMS; print('mpbn' in NORMS, *NORMS)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert found == ["True", *ns.NORMS]
+
+
+def test_statistics_and_class_of_folding_agree() -> None:
+    allowed = {"F0": {"none", "running"}, "F1": {"none"}, "F2": {"sample", "running and sample"}, "F3": {"batch"}, "FW": {"weights"}}
+    assert {name: ns.NORMS[name].stats for name in ns.NORMS if ns.NORMS[name].stats not in allowed[ns.NORMS[name].fold]} == {}
 
 
 def test_a_module_that_is_no_norm_is_not_registered() -> None:

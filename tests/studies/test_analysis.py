@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from scipy import stats
 
 from neurosim.studies import analysis
+from neurosim.studies.digest import digest
 from neurosim.sweep.statistics import mean_interval
 from tests.studies.tables import ACCURACY, result
 
@@ -32,7 +34,7 @@ def test_planted_effects_are_found_exactly_whatever_the_seeds_are() -> None:
         found = analysis.main_effects(values, factor)
         assert found is not None
         assert [one.value for one in found.effects] == pytest.approx(wanted, abs=1e-12)
-        assert [one.low for one in found.effects] == pytest.approx(wanted, abs=1e-12)  # seeds shift all levels alike
+        assert not any(one.known for one in found.effects if one.value)  # seeds shift all levels alike: nothing says how effects spread
         assert (found.combinations, found.seeds) == (values[..., 0].size // len(wanted), SEEDS)
     found_together = analysis.interaction(values, 0, 1)
     assert found_together is not None
@@ -134,6 +136,26 @@ def test_a_run_that_diverged_counts_what_the_study_says() -> None:
     guessing: Any = ACCURACY._replace(diverged=0.1)
     (counted,) = result(values, metrics=(guessing,)).table()
     assert (counted.runs, counted.mean) == (3, pytest.approx(0.6))
+
+
+def test_the_same_number_at_every_seed_has_no_interval_wherever_it_stands() -> None:
+    values = np.array([[[0.9, 0.9], [0.7, 0.7]], [[0.4, 0.4], [0.6, 0.6]]])
+    assert not any(cell.mean.known for cell in analysis.cells(values))
+    effects, together = analysis.main_effects(values, 0), analysis.interaction(values, 0, 1)
+    assert effects is not None
+    assert together is not None
+    assert [one.value for one in effects.effects] == pytest.approx([0.15, -0.15])
+    assert not any(one.known for one in (*effects.means, *effects.effects, *itertools.chain(*together.terms)))
+    (metric,) = digest(result(values))["metrics"]
+    assert [term["low"] for row in metric["interactions"][0]["terms"] for term in row] == [None] * 4  # figures hatch what has no interval
+    assert [cell.mean[1:3] for cell in analysis.cells(np.zeros((1, 3)))] == [(0.0, 0.0)]
+
+
+def test_a_factor_of_one_level_has_no_effect_and_no_interaction() -> None:
+    (metric,) = digest(result(np.array([[[0.9, 0.8], [0.7, 0.75]]])))["metrics"]
+    assert [len(one["rows"]) for one in metric["effects"]] == [0, 2]
+    assert metric["interactions"][0]["terms"] == []
+    assert metric["pairs"][0]["means"][0][0]["value"] == pytest.approx(0.85)
 
 
 def test_the_same_difference_at_every_seed_proves_nothing_unless_it_is_none() -> None:
