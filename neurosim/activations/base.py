@@ -6,6 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, Literal
 
 import torch
@@ -79,7 +80,7 @@ class Curve(Entry):
         function: ``f(x, *parameters)``, pure.
         parameters: In the order in which ``function`` takes them.
         bounds: The range of f over all x; see :data:`Bounds`.
-        monotone: Whether f never falls; None: it is looked at, around 0.
+        monotone: Whether f never falls; None, or what gives None: it is looked at.
         smoothness: Of f; for one with a gradient of its own, of the values.
         homogeneous: f(c x) = c f(x) for c > 0.
         zero_preserving: f(0) = 0.
@@ -87,6 +88,7 @@ class Curve(Entry):
         operations: What hardware computes for an element; None: nobody has counted.
         fold: What goes into the layers around; see :data:`neurosim.activations.FOLDS`.
         module: torch's own module for some settings, None for the others.
+        rising: Names of parameters each of which must be below the next.
     """
 
     function: Function
@@ -100,19 +102,24 @@ class Curve(Entry):
     operations: Operations | Callable[..., Operations] | None
     fold: Callable[..., Fold]
     module: Callable[..., nn.Module | None] | None
+    rising: Sequence[str] = ()
 
     def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """All parameters with their values.
 
         Raises:
-            ConfigError: One is unknown, or out of its domain.
+            ConfigError: One is unknown, out of its domain, or not above the one that it must exceed.
         """
         for name in settings:
             if name not in self.parameters:
                 raise self.unknown(name, [*self.parameters, "learn", "channels"] if self.parameters else [])
-        return {
+        found = {
             name: one.check(f"activation {self.name}: {name}", settings.get(name, one.default)) for name, one in self.parameters.items()
         }
+        values = [found[name] for name in self.rising]
+        if any(low >= high for low, high in pairwise(values)):
+            raise ConfigError(f"activation {self.name}: {' < '.join(self.rising)} must hold, got {' and '.join(map(str, values))}")
+        return found
 
     def __call__(
         self, *, learn: bool | str | Sequence[str] | None = None, channels: int = 1, seed: int | None = None, **settings: Any
@@ -145,7 +152,7 @@ class Curve(Entry):
 
     def learned(self, learn: bool | str | Sequence[str] | None) -> tuple[str, ...]:
         """The parameters that ``learn`` names."""
-        numbers = {name: one for name, one in self.parameters.items() if not isinstance(one.default, str) and not one.whole}
+        numbers = {name: one for name, one in self.parameters.items() if not (isinstance(one.default, str) or one.whole or one.fixed)}
         if learn is None:
             return tuple(name for name, one in numbers.items() if one.learned)
         if isinstance(learn, bool):
@@ -154,8 +161,10 @@ class Curve(Entry):
             raise ConfigError(f"activation {self.name}: learn must be true, false, or names of parameters, got {learn!r:.60}")
         names = [learn] if isinstance(learn, str) else list(learn)
         for name in names:
-            if name not in numbers:
+            if name not in self.parameters:
                 raise self.unknown(name, list(numbers))
+            if name not in numbers:
+                raise ConfigError(f"activation {self.name}: learn must name parameters that can be learned, got {name!r}, which cannot")
         return tuple(name for name in numbers if name in names)
 
 
@@ -244,6 +253,20 @@ class Activation(nn.Module):
                 raw = getattr(self, name)
                 found.append(one.value(raw) if name in self._parameters else raw)
         return found
+
+    def value(self, name: str) -> Any:
+        """A parameter as the formula takes it, with its gradient where it is learned, whatever the module keeps of it.
+
+        Raises:
+            ConfigError: There is no such parameter.
+
+        >>> unit = ACTIVATIONS["jumprelu"](theta=0.5)
+        >>> round(unit.value("theta").item(), 4), round(unit.theta.item(), 4)
+        (0.5, -0.6931)
+        """
+        if name not in self.entry.parameters:
+            raise self.entry.unknown(name, list(self.entry.parameters))
+        return self._values()[list(self.entry.parameters).index(name)]
 
     def settings(self) -> dict[str, Any]:
         """The parameters as they are now, as plain numbers."""

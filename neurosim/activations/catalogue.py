@@ -148,6 +148,9 @@ print(smooth.activation_swap)
 gelu = ns.activations.facts("gelu")
 print(gelu.bounds(), gelu.smoothness, gelu.moments().second, gelu.gradient_noise(0.1))
 
+unit = ns.activations.activation("jumprelu", theta=0.5)  # keeps log θ; value() gives θ, with its gradient
+print(ns.activations.jump_penalty(torch.randn(100), unit.value("theta")))  # how many are above it
+
 x = torch.linspace(-3, 3, 61)
 device = ns.fit_activation(x, torch.sin(x).square())  # a measured curve; shared=True: one for all neurons
 print(device.rms)
@@ -167,7 +170,8 @@ them, and ½ is their mean. Numbers of 16 bits are computed in float32, infinite
 tensors are computed in blocks that stay in the cache. Facts (bounds, smoothness, where it rises, f(0) = 0) hold
 for the parameters as they are, and tests check them on values. `moments(q)` are integrals over N(0, q); `gradient_noise(σ)` is the mean
 square by which noise on the input moves the gradient: ½ at 0 for ReLU whatever σ, 93 times that of GELU at σ = 0.0927, and 12 times
-averaged over N(0, 1). Your own: `ns.activations.curve("name", "formula", bounds=…, smoothness=…, hardware=…)(function)`.
+averaged over N(0, 1). `glu` gates with the first half of its axis, torch's `F.glu` with the second.
+Your own: `ns.activations.curve("name", "formula", bounds=…, smoothness=…, hardware=…)(function)`.
 
 ![Curves and slopes](figures/activations.png)
 

@@ -79,6 +79,7 @@ def curve(
     operations: Operations | Callable[..., Operations] | None = None,
     fold: Fold | Callable[..., Fold] = "none",
     module: Callable[..., nn.Module | None] | None = None,
+    rising: Sequence[str] = (),
     speed: str = "",
     **parameters: Parameter,
 ) -> Callable[[Function], Function]:
@@ -95,7 +96,7 @@ def curve(
     def add(function: Function) -> Function:
         safe = in_float32(function, [isinstance(one.default, tuple) for one in parameters.values()], f"activation {name}")
         facts = (bounds, monotone, smoothness, homogeneous, zero_preserving)
-        parts = (safe, parameters, *facts, own_gradient, operations, folds, module)
+        parts = (safe, parameters, *facts, own_gradient, operations, folds, module, tuple(rising))
         ACTIVATIONS.add(name, Curve(name, formula, "curve", tuple(cite), hardware, *parts, speed=speed))
         return safe
 

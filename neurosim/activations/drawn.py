@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from neurosim.activations.base import ACTIVATIONS
 from neurosim.activations.cost import Cost, Operations
 from neurosim.activations.declare import layer
-from neurosim.activations.facts import activation
+from neurosim.activations.facts import activation, read_choice
 from neurosim.checks import number, one_of, whole
 from neurosim.clock import Clock
 from neurosim.errors import ConfigError
@@ -43,10 +44,17 @@ def give_seed(model: nn.Module, seed: int) -> None:
 
 
 def stochastic_activation(x: Tensor, p: float, stream: Stream) -> Tensor:
-    """ReLU with probability p, SiLU otherwise, element by element.
+    r"""ReLU with probability p, SiLU otherwise, element by element.
+
+    .. math:: y = \max(0, x) \text{ if } u < p, \text{ else } x\,\sigma(x), \qquad u \sim U(0, 1)
+
+    Args:
+        x: Floating point, any shape; the result has the same.
+        p: Probability of ReLU, in 0 … 1.
+        stream: Where u comes from.
 
     Source:
-        M. Lomeli et al., "Stochastic activations", 2025, the function with two branches.
+        M. Lomeli et al., "Stochastic activations", arXiv 2509.22358 (2025), the function with two branches.
     """
     return torch.where(stream.uniform(x.shape, like=x) < p, F.relu(x), F.silu(x))
 
@@ -155,12 +163,15 @@ class SmartMixed(Drawn):
 
     Args:
         units: Neurons: the length of axis 1.
-        pool: What :func:`activation` takes, each.
-        temperature: Of the softmax, > 0; an attribute, to be lowered while training.
+        pool: What :func:`activation` takes, each a function of one number, the same for all channels.
+        temperature: Of the softmax, > 0; an attribute, to be lowered while training, which ``state_dict`` keeps.
         seed: Of the draws; None: 0, or that of the training.
 
     Shapes:
         x ``(batch, units, *)``; the result the same.
+
+    Raises:
+        ConfigError: An argument is out of its domain; in its call, the input has not as many units.
     """
 
     frozen: Tensor  #: whether the choice is made
@@ -171,7 +182,7 @@ class SmartMixed(Drawn):
         count = whole("SmartMixed.units", units, 1)
         if not isinstance(pool, list | tuple) or len(pool) < 2:
             raise ConfigError(f"SmartMixed.pool: must be at least two activations, got {pool!r:.60}")
-        self.pool = nn.ModuleList(activation(one) for one in pool)
+        self.pool = nn.ModuleList(_one_number(choice) for choice in pool)
         self.temperature = number("SmartMixed.temperature", temperature, gt=0)
         self.logits = nn.Parameter(torch.zeros(count, len(self.pool)))
         self.register_buffer("frozen", torch.zeros((), dtype=torch.bool))
@@ -199,6 +210,14 @@ class SmartMixed(Drawn):
         self.choice.copy_(self.logits.detach().argmax(-1))
         self.frozen.fill_(True)
 
+    def get_extra_state(self) -> Tensor:
+        """The temperature; a tensor, which every kind of checkpoint holds."""
+        return torch.tensor(self.temperature, dtype=torch.float64)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take over what :meth:`get_extra_state` gave."""
+        self.temperature = float(state)
+
     def _weights(self) -> Tensor:
         """The choice of every neuron as a one-hot row."""
         scores = self.logits
@@ -213,6 +232,16 @@ class SmartMixed(Drawn):
             mine = (choice == at).nonzero()[:, 0]
             y = y.index_copy(1, mine, one(x.index_select(1, mine)))
         return y
+
+
+def _one_number(choice: Any) -> nn.Module:
+    """An activation that each neuron can have by itself."""
+    name, settings = read_choice(choice, {})
+    kind = ACTIVATIONS[name].kind
+    if kind not in ("curve", "random", "wrapper") or name == "smart_mixed" or settings.get("channels", 1) != 1:
+        told = f"got {choice!r:.60}, which is of kind {kind!r}"
+        raise ConfigError(f"SmartMixed.pool: each must be a function of one number, the same for all channels, {told}")
+    return activation(choice)
 
 
 def _one_hot(scores: Tensor) -> Tensor:

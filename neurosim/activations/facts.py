@@ -203,9 +203,9 @@ class Facts:
         best = -math.inf
         for _ in range(2):
             y = sign * self._function(values)(x).detach()
-            best = max(best, float(y.max()))
-            at, step = float(x[int(y.argmax())]), 2 * _REACH / (_POINTS - 1)
-            x = torch.linspace(at - step, at + step, _POINTS, dtype=torch.float64)
+            best, at = max(best, float(y.max())), int(y.argmax())
+            left, right = float(x[max(at - 1, 0)]), float(x[min(at + 1, len(x) - 1)])
+            x = torch.linspace(left, right, _POINTS, dtype=torch.float64)
         return best
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Numbers = NDArray[np.float64]
+    Points = Tensor | Numbers | Sequence[float]
 
 
 class Fit(NamedTuple):
@@ -29,7 +31,7 @@ class Fit(NamedTuple):
     largest: float  #: largest error at the points
 
 
-def fit_activation(x: Tensor, y: Tensor, *, numerator: int = 5, denominator: int = 4, learn: bool = True) -> Fit:
+def fit_activation(x: Points, y: Points, *, numerator: int = 5, denominator: int = 4, learn: bool = True) -> Fit:
     """A rational activation through a measured curve, such as the response of a device.
 
     Least squares: for given coefficients of the denominator, which stay ≥ 0 so that it has no zeros, those of the numerator are exact; the
@@ -38,14 +40,14 @@ def fit_activation(x: Tensor, y: Tensor, *, numerator: int = 5, denominator: int
     nanometres, take off the middle first.
 
     Args:
-        x: Where it was measured, at least as many points as coefficients, finite.
+        x: Where it was measured, a tensor, an array or a list; at least as many points as coefficients, finite.
         y: What was measured, the same shape.
         numerator: Degree of the numerator, ≥ 1.
         denominator: Degree of the denominator, ≥ 1.
         learn: Whether training goes on to change the curve.
 
     Raises:
-        ConfigError: The points do not go together, or are too few.
+        ConfigError: The points are no numbers, do not go together, or are too few.
 
     >>> x = torch.linspace(-3, 3, 61)
     >>> fit_activation(x, torch.sin(x).square()).rms < 0.02
@@ -86,16 +88,24 @@ def fit_activation(x: Tensor, y: Tensor, *, numerator: int = 5, denominator: int
     return Fit(module, float((error**2).mean() ** 0.5), float(abs(error).max()))
 
 
-def _points(x: Tensor, y: Tensor, least: int) -> tuple[Numbers, Numbers]:
+def _points(x: Points, y: Points, least: int) -> tuple[Numbers, Numbers]:
     where = "fit_activation"
-    if x.shape != y.shape:
-        raise ConfigError(f"{where}: x and y must have one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
-    places, values = (one.detach().double().flatten().cpu() for one in (x, y))
+    first, second = _tensor(f"{where}.x", x), _tensor(f"{where}.y", y)
+    if first.shape != second.shape:
+        raise ConfigError(f"{where}: x and y must have one shape, got {tuple(first.shape)} and {tuple(second.shape)}")
+    places, values = (one.detach().double().flatten().cpu() for one in (first, second))
     if not bool(places.isfinite().all() and values.isfinite().all()):
         raise ConfigError(f"{where}: all points must be finite, got some that are not")
     if (count := len(set(places.tolist()))) < least:
         raise ConfigError(f"{where}: must have at least {least} different points for so many coefficients, got {count}")
     return places.numpy(), values.numpy()
+
+
+def _tensor(where: str, points: Points) -> Tensor:
+    try:
+        return points if isinstance(points, Tensor) else torch.tensor(points, dtype=torch.float64)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{where}: must be numbers in a tensor, an array or a list, got {points!r:.60}") from None
 
 
 def fit_quadratic(what: object = "relu", *, mean: float = 0.0, variance: float = 1.0) -> dict[str, float]:

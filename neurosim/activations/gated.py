@@ -178,16 +178,19 @@ def aglu(x: Tensor, lam: Value, kappa: Value) -> Tensor:
     "x·(g(x)(1 + 2α) − α), g = (atan x + π/2)/π, Φ or σ",
     alpha=Parameter(0.0, learned=True),
     gate=Parameter("arctan", words=("arctan", "gelu", "silu")),
-    bounds=lambda alpha, gate: (-_INF if alpha < 0 else -1 / math.pi if alpha == 0 and gate == "arctan" else None, _INF),
-    monotone=lambda alpha, gate: gate == "arctan" and alpha == 0,
+    bounds=lambda alpha, gate: _ends_of_gate(alpha, gate),
+    monotone=None,
     smoothness="smooth",
-    operations=lambda alpha, gate: Operations(adds=int(alpha != 0), multiplies=1 + (alpha != 0), lookups=1),
+    homogeneous=lambda alpha, gate: alpha == -0.5,
+    operations=lambda alpha, gate: Operations(
+        adds=int(alpha not in (0, -0.5, -1)), multiplies=1 + (alpha not in (0, -0.5, -1)), lookups=int(alpha != -0.5)
+    ),
     hardware="xATLU, xGELU and xSiLU: a gate from −α to 1 + α, one number a layer",
     speed="an arctangent that is exact at both ends",
     cite=("expanded_gating",),
 )
 def expanded_gate(x: Tensor, alpha: Value, gate: str) -> Tensor:
-    """X times a soft step whose range is learned."""
+    """X times a soft step whose range is learned; −1 − α in place of α turns it by half a turn, and α = −½ is x/2."""
     if gate == "arctan":
         low = x.clamp(min=-1e30)  # where the step is still a normal number
         step = torch.atan2(x.new_ones(()), -low) / math.pi  # exact at both ends
@@ -195,8 +198,17 @@ def expanded_gate(x: Tensor, alpha: Value, gate: str) -> Tensor:
         low = floored(x)
         step = torch.sigmoid(x) if gate == "silu" else (1 + torch.erf(x / math.sqrt(2))) / 2
     if isinstance(alpha, float):
+        if alpha == -1:
+            return -expanded_gate(-x, 0.0, gate)  # 1 − g(x) is g(−x), exact at its end
         return low * step if alpha == 0 else x * plus_times(-alpha, 1 + 2 * alpha, step)
     return low * (step * (1 + 2 * alpha) - alpha)
+
+
+def _ends_of_gate(alpha: float, gate: str) -> Bounds:
+    """On the left it goes to −αx, on the right to (1 + α)x, which where they are 0 leave a limit of the arctangent alone."""
+    foot = 1 / math.pi if gate == "arctan" else None
+    low = -_INF if alpha < 0 else -foot if alpha == 0 and foot else None
+    return low, _INF if alpha > -1 else foot if alpha == -1 else None
 
 
 @curve(
@@ -204,9 +216,10 @@ def expanded_gate(x: Tensor, alpha: Value, gate: str) -> Tensor:
     "max(0, x) + εx·e^(−x²/2)",
     epsilon=Parameter(0.01, learned=True),
     bounds=lambda epsilon: (-epsilon * math.exp(-0.5) if epsilon > 0 else 0.0 if epsilon >= -1 else None, _INF),
-    monotone=False,
+    monotone=lambda epsilon: epsilon == 0,
     smoothness="C0",
-    operations=Operations(adds=1, multiplies=4, lookups=1, comparisons=1),
+    homogeneous=lambda epsilon: epsilon == 0,
+    operations=lambda epsilon: Operations(adds=1, multiplies=4, lookups=1, comparisons=1) if epsilon != 0 else Operations(comparisons=1),
     hardware="a ReLU with a small learned correction around 0, for units that would die",
     cite=("crrelu",),
     speed="an exponential, and several passes over memory",

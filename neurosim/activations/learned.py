@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from neurosim.activations.cost import Operations
+from neurosim.activations.cost import Fold, Operations
 from neurosim.activations.declare import curve
 from neurosim.activations.facts import Facts, facts
 from neurosim.activations.parameter import Parameter, Value, plus_times
@@ -60,8 +60,8 @@ def _at_scale_1(numerator: Sequence[float], denominator: Sequence[float]) -> Fac
     scale=Parameter(1.0, gt=0, through="log"),
     bounds=lambda above, below, scale: _rational_ends(above, below) if scale == 1 else _at_scale_1(above, below).bounds(),
     monotone=lambda above, below, scale: None if scale == 1 else _at_scale_1(above, below).monotone,
-    smoothness="C0",
-    zero_preserving=False,
+    smoothness=lambda above, below, scale: "smooth" if not any(below[::2]) else "C0" if above[0] * below[0] != 0 else "C1",
+    zero_preserving=lambda above, below, scale: above[0] == 0,
     operations=lambda above, below, scale: Operations(
         len(above) - 1 + len(below), _products(above) + _products((1, *below)) + (scale != 1), 1
     ),
@@ -91,22 +91,34 @@ def _trimmed(coefficients: Sequence[float]) -> Sequence[float]:
     return coefficients[:count]
 
 
+def _leading(a: Sequence[float]) -> float:
+    """What decides where a polynomial ends: the last coefficient above order 0 that is not 0; 0 for a constant."""
+    return _trimmed((0.0, *a[1:]))[-1]
+
+
+def _fold_of_powers(a: Sequence[float]) -> Fold:
+    if not any(a[1:]):
+        return "all"
+    return "parts" if a[0] != 0 else "square" if len(a) > 2 and not any((a[1], *a[3:])) else "none"
+
+
 @curve(
     "polyrelu",
     "a₀ + a₁r + a₂r² + a₃r³, r = max(0, x)",
     coefficients=Parameter((0.0, 1 / 3, 1 / 3, 1 / 3), learned=True),
-    bounds=lambda a: (None if a[-1] > 0 else -_INF, _INF if a[-1] > 0 else None),
-    monotone=lambda a: all(one >= 0 for one in a[1:]),
-    smoothness="C0",
+    bounds=lambda a: (-_INF if _leading(a) < 0 else None, _INF if _leading(a) > 0 else None),
+    monotone=lambda a: False if _leading(a) < 0 else None,
+    smoothness=lambda a: "smooth" if not any(a[1:]) else "C0" if a[1] != 0 else "C1",
+    homogeneous=lambda a: a[0] == 0 and not any(a[2:]),
     zero_preserving=lambda a: a[0] == 0,
-    operations=lambda a: Operations(adds=len(a) - 1 - (a[0] == 0), multiplies=_products(a), comparisons=1),
-    fold=lambda a: "none" if a[0] == 0 else "parts",
+    operations=lambda a: Operations(max(sum(one != 0 for one in a) - 1, 0), _products(_trimmed(a)), comparisons=int(any(a[1:]))),
+    fold=_fold_of_powers,
     hardware="powers of a rectified signal: needs headroom; clamp before it",
     cite=("polycom",),
 )
 def polyrelu(x: Tensor, coefficients: Sequence[float] | Tensor) -> Tensor:
     """A polynomial of ReLU."""
-    return _horner(F.relu(x), coefficients)
+    return _horner(F.relu(x), coefficients if isinstance(coefficients, Tensor) else _trimmed(coefficients))
 
 
 @curve(
@@ -115,8 +127,8 @@ def polyrelu(x: Tensor, coefficients: Sequence[float] | Tensor) -> Tensor:
     slopes=Parameter((0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0), learned=True),
     bounds=lambda t: (-_INF if t[0] > 0 or t[-1] < 0 else None, _INF if t[0] < 0 or t[-1] > 0 else None),
     monotone=lambda t: _rises(t),
-    smoothness=lambda t: "jump" if _jumps(t) else "C0",
-    homogeneous=lambda t: len(set(t[: len(t) // 2])) <= 1 and len(set(t[len(t) // 2 :])) <= 1 and len(t) % 2 == 0,
+    smoothness=lambda t: "jump" if _jumps(t) else "smooth" if len(set(t)) == 1 else "C0",
+    homogeneous=lambda t: not _jumps(t),
     operations=Operations(adds=1, multiplies=2, lookups=1, comparisons=2),
     hardware="a multiplexer and a scale: a look-up table; starts as ReLU; the diagonal of a trainable matrix activation",
     speed="a look-up for every element, and the passes over memory that find its place",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neurosim.checks import number
+from neurosim.errors import ConfigError
 
 _NODES: Final = 4  #: of Gauss and Legendre in a panel
 _PANELS: Final = 1 << 14
@@ -17,7 +18,7 @@ _REACH: Final = 9.0  #: standard deviations on each side; 1e-18 of the probabili
 
 
 class Moments(NamedTuple):
-    """Integrals over z ~ N(0, q)."""
+    """Integrals over z ~ N(0, q); a gain where its integral is 0 raises a ConfigError."""
 
     mean: float  #: E f
     second: float  #: E f²
@@ -31,17 +32,24 @@ class Moments(NamedTuple):
     @property
     def forward_gain(self) -> float:
         """1/√E f²: what weights are multiplied by so that the next layer sees a second moment of 1."""
-        return 1 / math.sqrt(self.second)
+        return _gain("forward_gain: E f²", self.second)
 
     @property
     def backward_gain(self) -> float:
         """1/√E f'², likewise for gradients."""
-        return 1 / math.sqrt(self.slope)
+        return _gain("backward_gain: E f'²", self.slope)
 
     @property
     def norm_free_gain(self) -> float:
         """1/√Var f, the γ of networks without norms."""
-        return 1 / math.sqrt(self.variance)
+        return _gain("norm_free_gain: Var f", self.variance)
+
+
+def _gain(where: str, power: float) -> float:
+    """1/√power."""
+    if not power > 0:
+        raise ConfigError(f"Moments.{where} must be > 0, got {power:g}")
+    return 1 / math.sqrt(power)
 
 
 def moments_of(function: Callable[[Tensor], Tensor], variance: float = 1.0) -> Moments:
@@ -104,11 +112,11 @@ def gradient_noise(function: Callable[[Tensor], Tensor], sigma: float, at: float
     Args:
         function: f, element by element.
         sigma: Standard deviation of the noise, > 0.
-        at: x; None averages over N(0, q).
+        at: x, finite; None averages over N(0, q).
         variance: q.
 
     Raises:
-        ConfigError: σ or q is not above 0.
+        ConfigError: σ or q is not above 0, or x is no finite number.
 
     Source:
         V. Shah, N. Youngblood, "Leveraging continuously differentiable activation functions for learning in quantized noisy
@@ -119,8 +127,9 @@ def gradient_noise(function: Callable[[Tensor], Tensor], sigma: float, at: float
     """
     width = number("gradient_noise.sigma", sigma, gt=0)
     if at is not None:
+        place = number("gradient_noise.at", at)
         z, weights = gaussian_rule()
-        x = torch.cat([z.new_tensor([at]), at + width * z])
+        x = torch.cat([z.new_tensor([place]), place + width * z])
         slope = values_and_slopes(function, x)[1]
         return float((weights * (slope[1:] - slope[0]).square()).sum())
     spread = math.sqrt(number("gradient_noise.variance", variance, gt=0))

@@ -45,6 +45,7 @@ class Parameter(NamedTuple):
         through: What a learned one is kept as, so that it stays positive: its logarithm, or what softplus makes it of.
         words: The choices.
         whole: Whether only whole numbers will do.
+        fixed: Whether it is never learned, for the values of the curve do not depend on it.
         drawn: Whether the authors start it at random, evenly in 0 … 1; ``seed`` does so, without it ``default`` is the start.
     """
 
@@ -57,6 +58,7 @@ class Parameter(NamedTuple):
     words: Collection[str] = ()
     whole: bool = False
     drawn: bool = False
+    fixed: bool = False
 
     def check(self, where: str, value: object) -> Any:
         """The value, if it is in the domain.

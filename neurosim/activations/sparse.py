@@ -13,6 +13,7 @@ from neurosim.activations.cost import Operations
 from neurosim.activations.declare import curve
 from neurosim.activations.parameter import Parameter, Value
 from neurosim.checks import number
+from neurosim.errors import ConfigError
 
 _INF = math.inf
 _TAU = Parameter(1.0, ge=0)
@@ -120,7 +121,7 @@ def _above(x: Tensor) -> Tensor:
     "jumprelu",
     "x for x > θ, else 0",
     theta=Parameter(1e-3, gt=0, learned=True, through="log"),
-    epsilon=Parameter(1e-3, gt=0),
+    epsilon=Parameter(1e-3, gt=0, fixed=True),
     bounds=(0.0, _INF),
     smoothness="jump",
     own_gradient=True,
@@ -142,19 +143,26 @@ def jumprelu(x: Tensor, theta: Value, epsilon: float) -> Tensor:
     return gated - _above(epsilon / 2 - beyond.abs()) * (level * (theta - level) / epsilon)
 
 
-def jump_penalty(x: Tensor, theta: Tensor, epsilon: float = 1e-3) -> Tensor:
+def jump_penalty(x: Tensor, theta: Value, epsilon: float = 1e-3) -> Tensor:
     """How many elements exceed their threshold, with a gradient for the threshold: the L0 penalty that JumpReLU is trained with.
 
     Args:
         x: What the activation is given.
-        theta: Its threshold, > 0, broadcasts to ``x``.
+        theta: Its threshold, > 0, broadcasts to ``x``: ``unit.value("theta")``, for ``unit.theta`` is its logarithm.
         epsilon: Width of the window around the threshold that the gradient sees, > 0.
 
     Returns:
         A scalar.
 
+    Raises:
+        ConfigError: A threshold or the width is not above 0.
+
     Source:
         S. Rajamanoharan et al., "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse autoencoders", 2024, section 3.
     """
-    z = x.detach() - theta.detach()
-    return (_above(z) - _above(epsilon / 2 - z.abs()) * ((theta - theta.detach()) / epsilon)).sum()
+    width = number("jump_penalty.epsilon", epsilon, gt=0)
+    level = theta if isinstance(theta, Tensor) else x.new_tensor(theta)
+    if not bool((level > 0).all()):
+        raise ConfigError(f'jump_penalty: theta must be > 0, as unit.value("theta") gives it, got {level.min().item():g}')
+    z = x.detach() - level.detach()
+    return (_above(z) - _above(width / 2 - z.abs()) * ((level - level.detach()) / width)).sum()

@@ -26,7 +26,7 @@ def group_sort(x: Tensor, group: int = 2, axis: int = 1) -> Tensor:
         axis: Which axis.
 
     Raises:
-        ConfigError: The group does not divide the axis.
+        ConfigError: The group is none, or does not divide the axis.
 
     Source:
         C. Anil, J. Lucas, R. Grosse, "Sorting out Lipschitz function approximation", ICML 2019, section 4.1.
@@ -35,9 +35,9 @@ def group_sort(x: Tensor, group: int = 2, axis: int = 1) -> Tensor:
     tensor([[ 1.,  3., -2.,  5.]])
     """
     length = x.shape[axis_of("group_sort", x, axis)] if x.dim() else 1
-    if length % group:
+    if length % whole("group_sort.group", group, 1):
         raise ConfigError(f"group_sort: group must divide the {length} elements of axis {axis}, got {group}")
-    at = axis % x.dim() + 1
+    at = axis % max(x.dim(), 1) + 1
     parts = x.reshape(*x.shape[: at - 1], length // group, group, *x.shape[at:])
     if group == 2:
         first, second = parts.unbind(at)
@@ -164,6 +164,9 @@ class RBF(nn.Module):
 
     Shapes:
         x ``(*, inputs)``; result ``(*, units)``.
+
+    Raises:
+        ConfigError: An argument is out of its domain; in its call, the input has other features.
     """
 
     def __init__(self, inputs: int, units: int, s: float = 1.0, seed: int = 0) -> None:
@@ -174,6 +177,8 @@ class RBF(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The activation."""
+        if x.shape[-1:] != self.centres.shape[-1:]:
+            raise ConfigError(f"RBF: the last axis must have {self.centres.shape[-1]} inputs, got shape {tuple(x.shape)}")
         apart = (x.unsqueeze(-2) - self.centres.to(x.dtype)) / self.s
         return torch.exp(-apart.square().sum(-1) / 2)
 
@@ -193,7 +198,7 @@ class RBF(nn.Module):
     cite=("glu", "glu_variants", "drelu"),
 )
 class GatedUnit(nn.Module):
-    """A gated linear unit: one half of an axis gates the other.
+    """A gated linear unit: the first half of an axis gates the second, where torch's ``F.glu`` gates with the second.
 
     Args:
         gate: What :func:`activation` takes, a curve: ``sigmoid`` is GLU, ``relu`` ReGLU, ``gelu`` GEGLU, ``silu`` SwiGLU, ``identity``

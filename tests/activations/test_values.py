@@ -282,6 +282,30 @@ def test_the_threshold_of_jumprelu_learns_by_its_window() -> None:
     assert float(penalty.detach()) == 2
     assert theta.grad is not None
     assert float(theta.grad) == pytest.approx(-2 / 0.2)
+    assert float(jump_penalty(x, 0.5, 0.2)) == 2
+
+
+@pytest.mark.parametrize("theta", [0.5, 2.0])
+def test_a_unit_gives_its_threshold_and_not_the_logarithm_that_it_keeps(theta: float) -> None:
+    unit: Any = activation("jumprelu", theta=theta, epsilon=0.2).double()
+    x = torch.linspace(-3, 3, 1201, dtype=torch.float64) + 0.0013
+    penalty = jump_penalty(x, unit.value("theta"), 0.2)
+    assert float(penalty.detach()) == (x > theta).sum()
+    penalty.backward()  # −1/ε for each in the window, times θ, the slope of the exponential
+    near = int(((x - theta).abs() < 0.1).sum())
+    assert float(unit.theta.grad) == pytest.approx(-near / 0.2 * theta)
+    assert unit.value("epsilon") == 0.2
+    with pytest.raises(ConfigError, match="activation jumprelu: it has no parameter 'tetha'; did you mean 'theta'"):
+        unit.value("tetha")
+
+
+def test_a_penalty_of_a_threshold_that_is_not_above_0_is_refused() -> None:
+    unit: Any = activation("jumprelu", theta=0.5)
+    for theta, told in ((unit.theta, "-0.693147"), (0.0, "0"), (torch.tensor([0.3, math.nan]), "nan")):
+        with pytest.raises(ConfigError, match=rf'jump_penalty: theta must be > 0, as unit.value\("theta"\) gives it, got {told}'):
+            jump_penalty(torch.ones(2), theta)
+    with pytest.raises(ConfigError, match=r"jump_penalty.epsilon: must be a finite number > 0"):
+        jump_penalty(torch.ones(2), 0.5, 0.0)
 
 
 @pytest.mark.parametrize(("name", "symmetric"), [("shifted_relu", False), ("cst", True)])
