@@ -19,7 +19,7 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons import is_neurons
 from neurosim.nn.analog import AnalogLayer
 from neurosim.nn.mpbn import MPBN
-from neurosim.norms import NORMS, BatchNorm, ChannelNorm, FreezingNorm, Norm, TimeNorm
+from neurosim.norms import NORMS, ChannelNorm, FreezingNorm, Norm, TimeNorm
 from neurosim.norms.batch import channels_of
 
 _OF_TORCH: Final = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
