@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -63,7 +63,7 @@ def moments_of(function: Callable[[Tensor], Tensor], variance: float = 1.0) -> M
         variance: q of the input, > 0.
 
     Raises:
-        ConfigError: The variance is not above 0.
+        ConfigError: The variance is not above 0, or the function does not give a tensor of the shape of its input.
 
     >>> moments_of(torch.relu).second
     0.5
@@ -73,7 +73,12 @@ def moments_of(function: Callable[[Tensor], Tensor], variance: float = 1.0) -> M
     x = width * z
     value, slope = values_and_slopes(function, x)
     mean, second, steep = (float((weights * one).sum()) for one in (value, value.square(), slope.square()))
-    return Moments(round(mean, 15), round(second, 15), round(steep, 15))
+    return Moments(_rounded(mean, math.sqrt(second)), _rounded(second, second), _rounded(steep, steep))
+
+
+def _rounded(value: float, size: float) -> float:
+    """To 15 decimals; of what is smaller than a millionth, to nine digits."""
+    return round(value, 15 - min(math.floor(math.log10(size)) + 6, 0)) if 0 < size < math.inf else value
 
 
 def gaussian_rule() -> tuple[Tensor, Tensor]:
@@ -98,9 +103,22 @@ def values_and_slopes(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[
     """f(x), and the gradient that backward gives it."""
     with torch.enable_grad():
         place = x.detach().clone().requires_grad_()
-        y = function(place)
+        y = value_of(function, place)
         (slope,) = torch.autograd.grad(y.sum(), place) if y.requires_grad else (torch.zeros_like(x),)
     return y.detach(), slope
+
+
+def value_of(function: Callable[[Tensor], Any], x: Tensor) -> Tensor:
+    """f(x).
+
+    Raises:
+        ConfigError: It is no tensor of the shape of x.
+    """
+    y = function(x)
+    if not isinstance(y, Tensor) or y.shape != x.shape:
+        got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
+        raise ConfigError(f"activation: a function must give a tensor of the shape of its input, {tuple(x.shape)}, got {got}")
+    return y
 
 
 def gradient_noise(function: Callable[[Tensor], Tensor], sigma: float, at: float | None = None, variance: float = 1.0) -> float:

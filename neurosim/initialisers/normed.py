@@ -22,7 +22,7 @@ from neurosim.nn.signal_norm import LpNorm
 from neurosim.random import permutation, stream
 
 _VALUES: Final = 1 << 18  #: at least, where the features are few
-_BATCH: Final = 64  #: at least
+_BATCH: Final = 16  #: at least
 _NEAR: Final = 0.01  #: within it a second moment is 1: ε is not counted
 
 

@@ -28,7 +28,7 @@ class VariancePreserving(Fed):
         g(x) = \mathrm{clip}_{i}\big(f(\mathrm{clip}_{o}(x))\big)
 
     A layer behind another is fed its sums, f(x) = x; the first one the inputs. Norms between two layers belong to g: those that give
-    N(0, 1) put it in the place of √q z, of others a copy in training is run on Gaussian sums.
+    N(0, 1) put it in the place of √q z, of others a copy in training is run on Gaussian sums. Norms before neurons do not count.
 
     Args:
         activation: f of every layer but the first, behind the norms of the model: a name in ``ACTIVATIONS``, ``kind`` and parameters, or in

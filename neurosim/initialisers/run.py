@@ -56,6 +56,9 @@ def initialize(model: Model, choice: object, *inputs: Tensor, seed: int | None =
     name = name_of(chosen)
     _check_data(name, chosen, inputs)
     found = [target for target in targets(model, layers, look_back=chosen.looks_back) if isinstance(target.layer, chosen.kinds)]
+    for target in found:
+        if not target.layer.weight.numel():
+            raise ConfigError(f"initialize: {target.name} must have weights, has none: their shape is {tuple(target.layer.weight.shape)}")
     sources = [None if seed is None else stream(seed, target.path, "initialize") for target in found]
     place = found[0].layer.weight.device if found else torch.device("cpu")
     with _undone_on_error(found):

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.activations import Curve, activation, facts, identify, moments_of
-from neurosim.activations.moments import gaussian_rule, values_and_slopes
+from neurosim.activations.moments import gaussian_rule, value_of, values_and_slopes
 from neurosim.checks import number
 from neurosim.errors import ConfigError
 
@@ -63,11 +63,17 @@ def limited(function: Function, input_limit: float | None = None, output_limit: 
         function: f.
         input_limit: i > 0, largest magnitude that the next layer's inputs are converted to; None: no limit.
         output_limit: o > 0, largest magnitude that the sums of the layer before are read as; None: no limit.
+
+    Raises:
+        ConfigError: A limit is not above 0.
     """
+    for name, limit in (("input_limit", input_limit), ("output_limit", output_limit)):
+        if limit is not None:
+            number(f"limited: {name}", limit, gt=0)
 
     def clamped(x: Tensor) -> Tensor:
         read = x if output_limit is None else x.clamp(-output_limit, output_limit)
-        y = function(read)
+        y = value_of(function, read)
         return y if input_limit is None else y.clamp(-input_limit, input_limit)
 
     return clamped
@@ -175,13 +181,14 @@ def variance_map(activation: object, variance: float, *, weight: float, bias: fl
         variance: q, > 0.
         weight: σ_w², the variance of a weight times the fan-in, ≥ 0.
         bias: σ_b², ≥ 0.
-        noise: Standard deviation of what hardware adds to a sum.
+        noise: Standard deviation of what hardware adds to a sum, ≥ 0.
 
     Raises:
         ConfigError: A value is out of its domain.
     """
     second = moments_of(as_function(activation), variance).second
-    return number("variance_map: weight", weight, ge=0) * second + number("variance_map: bias", bias, ge=0) + noise**2
+    kept = number("variance_map: weight", weight, ge=0) * second
+    return kept + number("variance_map: bias", bias, ge=0) + number("variance_map: noise", noise, ge=0) ** 2
 
 
 def variance_slope(activation: object, variance: float, *, weight: float) -> float:

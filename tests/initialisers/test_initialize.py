@@ -30,6 +30,13 @@ def network() -> Any:
         return nn.Sequential(nn.Conv2d(2, 6, 3), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 4, 8), nn.Tanh(), nn.Linear(8, 3))
 
 
+def empty(inputs: int, outputs: int) -> nn.Linear:
+    """A layer without a weight, on which torch warns."""
+    layer = nn.Linear(1, 1)
+    layer.weight = nn.Parameter(torch.empty(outputs, inputs))
+    return layer
+
+
 def data_for(name: str) -> tuple[Tensor, ...]:
     """A batch, where the initialiser takes one."""
     return (torch.randn(16, 2, 4, 4, generator=torch.Generator().manual_seed(1)),) if INITIALISERS[name].needs_data else ()
@@ -325,6 +332,11 @@ def test_the_weights_of_analog_and_of_parametrized_layers_are_set() -> None:
         (lambda: ns.models.mlp([4, 4, 2], init="lsuv"), "lsuv must be given a batch"),
         (lambda: ns.initialize(network(), "lsuv", *list[Any]([3])), "must be given the tensors"),
         (lambda: ns.initialize(nn.Sequential(nn.LazyLinear(3)), "lecun"), "it is lazy"),
+        (
+            lambda: ns.initialize(nn.Sequential(empty(3, 0)), "variance_preserving"),
+            r"0 must have weights, has none: their shape is \(0, 3\)",
+        ),
+        (lambda: ns.initialize(nn.Sequential(empty(0, 3)), "kaiming"), r"0 must have weights, has none: their shape is \(3, 0\)"),
         (lambda: ns.initialize(nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64)), "lecun"), "must be real"),
         (
             lambda: ns.initialize(nn.Sequential(nn.Linear(2, 2), nn.GELU(), nn.Linear(2, 2, bias=False)), "edge_of_chaos"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -77,6 +77,12 @@ def test_homogeneous_activations_have_the_weights_of_kaiming_whatever_the_varian
         assert backward_variance(leaky, 32, variance=variance) == pytest.approx(2 / ((1 + a**2) * 32), rel=1e-12)
 
 
+@pytest.mark.parametrize("variance", [1e-5, 3e-15, 1e-16, 1e-100, 1e100])
+def test_weights_behind_relu_do_not_depend_on_the_size_of_signals(variance: float) -> None:
+    assert weight_variance("relu", 100, variance=variance) == pytest.approx(0.02, rel=1e-8)
+    assert moments_of(torch.tanh, 1e-12).mean == 0
+
+
 def test_selu_has_the_weights_of_lecun() -> None:
     assert weight_variance("selu", 256) == pytest.approx(1 / 256, rel=1e-9)
 
@@ -114,6 +120,25 @@ def test_the_slope_of_the_variance_map_is_its_derivative(name: str) -> None:
     for q, step in ((0.5, 1e-4), (1.0, 1e-4)):
         ends = [variance_map(name, q + side * step, weight=1.7, bias=0.2) for side in (-1, 1)]
         assert variance_slope(name, q, weight=1.7) == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: weight_variance("relu", 9, input_limit=-1.0), "input_limit: must be a finite number > 0, got -1.0"),
+        (lambda: weight_variance("relu", 9, input_limit=0), "input_limit: must be a finite number > 0, got 0"),
+        (lambda: backward_variance("relu", 9, output_limit=-1.0), "output_limit: must be"),
+        (lambda: variance_map("relu", 1.0, weight=1.0, noise=-1), "variance_map: noise: must be a finite number ≥ 0, got -1"),
+        (lambda: variance_map("relu", 1.0, weight=1.0, noise=cast(Any, "x")), "variance_map: noise: must be a finite number ≥ 0, got 'x'"),
+        (lambda: weight_variance(lambda _: "a", 9), "a function must give a tensor of the shape of its input, .* got str"),
+        (lambda: weight_variance(lambda _: None, 9, input_limit=1.0), "a function must give a tensor .* got NoneType"),
+        (lambda: weight_variance(lambda x: x.sum(), 9), r"a function must give a tensor .* got \(\)"),
+        (lambda: kumar_variance(lambda x: x[:1], 9), r"a function must give a tensor .* got \(1,\)"),
+    ],
+)
+def test_limits_noise_and_functions_that_are_none_are_refused(call: Callable[[], float], said: str) -> None:
+    with pytest.raises(ns.ConfigError, match=said):
+        call()
 
 
 def test_what_is_no_function_of_one_number_is_refused() -> None:
