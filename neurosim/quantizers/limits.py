@@ -169,6 +169,9 @@ def shift_limits(limits: Tensor, groups: int) -> Tensor:
     Returns:
         Same shape; 0 where all are 0.
 
+    Raises:
+        ConfigError: ``groups`` is out of its domain, or there are no limits.
+
     Source:
         W. Guo et al., "Towards accurate and efficient sub-8-bit integer training", arXiv 2411.10948 (2024), section 3 (ShiftQuant).
 
@@ -176,6 +179,8 @@ def shift_limits(limits: Tensor, groups: int) -> Tensor:
     [8.0, 4.0, 1.0]
     """
     whole("shift_limits: groups", groups, 1)
+    if not limits.numel():
+        raise ConfigError(f"shift_limits: there must be limits, got shape {tuple(limits.shape)}")
     most = limits.detach().amax()
     (top, high), (fraction, exponent) = torch.frexp(most), torch.frexp(limits.detach())
     shift = high - exponent - (top < fraction).int()  # ⌊log₂⌋ of the ratio, exact, also of one that is no number of the type

@@ -202,6 +202,6 @@ def largest(scores: Tensor, sparsity: float, axis: int = -1) -> Tensor:
 
 def _axis(where: str, x: Tensor, axis: int) -> int:
     """An axis that a tensor has."""
-    if not isinstance(axis, int) or not -x.dim() <= axis < x.dim():
+    if not -x.dim() <= axis < x.dim():
         raise ConfigError(f"{where}: axis must be one of scores of shape {tuple(x.shape)}, got {axis}")
     return axis

@@ -135,7 +135,8 @@ class AdamP(_Radial):
         wd_ratio: float = 0.1,
         nesterov: bool = False,
     ) -> None:
-        if not isinstance(betas, Sequence) or len(betas) != 2:
+        given: Any = betas
+        if not isinstance(given, Sequence) or len(given) != 2:
             raise ConfigError(f"AdamP.betas: must be two numbers, got {betas!r:.60}")
         for beta in betas:
             number("AdamP.betas", beta, ge=0, lt=1)

@@ -134,7 +134,7 @@ def test_a_wrapped_model_learns_as_the_one_inside(wrap: Any, inplace: bool) -> N
     assert found.distilled_swap == expected.distilled_swap
     assert (found is wrapped) == inplace
     assert type(found) is type(wrapped)
-    inner = ns.nn.wrappers.unwrapped(found)
+    inner: Any = ns.nn.wrappers.unwrapped(found)
     assert type(inner[1]) is nn.ReLU
     for name, value in expected.state_dict().items():
         assert torch.equal(inner.state_dict()[name], value)

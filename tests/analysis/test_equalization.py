@@ -127,9 +127,8 @@ def test_factors_are_right_where_the_ratio_of_the_ranges_is_beyond_the_type(outg
     found = equalizing_factors(torch.tensor([outgoing], dtype=dtype), torch.tensor([incoming], dtype=dtype))
     assert float(found) == (outgoing / incoming) ** 0.5
     model = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).to(dtype)
-    with torch.no_grad():
-        model[0].weight.fill_(outgoing)
-        model[2].weight.fill_(incoming)
+    for at, value in ((0, outgoing), (2, incoming)):
+        nn.init.constant_(model.get_parameter(f"{at}.weight"), value)
     equal: Any = ns.equalize(model)
     assert [float(equal[at].weight.detach()) for at in (0, 2)] == [(outgoing * incoming) ** 0.5] * 2
 

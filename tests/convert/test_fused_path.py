@@ -77,10 +77,12 @@ def test_what_was_swapped_on_hardware_stays_swapped_off_it() -> None:
 def test_gates_and_offsets_stand_before_every_product_that_is_called() -> None:
     model, x = encoder(), sequences()
     products = [f"layers.{at}.linear{part}" for at in (0, 1) for part in (1, 2)]
-    gates = {one.layer: one for one in ns.sparsify(model, "teal", 0.4, x).sparsification.layers}
+    sparse: Any = ns.sparsify(model, "teal", 0.4, x)
+    gates = {one.layer: one for one in sparse.sparsification.layers}
     assert [path for path, one in gates.items() if not one.reason] == products
     assert gates["layers.0.linear1"].reached == pytest.approx(0.4, abs=0.01)
-    ranges = {one.layer: one for one in ns.recentre(model, x).recentring.layers}
+    centred: Any = ns.recentre(model, x)
+    ranges = {one.layer: one for one in centred.recentring.layers}
     assert [path for path, one in ranges.items() if one.status == "recentred"] == products
     outputs = []
     handle = model.get_submodule("layers.0.norm1").register_forward_hook(lambda module, args, y: outputs.append(y.detach()))

@@ -154,8 +154,8 @@ def test_rounding_compiles_and_maps() -> None:
     assert torch.equal(torch.func.vmap(lambda x: fake_quantize(x, "dint4", 1.0))(x), fake_quantize(x, "dint4", 1.0))
     limits = torch.tensor([0.5, 1.0, 2.0, 0.0])
     expected = fake_quantize(x, "int4", limits.unsqueeze(1))
-    compiled = torch.compile(lambda x, limit: fake_quantize(x, "int4", limit), fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(x, limits.unsqueeze(1)), expected)
+    limited = torch.compile(lambda limit: fake_quantize(x, "int4", limit), fullgraph=True, backend="aot_eager")
+    assert torch.equal(limited(limits.unsqueeze(1)), expected)
     assert torch.equal(torch.func.vmap(lambda x, limit: fake_quantize(x, "int4", limit))(x, limits), expected)
 
 

@@ -165,6 +165,8 @@ def test_ranges_of_groups_differ_by_shifts_and_hold_their_channels() -> None:
 )
 def test_ranges_of_groups_are_right_where_ratios_are_beyond_the_type(limits: Tensor, expected: list[float]) -> None:
     assert shift_limits(limits, 8).tolist() == expected
+    with pytest.raises(ConfigError, match=r"shift_limits: there must be limits, got shape \(0,\)"):
+        shift_limits(limits[:0], 8)
 
 
 def test_grouped_ranges_are_nearly_as_good_as_one_for_each_channel_and_far_better_than_one_for_all() -> None:

@@ -17,7 +17,7 @@ from neurosim.training import load, remove_radial
 
 Make = Callable[..., dict[str, Any]]
 LIKE = torch.empty(0, dtype=torch.float64)
-ONE: Any = 0.9  # where two numbers belong
+ONE: Any = (0.9,)  # where two numbers belong
 KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamp": ns.AdamP,
     "adamp ahead": lambda weights, **how: ns.AdamP(weights, nesterov=True, **how),
@@ -167,8 +167,8 @@ def test_complex_weights_are_two_real_ones() -> None:
     [
         (lambda value: ns.AdamP([value], lr=-1.0), r"AdamP\.lr: must be"),
         (lambda value: ns.AdamP([value], betas=(0.9, 1.0)), r"AdamP\.betas: must be"),
-        (lambda value: ns.AdamP([value], betas=ONE), r"AdamP\.betas: must be two numbers, got 0\.9"),
-        (lambda value: ns.AdamP([value], betas=(ONE,)), r"AdamP\.betas: must be two numbers, got \(0\.9,\)"),
+        (lambda value: ns.AdamP([value], betas=ONE[0]), r"AdamP\.betas: must be two numbers, got 0\.9"),
+        (lambda value: ns.AdamP([value], betas=ONE), r"AdamP\.betas: must be two numbers, got \(0\.9,\)"),
         (lambda value: ns.SGDP([value], delta=-0.1), r"SGDP\.delta"),
         (lambda value: ns.SGDP([value], nesterov=True), r"SGDP\.nesterov: needs momentum > 0"),
     ],
