@@ -140,8 +140,8 @@ def unfrozen(old: nn.Module) -> nn.Module:
 def _channels(old: Any) -> NormPlace:
     if hooked(old):
         raise ConversionError("it has hooks")
-    known = (*_OF_TORCH, nn.SyncBatchNorm, *(NORMS[name].make for name in NORMS if NORMS[name].kind == "module"))
-    if type(old).forward not in {kind.forward for kind in known}:
+    known: list[Any] = [*_OF_TORCH, nn.SyncBatchNorm, *(NORMS[name].make for name in NORMS if NORMS[name].kind == "module")]
+    if type(old).forward not in [kind.forward for kind in known]:
         raise ConversionError(f"a {type(old).__name__} has a forward of its own, and what it does beside the norm would be lost")
     if isinstance(old, TimeNorm):
         return NormPlace(old.features, 2, True)

@@ -29,6 +29,7 @@ from neurosim.norms import (
 )
 from tests.norms.contracts import draw, varied
 
+NO_MODEL: Any = 3
 IN_MAPS = [name for name in ns.NORMS if ns.NORMS[name].kind == "module" and not getattr(ns.NORMS[name].make, "takes_time", False)]
 
 
@@ -181,9 +182,10 @@ def test_a_norm_with_two_names_stays_one_whichever_of_them_is_chosen() -> None:
     ],
 )
 def test_a_norm_of_the_same_kind_keeps_its_settings(old: nn.Module, name: str, kept: dict[str, Any]) -> None:
-    new = ns.swap_norm(SpikingSequential(old), name)[0]
-    assert {key: getattr(new, key) for key in kept} == kept
-    assert ns.swap_norm(SpikingSequential(old), name, eps=0.5)[0].eps == 0.5
+    swapped: Any = ns.swap_norm(SpikingSequential(old), name)
+    assert {key: getattr(swapped[0], key) for key in kept} == kept
+    told: Any = ns.swap_norm(SpikingSequential(old), name, eps=0.5)
+    assert told[0].eps == 0.5
 
 
 def test_a_model_that_is_a_norm_is_swapped_too() -> None:
@@ -277,9 +279,9 @@ def test_a_norm_inside_mpbn_is_a_part_of_it() -> None:
         (
             lambda m: ns.swap_norm(m, "layer", layers=nn.LayerNorm),
             ConfigError,
-            "layers must name a norm, got .*LayerNorm.*; there are norm1",
+            "layers must name a norm, got .*; there are norm1",
         ),
-        (lambda m: ns.swap_norm(3, "layer"), ConfigError, "swap_norm: must be given a model, a torch.nn.Module, got an int"),
+        (lambda m: ns.swap_norm(NO_MODEL, "layer"), ConfigError, "swap_norm: must be given a model, a torch.nn.Module, got an int"),
         (lambda m: ns.swap_norm(m, "DyTT"), ConfigError, "did you mean 'dyt'"),
     ],
 )
