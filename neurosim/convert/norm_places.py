@@ -129,7 +129,7 @@ def settings_of(old: nn.Module, entry: Entry) -> dict[str, Any]:
         held = {name: getattr(old, name, None) for name in names}
     else:
         return {}
-    return {name: value for name, value in held.items() if name in names and value and isinstance(value, int | float | str)}
+    return {name: value for name, value in held.items() if name in names and isinstance(value, int | float | str) and value}
 
 
 def unfrozen(old: nn.Module) -> nn.Module:

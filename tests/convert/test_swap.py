@@ -188,6 +188,14 @@ def test_a_norm_of_the_same_kind_keeps_its_settings(old: nn.Module, name: str, k
     assert told[0].eps == 0.5
 
 
+@pytest.mark.parametrize("name", [name for name in ns.NORMS if ns.NORMS[name].kind == "module"])
+def test_every_norm_gives_way_to_one_with_its_settings(name: str) -> None:
+    old = ns.NORMS[name].example()
+    settings = {"depth": 4} if name == "layer_scaling" else {}  # its place counts, not the norm before
+    swapped: Any = ns.swap_norm(SpikingSequential(old), name, **settings)
+    assert repr(swapped[0]) == repr(old)
+
+
 def test_a_model_that_is_a_norm_is_swapped_too() -> None:
     with pytest.raises(ConfigError, match="itself a norm cannot be replaced in place; use what is returned"):
         ns.swap_norm(nn.BatchNorm1d(4), "dyt", inplace=True)
