@@ -62,6 +62,18 @@ WORKS: Final[dict[str, Citation]] = {
         eprint="1312.6120",
         archiveprefix="arXiv",
     ),
+    "shaped_batch": work(
+        "batch norms whose gains shrink with depth, and orthogonal weights",
+        "inproceedings",
+        "meterez2024towards",
+        author='Meterez, Alexandru and Joudaki, Amir and Orabona, Francesco and Immer, Alexander and R{\\"a}tsch, Gunnar and '
+        "Daneshmand, Hadi",
+        title="Towards Training Without Depth Limits: Batch Normalization Without Gradient Explosion",
+        booktitle=_ICLR,
+        year="2024",
+        eprint="2310.02012",
+        archiveprefix="arXiv",
+    ),
     "vi3nr": work(
         "weights that preserve variance through any activation",
         "inproceedings",

@@ -38,6 +38,7 @@ def add(commands: Parsers) -> None:
 
 def norms(args: argparse.Namespace) -> int:
     """Print the table; draw the responses."""
+    _check(args.plot)
     load_plugins(args.plugin)
     from neurosim.catalogue import panels_of_norms, table_of_norms
 
@@ -56,6 +57,7 @@ def norms(args: argparse.Namespace) -> int:
 
 def activations(args: argparse.Namespace) -> int:
     """Print the table; draw the curves."""
+    _check(args.plot)
     load_plugins(args.plugin)
     from neurosim.activations.catalogue import panels, table_of_activations
 
@@ -81,11 +83,20 @@ def _table(rows: Sequence[Mapping[str, str]], shown: Sequence[str]) -> str:
     return table([[cell(row, name) for name in shown] for row in rows], head=shown)
 
 
+def _check(file: Path | None) -> None:
+    """Refuse a file that no figure can be written to, before anything is drawn."""
+    if file is not None and _form(file) not in _FORMATS:
+        raise ConfigError(f"--plot: must end in .{', .'.join(_FORMATS)}, got {file}")
+    if file is not None and not file.parent.is_dir():
+        raise ConfigError(f"--plot: the folder {file.parent} must exist, it does not; make it, or draw to another")
+
+
+def _form(file: Path) -> str:
+    return file.suffix.removeprefix(".").lower()
+
+
 def _save(figure: Figure, file: Path) -> None:
     """Write a figure, whole or not at all."""
-    form = file.suffix.removeprefix(".").lower()
-    if form not in _FORMATS:
-        raise ConfigError(f"--plot: must end in .{', .'.join(_FORMATS)}, got {file}")
     with replacing(file) as temporary:
-        figure.savefig(temporary, format=form, dpi=130)
+        figure.savefig(temporary, format=_form(file), dpi=130)
     note(f"drawn: {file}")

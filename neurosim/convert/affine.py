@@ -141,6 +141,6 @@ def _along(value: Tensor, axis: int, like: Tensor) -> Tensor:
 def _replace(layer: Weighted, weight: Tensor, bias: Tensor) -> None:
     learned = layer.weight.requires_grad
     rounded = [value.to(layer.weight) for value in (weight, bias)]
-    if not all(bool(value.isfinite().all()) for value in rounded):
+    if not all(value.is_meta or bool(value.isfinite().all()) for value in rounded):
         raise ConversionError(f"the weights of the {type(layer).__name__} would not be finite in {layer.weight.dtype}")
     layer.weight, layer.bias = (nn.Parameter(value, requires_grad=learned) for value in rounded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,11 +20,19 @@ from neurosim.errors import ConfigError, ConversionError
 from neurosim.neurons import is_neurons
 from neurosim.nn.analog import AnalogLayer
 from neurosim.nn.mpbn import MPBN
-from neurosim.norms import NORMS, ChannelNorm, FreezingNorm, Norm, TimeNorm
+from neurosim.norms import NORMS, ChannelNorm, Entry, FreezingNorm, Norm, TimeNorm
 from neurosim.norms.batch import channels_of
 
 _OF_TORCH: Final = (_BatchNorm, _InstanceNorm, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 _KEEP_AXES: Final = (nn.Identity, _DropoutNd, Norm, *_OF_TORCH)
+#: torch's norms by the name of ours
+_KINDS: Final[dict[str, tuple[type[nn.Module], ...]]] = {
+    "batch": (_BatchNorm,),
+    "instance": (_InstanceNorm,),
+    "group": (nn.GroupNorm,),
+    "layer": (nn.LayerNorm,),
+    "rms": (nn.RMSNorm,),
+}
 #: axes of the inputs of a norm beside batch and channels, by its class
 _AXES: Final = {nn.BatchNorm2d: 2, nn.BatchNorm3d: 3, nn.InstanceNorm1d: 1, nn.InstanceNorm2d: 2, nn.InstanceNorm3d: 3}
 
@@ -112,6 +121,18 @@ def check_runs(new: nn.Module, place: NormPlace) -> None:
         raise ConversionError(f"{type(new).__name__} cannot run here: {error}") from None
 
 
+def settings_of(old: nn.Module, entry: Entry) -> dict[str, Any]:
+    """Settings of a norm for one of its kind that takes its place; nothing for one of another kind."""
+    names = set(inspect.signature(entry.make).parameters) - {"features", "channel_dim"}
+    if isinstance(old, _KINDS.get(entry.name, ())):
+        held = {name: getattr(old, name, None) for name in ("eps", "momentum")} | {"groups": getattr(old, "num_groups", None)}
+    elif isinstance(entry.make, type) and isinstance(old, entry.make):
+        held = {name: getattr(old, name, None) for name in names}
+    else:
+        return {}
+    return {name: value for name, value in held.items() if name in names and isinstance(value, int | float | str) and value}
+
+
 def unfrozen(old: nn.Module) -> nn.Module:
     """The norm inside a FreezingNorm, or the norm itself."""
     return old.norm if isinstance(old, FreezingNorm) else old
@@ -120,8 +141,8 @@ def unfrozen(old: nn.Module) -> nn.Module:
 def _channels(old: Any) -> NormPlace:
     if hooked(old):
         raise ConversionError("it has hooks")
-    known = (*_OF_TORCH, nn.SyncBatchNorm, *(NORMS[name].make for name in NORMS if NORMS[name].kind == "module"))
-    if type(old).forward not in {kind.forward for kind in known}:
+    known: list[Any] = [*_OF_TORCH, nn.SyncBatchNorm, *(NORMS[name].make for name in NORMS if NORMS[name].kind == "module")]
+    if type(old).forward not in [kind.forward for kind in known]:
         raise ConversionError(f"a {type(old).__name__} has a forward of its own, and what it does beside the norm would be lost")
     if isinstance(old, TimeNorm):
         return NormPlace(old.features, 2, True)

@@ -65,5 +65,5 @@ def _threshold(neurons: nn.Module) -> list[float]:
     found = getattr(getattr(neurons, "neuron", neurons), "v_threshold", None)
     if found is None:
         return []
-    values = torch.as_tensor(found).unique()
-    return [float(values) if values.numel() == 1 else math.nan]
+    values = torch.as_tensor(found).flatten()
+    return [float(values[0]) if bool((values == values[0]).all()) else math.nan]

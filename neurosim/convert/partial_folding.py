@@ -68,8 +68,6 @@ def fold_centering(layer: Weighted, norm: LayerNorm | L1LayerNorm | Prenormalize
     (True, False)
     """
     where = _checked("fold_centering", norm, (LayerNorm, L1LayerNorm, PrenormalizedLayerNorm), layer)
-    if isinstance(norm, PrenormalizedLayerNorm) and norm.by != "mad":
-        raise ConversionError(f"{where}: it divides by a scale of values that are not centred, by={norm.by!r}; by='mad' does not")
     outputs = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
     if norm.features != (outputs,):
         raise ConversionError(f"{where}: it has features {norm.features}, and the layer {outputs} outputs")

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from neurosim.clock import Clock
-from neurosim.errors import ConfigError, nearest
+from neurosim.errors import ConfigError, nearest, with_article
 from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.chain import AnalogChain
 from neurosim.nn.composed import ComposedLayer
@@ -53,6 +53,16 @@ def as_list(selection: Selection) -> list[str | type[nn.Module]]:
     if wrong:
         raise ConfigError(f"layers are chosen by globs over their paths or by types, got {wrong[0]!r}")
     return found
+
+
+def check_model(where: str, model: object) -> None:
+    """Refuse what is no model.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    if not isinstance(model, nn.Module):
+        raise ConfigError(f"{where}: must be given a model, a torch.nn.Module, got {with_article(type(model).__name__)}")
 
 
 def check_globs(where: str, globs: Iterable[str | type[nn.Module]], names: Iterable[str], what: str) -> None:

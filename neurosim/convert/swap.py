@@ -13,10 +13,10 @@ from torch import nn
 from neurosim.checks import one_of
 from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.norm_gain import gain_between
-from neurosim.convert.norm_places import NormPlace, check_runs, layers_before, norms_of, place_of, unfrozen
+from neurosim.convert.norm_places import NormPlace, check_runs, layers_before, norms_of, place_of, settings_of, unfrozen
 from neurosim.convert.norm_threshold import Thresholds
 from neurosim.convert.report import table
-from neurosim.convert.select import Selection, as_list, check_globs, matches
+from neurosim.convert.select import Selection, as_list, check_globs, check_model, matches
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.nn.time import SpikingSequential, TimeFold
 from neurosim.norms import Entry
@@ -81,9 +81,10 @@ def swap_norm(
     r"""A copy of a model with other norms.
 
     Number and axis of the channels follow from the norm that is replaced. γ and β, where both have them, at the same place and of the same
-    shape, are kept, and so are running statistics of the same names; everything else starts as new. A norm over time gives way to one of
-    single steps in the same place, or the other way round, where something hands steps or sequences to it as it needs them. The model may
-    be digital, on simulated hardware, or spiking.
+    shape, are kept, and so are running statistics of the same names; everything else starts as new. A norm of
+    the same kind keeps ε, momentum and other settings, too. A norm over time gives way to one of single steps in the same place, or the
+    other way round, where something hands steps or sequences to it as it needs them. The model may be digital, on simulated hardware, or
+    spiking.
 
     Weights stay as they are. A fresh model gets others for its new norms by ``neurosim.initialize(swapped, "lsuv", images)``, or any other
     initialiser; one whose norms are taken away needs that, or, if it is trained, :func:`neurosim.fold` in the first place.
@@ -94,7 +95,7 @@ def swap_norm(
     Args:
         model: Any module.
         name: Of a module in ``NORMS``; or ``none``, which leaves nothing in the place of a norm.
-        layers: Globs over the paths of norms, or their types; None: all.
+        layers: Globs over the paths of norms, or their types; None: all. A norm that stands in several places is swapped in all of them.
         adjust: ``variance`` multiplies the new norm's γ by what makes its outputs for normal inputs as large as those of the old one
             without its γ, so that a γ that is kept means the same: √(2/π) for a norm by magnitudes in the place of one by squares,
             1/(α V_th) for tdBN; ``nothing`` leaves γ.
@@ -118,6 +119,7 @@ def swap_norm(
       norm  before       after      features  kept
       1     BatchNorm2d  LayerNorm  4         weight, bias
     """
+    check_model("swap_norm", model)
     one_of("swap_norm.adjust", adjust, get_args(Adjust))
     entry = None if name == "none" else named_module("swap_norm", name, lambda entry: True, "module")
     if entry is None and settings:
@@ -128,7 +130,12 @@ def swap_norm(
     if not found:
         raise ConfigError("swap_norm: the model has no norm")
     check_globs("swap_norm", as_list(layers), found, "norm")
-    chosen = {path: norm for path, norm in found.items() if layers is None or matches(path, norm, layers)}
+    wanted = {id(norm) for path, norm in found.items() if layers is None or matches(path, norm, layers)}
+    if not wanted:
+        raise ConfigError(f"swap_norm: layers must name a norm, got {layers!r}; there are {', '.join(found)}")
+    if inplace and "" in found:
+        raise ConfigError("swap_norm: a model that is itself a norm cannot be replaced in place; use what is returned")
+    chosen = {path: norm for path, norm in found.items() if id(norm) in wanted}  # under all its names, if it has several
     before = layers_before(root)
     names = inspect.signature(entry.make).parameters if entry is not None else {}
     thresholds = Thresholds(root) if "v_threshold" in names and "v_threshold" not in settings else None
@@ -180,6 +187,7 @@ def _fresh(entry: Entry | None, old: nn.Module, place: NormPlace, settings: dict
         given.setdefault("steps", old.steps)
     if "depth" in names:
         given.setdefault("depth", depth)
+    given = {**settings_of(old, entry), **given}
     axis = place.axis - place.time
     if len(place.features) > 1 and not takes_time and not getattr(entry.make, "whole_units", False):
         features = place.features[0]  # channels first, and space after them

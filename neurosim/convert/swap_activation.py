@@ -13,12 +13,12 @@ from torch.nn.utils import parametrize
 
 from neurosim.activations import Curve, Facts, activation, check_activation, facts, identify, named_draws
 from neurosim.activations.facts import IN_MODELS
-from neurosim.checks import one_of
+from neurosim.checks import flag, one_of
 from neurosim.convert.affine import WEIGHTED
 from neurosim.convert.fused_path import drop_fused_path
 from neurosim.convert.places import Place, Uses, chains, hooked
 from neurosim.convert.report import table
-from neurosim.convert.select import Selection, as_list, check_globs, matches
+from neurosim.convert.select import Selection, as_list, check_globs, check_model, matches
 from neurosim.errors import ConfigError, with_article
 from neurosim.nn.analog import AnalogLayer
 
@@ -112,7 +112,9 @@ def swap_activation(
       activation  was   now                       weights    reason
       1           ReLU  GELU(approximate='none')  2 × 1.084
     """
+    check_model("swap_activation", model)
     one_of("swap_activation.gain", gain, get_args(Gain))
+    flag("swap_activation.shared", shared)
     check_activation(choice := {**(name if isinstance(name, dict) else {"kind": name}), **settings})
     places = activations_of(model)
     if not places:
@@ -187,7 +189,9 @@ def _adjusted(path: str, old: nn.Module, new: nn.Module, fed: Place | str) -> Ac
     """The report of one whose gain is to be made up for, which is done where that is possible."""
     was, now = _curve(old), _curve(new)
     if was is None or now is None:
-        return ActivationReport(path, _shown(old), _shown(new), reason="it is no function of one number, so its gain is not known")
+        unknown = old if was is None else new
+        what = "it is no function of one number" if identify(unknown) is not None else f"{type(unknown).__name__} is not in ACTIVATIONS"
+        return ActivationReport(path, _shown(old), _shown(new), reason=f"{what}, so its gain is not known")
     if isinstance(fed, str):
         return ActivationReport(path, _shown(old), _shown(new), reason=fed)
     before, after = was.moments().second, now.moments().second

@@ -54,7 +54,7 @@ class Initialiser(ABC):
         return
 
     def settle(self, model: nn.Module, found: Sequence[Target], inputs: Sequence[Tensor]) -> dict[str, Scaling]:
-        """Go on with a batch, after every layer was given weights; what it did, by path. Only where ``needs_data``."""
+        """Go on after every layer was given weights, with a batch where it ``needs_data``; what the batch did, by path."""
         return {}
 
     @classmethod

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from neurosim.checks import number
-from neurosim.initialisers.base import INITIALISERS, Initialiser
+from neurosim.initialisers.base import INITIALISERS, Initialiser, Scaling
 from neurosim.initialisers.draws import bias_of, draw, uniform
 from neurosim.initialisers.layers import Target
+from neurosim.norms.shaped import shape_gains
 from neurosim.random import Stream
 
 _PLAIN: Final = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -116,3 +118,38 @@ class Orthogonal(Initialiser):
         _, outputs, inputs = target.matrices
         target.put(draw(target, self.gain**2 / max(outputs, inputs), "orthogonal", source))
         bias_of(target, 0.0, source)
+
+
+@INITIALISERS.register("shaped_batch")
+@dataclass(frozen=True)
+class ShapedBatch(Initialiser):
+    r"""Orthogonal weights, and gains of batch norms that shrink with depth: gradients stay bounded at any depth; biases stay.
+
+    .. math:: W_\ell^\mathsf{T} W_\ell = I, \qquad \gamma_\ell = \ell^{-k}
+
+    What :func:`neurosim.norms.shape_batch_norms` does, for models with batch norms and activations that are smooth at 0.
+
+    Args:
+        exponent: k, ≥ 0.
+
+    Source:
+        A. Meterez, A. Joudaki, F. Orabona, A. Immer, G. Rätsch, H. Daneshmand, "Towards training without depth limits: batch normalization
+        without gradient explosion", ICLR 2024.
+    """
+
+    formula = "QᵀQ = 1 or QQᵀ = 1; γ of the ℓ-th batch norm ℓ^−k"
+    citation = ("shaped_batch",)
+    exponent: float = 0.5
+
+    def __post_init__(self) -> None:
+        number("initialiser shaped_batch: exponent", self.exponent, ge=0)
+
+    def weigh(self, target: Target, source: Stream | None) -> None:
+        """Orthonormal weights."""
+        _, outputs, inputs = target.matrices
+        target.put(draw(target, 1 / max(outputs, inputs), "orthogonal", source))
+
+    def settle(self, model: nn.Module, found: Sequence[Target], inputs: Sequence[Tensor]) -> dict[str, Scaling]:
+        """Gains of batch norms, in their order."""
+        shape_gains(model, self.exponent)
+        return {}

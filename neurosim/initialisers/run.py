@@ -64,7 +64,7 @@ def initialize(model: Model, choice: object, *inputs: Tensor, seed: int | None =
     with _undone_on_error(found):
         for target, source in zip(found, sources, strict=True):
             chosen.weigh(target, source)
-        done = chosen.settle(model, found, [one.to(place) for one in inputs]) if chosen.needs_data else {}
+        done = chosen.settle(model, found, [one.to(place) for one in inputs])
     report: Any = model
     report.initialisation = Initialisation(name, tuple(described(target, done.get(target.path)) for target in found))
     return model

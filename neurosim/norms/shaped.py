@@ -23,7 +23,7 @@ from neurosim.random import Stream, stream
     formula="W orthogonal, γ of the ℓ-th batch norm = ℓ^−k: f(ℓ^−k (x − µ) / σ)",
     fold="F0",
     stats="running",
-    usage="ns.norms.shape_batch_norms(model) on a model that has batch norms",
+    usage="init: shaped_batch of a model in a config, or ns.norms.shape_batch_norms(model), of a model that has batch norms",
 )
 def shape_batch_norms(model: nn.Module, exponent: Annotated[float, Field(ge=0)] = 0.5, seed: int = 0) -> nn.Module:
     r"""Give a chain of layers, batch norms and activations weights with which gradients stay bounded at any depth; in place.
@@ -57,20 +57,25 @@ def shape_batch_norms(model: nn.Module, exponent: Annotated[float, Field(ge=0)] 
     """
     check_model("shape_batch_norms", model)
     power = number("shape_batch_norms.exponent", exponent, ge=0)
-    depth = 0
     drawn = [
         (path, module, _orthogonal(stream(seed, "shape_batch_norms", path), module.weight))
         for path, module in model.named_modules()
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
     ]
     put_weights("shape_batch_norms", drawn)
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, _BatchNorm) or (isinstance(module, Norm) and module.stats == "running"):
-                depth += 1
-                if isinstance(module.weight, Tensor):
-                    module.weight.fill_(depth**-power)
+    shape_gains(model, power)
     return model
+
+
+@torch.no_grad()
+def shape_gains(model: nn.Module, exponent: float) -> None:
+    """Set the γ of every batch norm of a model, in their order, to ℓ^−exponent, in place."""
+    depth = 0
+    for module in model.modules():
+        if isinstance(module, _BatchNorm) or (isinstance(module, Norm) and module.stats == "running"):
+            depth += 1
+            if isinstance(module.weight, Tensor):
+                module.weight.fill_(depth**-exponent)
 
 
 def _orthogonal(source: Stream, like: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -135,6 +136,8 @@ class RunFolder:
         """Remove the folder when nothing was trained in it: neither a checkpoint nor weights are there."""
         if not self.begun and not any(self.path.glob("*/weights.safetensors")):
             shutil.rmtree(self.path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # other runs of that name are there
+                self.path.parent.rmdir()
 
     def finish(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``metrics.json``: what the best epoch reached, and ``metrics``; and give both back."""
@@ -156,7 +159,6 @@ def create_folder(config: RunConfig, facts: Mapping[str, Any]) -> RunFolder:
         OSError: ``log.dir`` cannot be written to.
     """
     base = Path(config.log.dir) / config.name
-    base.mkdir(parents=True, exist_ok=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path = _first_free(base, stamp)
     folder = RunFolder(path)
@@ -173,7 +175,7 @@ def _first_free(base: Path, stamp: str) -> Path:
     while True:
         path = base / (stamp if number == 1 else f"{stamp}-{number}")
         try:
-            path.mkdir()
+            path.mkdir(parents=True)
         except FileExistsError:
             number += 1
         else:

@@ -36,6 +36,10 @@ def test_the_table_as_json_and_the_figure_are_whole(capsys: pytest.CaptureFixtur
 def test_a_figure_that_is_no_figure_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalogue", "activations", "--plot", "curves.txt"]) == 2
     assert "must end in .png, .svg, .pdf, got curves.txt" in capsys.readouterr().err
+    for what in ("activations", "norms"):
+        assert main(["catalogue", what, "--plot", "not/there/curves.png"]) == 2
+        said = capsys.readouterr()
+        assert (said.out, "the folder not/there must exist" in said.err, ".tmp" in said.err) == ("", True, False)
 
 
 def test_the_band_of_a_slope_is_that_of_the_noise() -> None:

@@ -29,6 +29,7 @@ from neurosim.norms import (
 )
 from tests.norms.contracts import draw, varied
 
+NO_MODEL: Any = 3
 IN_MAPS = [name for name in ns.NORMS if ns.NORMS[name].kind == "module" and not getattr(ns.NORMS[name].make, "takes_time", False)]
 
 
@@ -152,7 +153,49 @@ def test_a_norm_that_stands_twice_is_one_afterwards() -> None:
     assert swapped[0] is swapped[2]
 
 
+def test_a_norm_with_two_names_stays_one_whichever_of_them_is_chosen() -> None:
+    class Mine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.LayerNorm(4)
+            self.body = nn.Sequential(nn.Linear(4, 4), self.first)
+
+    swapped: Any = ns.swap_norm(Mine(), "rms", layers="first")
+    assert isinstance(swapped.first, RMSNorm)
+    assert swapped.first is swapped.body[1]
+    assert [one.path for one in swapped.swaps.norms] == ["first", "body.1"]
+
+
+@pytest.mark.parametrize(
+    ("old", "name", "kept"),
+    [
+        (nn.BatchNorm2d(16, eps=1e-3, momentum=0.01), "batch", {"eps": 1e-3, "momentum": 0.01}),
+        (nn.GroupNorm(8, 16, eps=1e-2), "group", {"groups": 8, "eps": 1e-2}),
+        (nn.LayerNorm(16, eps=1e-2), "layer", {"eps": 1e-2}),
+        (nn.RMSNorm(16), "rms", {"eps": 1e-5}),  # torch's has none of its own there
+        (nn.BatchNorm2d(16, momentum=None), "batch", {"momentum": 0.1}),  # nor a moving average
+        (BatchNormOverTime(16, "per_step", eps=1e-3), "bn_over_time", {"statistics": "per_step", "eps": 1e-3}),
+        (nn.BatchNorm2d(16, eps=1e-3), "group", {"eps": 1e-5}),
+    ],
+)
+def test_a_norm_of_the_same_kind_keeps_its_settings(old: nn.Module, name: str, kept: dict[str, Any]) -> None:
+    swapped: Any = ns.swap_norm(SpikingSequential(old), name)
+    assert {key: getattr(swapped[0], key) for key in kept} == kept
+    told: Any = ns.swap_norm(SpikingSequential(old), name, eps=0.5)
+    assert told[0].eps == 0.5
+
+
+@pytest.mark.parametrize("name", [name for name in ns.NORMS if ns.NORMS[name].kind == "module"])
+def test_every_norm_gives_way_to_one_with_its_settings(name: str) -> None:
+    old = ns.NORMS[name].example()
+    settings = {"depth": 4} if name == "layer_scaling" else {}  # its place counts, not the norm before
+    swapped: Any = ns.swap_norm(SpikingSequential(old), name, **settings)
+    assert repr(swapped[0]) == repr(old)
+
+
 def test_a_model_that_is_a_norm_is_swapped_too() -> None:
+    with pytest.raises(ConfigError, match="itself a norm cannot be replaced in place; use what is returned"):
+        ns.swap_norm(nn.BatchNorm1d(4), "dyt", inplace=True)
     assert isinstance(ns.swap_norm(nn.BatchNorm1d(4), "dyt"), DynamicTanh)
 
 
@@ -237,6 +280,14 @@ def test_a_norm_inside_mpbn_is_a_part_of_it() -> None:
         (lambda m: ns.swap_norm(m, "bntt"), ConfigError, "bntt must be given steps"),
         (lambda m: ns.swap_norm(m, "tdbn"), ConversionError, "the model is unchanged; norm1: .* needs the time axis"),
         (lambda m: ns.swap_norm(nn.ReLU(), "layer"), ConfigError, "the model has no norm"),
+        (lambda m: ns.swap_norm(m, "layer", layers=[]), ConfigError, r"layers must name a norm, got \[\]; there are norm1"),
+        (
+            lambda m: ns.swap_norm(m, "layer", layers=nn.LayerNorm),
+            ConfigError,
+            "layers must name a norm, got .*; there are norm1",
+        ),
+        (lambda m: ns.swap_norm(NO_MODEL, "layer"), ConfigError, "swap_norm: must be given a model, a torch.nn.Module, got an int"),
+        (lambda m: ns.swap_norm(m, "DyTT"), ConfigError, "did you mean 'dyt'"),
     ],
 )
 def test_what_cannot_be_is_refused_and_the_model_stays(call: Any, error: type[Exception], message: str) -> None:

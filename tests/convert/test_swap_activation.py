@@ -83,6 +83,12 @@ def test_where_it_is_not_certain_what_is_fed_the_weights_stay_and_the_report_say
     assert bare.activation_swap.activations[0].reason == "an InstanceNorm1d comes after it"
 
 
+def test_a_gain_that_is_not_known_is_told_with_its_reason() -> None:
+    for old, reason in ((nn.CELU(), "CELU is not in ACTIVATIONS"), (activation("groupsort"), "it is no function of one number")):
+        swapped: Any = swap_activation(nn.Sequential(nn.Linear(2, 2), old, nn.Linear(2, 2)), "relu", gain="variance")
+        assert swapped.activation_swap.activations[0].reason == f"{reason}, so its gain is not known"
+
+
 def test_a_shared_curve_is_one_module_and_one_used_twice_stays_one(model: Any) -> None:
     swapped: Any = swap_activation(model, "rational", shared=True)
     assert swapped[1] is swapped[4]
@@ -120,6 +126,8 @@ def test_type_device_and_mode_are_those_of_the_model(model: Any) -> None:
         ({"name": "glu"}, "must keep the shape"),
         ({"name": "gelu", "layers": "act*"}, r"'act\*' names no activation"),
         ({"name": "gelu", "layers": nn.GELU}, "layers must name an activation"),
+        ({"name": "GELUU"}, "did you mean 'gelu'"),
+        ({"name": "rational", "shared": "no"}, "swap_activation.shared: must be true or false, got 'no'"),
         ({"name": "gelu", "gain": "variances"}, "gain: must be one of 'keep', 'variance'"),
     ],
 )
@@ -131,6 +139,9 @@ def test_what_cannot_be_done_is_refused_before_anything_changes(model: nn.Sequen
     assert all(torch.equal(value, before.state_dict()[key]) for key, value in model.state_dict().items())
     with pytest.raises(ConfigError, match="functions in a forward are not seen"):
         swap_activation(nn.Linear(2, 2), "gelu")
+    number: Any = 3
+    with pytest.raises(ConfigError, match=r"swap_activation: must be given a model, a torch.nn.Module, got an int"):
+        swap_activation(number, "gelu")
 
 
 def test_models_on_hardware_and_spiking_ones_are_swapped_in_their_digital_parts(model: Any) -> None:

@@ -61,7 +61,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def test_every_name_that_is_asked_for_is_there() -> None:
-    wanted = {"torch", "xavier", "kaiming", "lecun", "orthogonal", "variance_preserving", "kumar", "edge_of_chaos", "lsuv"}
+    wanted = {"torch", "xavier", "kaiming", "lecun", "orthogonal", "variance_preserving", "kumar", "edge_of_chaos", "lsuv", "shaped_batch"}
     assert wanted <= set(INITIALISERS)
 
 
@@ -131,6 +131,22 @@ def test_a_config_takes_every_name(kind: str, name: str) -> None:
     )
     model = training.build_model(config.model, seed=1)
     assert isinstance(model.initialisation, ns.Initialisation)
+
+
+def test_a_model_of_a_config_is_shaped_as_by_the_function() -> None:
+    model = {"kind": "mlp", "sizes": [64, 20, 20, 20, 10], "activation": "tanh", "norm": "batch"}
+    config = ns.RunConfig.model_validate(
+        {"name": "t", "data": {"kind": "digits"}, "model": {**model, "init": {"kind": "shaped_batch", "exponent": 0.25}}}
+    )
+    made: Any = training.build_model(config.model, seed=1)
+    gains = [getattr(made, f"norm{at}").weight for at in (1, 2, 3)]
+    torch.testing.assert_close(gains, [torch.full((20,), at**-0.25) for at in (1, 2, 3)])
+    torch.testing.assert_close(made.fc2.weight @ made.fc2.weight.T, torch.eye(20), atol=1e-5, rtol=0)
+    biases, shaped = made.fc2.bias.clone(), ns.norms.shape_batch_norms(copy.deepcopy(made), exponent=0.25)
+    assert all(torch.equal(getattr(shaped, f"norm{at}").weight, gains[at - 1]) for at in (1, 2, 3))
+    assert torch.equal(ns.initialize(made, "shaped_batch").fc2.bias, biases)
+    with pytest.raises(ns.ConfigError, match=r"shaped_batch: exponent: must be a finite number ≥ 0, got -1"):
+        ns.initialize(made, "shaped_batch", exponent=-1)
 
 
 # --- what the old names give -----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import io
 import math
 import pickle
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -39,6 +40,14 @@ def varied(module: nn.Module, seed: int = 0) -> Any:
                 value.view(-1)[0] = 0
             else:
                 value.add_(0.3 * ns.random.stream(seed, name).uniform(value.shape, like=value))
+    return module
+
+
+def moved(module: nn.Module) -> Any:
+    """The module with its parameters changed at random, by what shape they have and in which order they come, whatever they are called."""
+    with torch.no_grad():
+        for at, value in enumerate(module.parameters()):
+            value.add_(0.3 * ns.random.stream(at, f"{tuple(value.shape)}").uniform(value.shape, like=value))
     return module
 
 
@@ -222,10 +231,28 @@ def check_regulariser(entry: Entry, model: Callable[[], nn.Module]) -> None:
 
 
 def check_procedure(entry: Entry) -> None:
-    """A procedure takes a model first."""
+    """A procedure changes what a model computes: that of the model it returns, a copy or the same one, or while its context is open."""
     first = next(iter(inspect.signature(entry.make).parameters.values()))
     assert first.name == "model"
     assert first.default is first.empty
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 5), ns.norms.LayerNorm(5), nn.Linear(5, 3)).eval()
+    x = draw(64, 6)
+    before, held = model(x), copy.deepcopy(model.state_dict())
+    found = entry.make(model, **({"loader": x} if "loader" in inspect.signature(entry.make).parameters else {}))
+    if isinstance(found, AbstractContextManager):
+        with found:
+            changed = model(x)
+        assert torch.equal(model(x), before)
+    else:
+        assert isinstance(found, nn.Module)
+        changed = found(x)
+    assert changed.shape == before.shape
+    assert changed.isfinite().all()
+    assert not torch.allclose(changed, before)
+    if found is not model:
+        torch.testing.assert_close(model.state_dict(), held, rtol=0, atol=0)
 
 
 def check_facts(entry: Entry) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
+import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 import neurosim as ns
 from neurosim.errors import ConfigError
-from neurosim.norms import NORMS, register
+from neurosim.norms import NORMS, Entry, RMSNorm, register
 from tests.norms import contracts
 
 
@@ -177,23 +183,94 @@ def test_nothing_of_the_catalogue_is_missing() -> None:
 OF_ANOTHER_PRECISION = {("layer", "prenormalized_layer")}
 
 
-def test_no_two_norms_compute_the_same() -> None:
-    """With parameters that are not what they start as; batch norms of single steps and of sequences differ in what they take."""
-    outputs: dict[str, Tensor] = {}
-    for name in of_kind("module"):
-        norm = contracts.varied(ns.NORMS[name].example())
-        x = contracts.inputs_of(norm)
-        for at in range(2):
-            norm(x * (1 + at) + at)
-        outputs[name] = norm.eval()(x).detach().flatten()
-    names = sorted(outputs)
-    same = [
-        (one, other)
-        for at, one in enumerate(names)
-        for other in names[at + 1 :]
-        if outputs[one].shape == outputs[other].shape and torch.allclose(outputs[one], outputs[other], rtol=1e-3, atol=1e-3)
-    ]
-    assert set(same) == OF_ANOTHER_PRECISION
+def made(entry: Entry) -> Any:
+    """The example with its parameters moved; all examples draw the same first weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return contracts.moved(entry.example())
+
+
+def answers(entry: Entry) -> dict[str, Tensor]:
+    """What an entry gives for every input of its kind that it takes."""
+    with torch.no_grad():
+        if entry.kind == "module":
+            norm = made(entry)
+            x = contracts.inputs_of(norm)
+            for at in range(2):
+                norm(x * (1 + at) + at)
+            return {"x": norm.eval()(x).flatten()}
+        if entry.kind == "parametrization":
+            layer = nn.Linear(6, 5)
+            layer.weight.copy_(contracts.draw(5, 6))
+            parametrize.register_parametrization(layer, "weight", entry.example())
+            return {"weight": contracts.moved(layer).weight}
+        found = {}
+        for x in (contracts.draw(4, 6, 16).abs(), contracts.draw(6, 16).abs()):
+            wrapper = made(entry)
+            if entry.name == "ei":
+                ns.ei.initialize(wrapper, x, seed=0)
+            with contextlib.suppress(ConfigError):
+                found[f"{x.dim()} axes"] = wrapper.eval()(x)
+        return found
+
+
+def alike(kind: str) -> set[tuple[str, str]]:
+    """Entries that give the same for all inputs that both take; batch norms of single steps and of sequences take different ones."""
+    found = {name: answers(NORMS[name]) for name in of_kind(kind)}
+    assert all(found.values())
+    same = set()
+    for one, other in itertools.combinations(sorted(found), 2):
+        pairs = [(found[one][key], found[other][key]) for key in found[one].keys() & found[other].keys()]
+        if pairs and all(a.shape == b.shape and torch.allclose(a, b, rtol=1e-3, atol=1e-3) for a, b in pairs):
+            same.add((one, other))
+    return same
+
+
+@pytest.mark.parametrize("kind", ["module", "wrapper", "parametrization"])
+def test_no_two_entries_compute_the_same(kind: str) -> None:
+    assert alike(kind) == (OF_ANOTHER_PRECISION if kind == "module" else set())
+
+
+@pytest.mark.parametrize("name", ["rms", "message", "skip_init", "mpbn", "ei", "weight_norm", "gmp"])
+def test_a_copy_under_another_name_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(NORMS, "_entries", {**NORMS._entries, f"{name}_2": dataclasses.replace(NORMS[name])})
+    assert (name, f"{name}_2") in alike(NORMS[name].kind)
+
+
+def test_a_copy_whose_parameter_has_another_name_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Renamed(RMSNorm):
+        def __init__(self, features: int) -> None:
+            super().__init__(features)
+            self.gain = self.weight
+            del self._parameters["weight"]
+
+        def __getattr__(self, name: str) -> Any:
+            return super().__getattr__("gain" if name == "weight" and "gain" in self._parameters else name)
+
+    monkeypatch.setattr(NORMS, "_entries", {**NORMS._entries})
+    register("renamed", formula="y = x", fold="F2")(Renamed)
+    assert ("renamed", "rms") in alike("module")
+
+
+def test_a_procedure_that_does_nothing_breaks_the_contract() -> None:
+    def nothing(model: nn.Module) -> int:
+        return 3
+
+    def same(model: nn.Module) -> nn.Module:
+        return copy.deepcopy(model)
+
+    @contextlib.contextmanager
+    def still(model: nn.Module) -> Iterator[None]:
+        yield
+
+    @contextlib.contextmanager
+    def left(model: nn.Module) -> Iterator[None]:
+        ns.norms.unit_weights(model)
+        yield
+
+    for make in (nothing, same, still, left):
+        with pytest.raises(AssertionError):
+            contracts.check_procedure(dataclasses.replace(NORMS["recalibrate"], make=make))
 
 
 def test_every_id_of_the_catalogue_has_an_entry() -> None:
