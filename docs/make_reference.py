@@ -285,9 +285,11 @@ swapped = ns.swap_norm(model, "dyt")
 print(swapped.swaps)
 ```
 
-What both norms have stays: γ, β, running statistics. With `adjust="variance"`, γ is multiplied by what makes the new norm's outputs as
-large as those of the old one; `ns.swap_norm(model, "none")` takes norms away, and `ns.initialize(swapped, "lsuv", images)` gives weights
-that suit what is there now. Models may be digital, on simulated hardware, or spiking.
+What both norms have stays: γ, β, running statistics, and settings such as ε if they are of one kind. `tdbn` takes the threshold of the
+neurons that it feeds. A norm with a `forward` of its own, such as one with its activation inside, is refused: what it does beside would be
+lost. With `adjust="variance"`, γ is multiplied by what makes the new norm's outputs as large as those of the old one;
+`ns.swap_norm(model, "none")` takes norms away, and `ns.initialize(swapped, "lsuv", images)` gives weights that suit what is there now.
+Models may be digital, on simulated hardware, or spiking.
 
 Norms that know their depth (`layer_scaling`) are numbered by the model. What is no module is refused in a config with the words that say
 how to use it. In [spiking models](spiking_models.md#by-name) `norm` takes these modules as well, on every step.

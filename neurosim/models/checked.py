@@ -64,7 +64,7 @@ def check_fits(where: str, choice: Any, places: Iterable[tuple[int, int]]) -> No
     """
     for channels, axes in dict.fromkeys(places):
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with torch.no_grad():
                 activation(choice)(torch.ones(2, channels, *(2,) * axes))
         except ConfigError as error:
             behind = "a convolution" if axes else "a linear layer"

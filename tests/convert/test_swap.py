@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 from typing import Any
 
 import pytest
@@ -25,7 +24,6 @@ from neurosim.norms import (
     Norm,
     RMSNorm,
     TemporalEffectiveBatchNorm,
-    ThresholdDependentBatchNorm,
 )
 from tests.norms.contracts import draw, varied
 
@@ -166,33 +164,6 @@ def test_a_norm_with_two_names_stays_one_whichever_of_them_is_chosen() -> None:
     assert [one.path for one in swapped.swaps.norms] == ["first", "body.1"]
 
 
-@pytest.mark.parametrize(
-    ("old", "name", "kept"),
-    [
-        (nn.BatchNorm2d(16, eps=1e-3, momentum=0.01), "batch", {"eps": 1e-3, "momentum": 0.01}),
-        (nn.GroupNorm(8, 16, eps=1e-2), "group", {"groups": 8, "eps": 1e-2}),
-        (nn.LayerNorm(16, eps=1e-2), "layer", {"eps": 1e-2}),
-        (nn.RMSNorm(16), "rms", {"eps": 1e-5}),  # torch's has none of its own there
-        (nn.BatchNorm2d(16, momentum=None), "batch", {"momentum": 0.1}),  # nor a moving average
-        (BatchNormOverTime(16, "per_step", eps=1e-3), "bn_over_time", {"statistics": "per_step", "eps": 1e-3}),
-        (nn.BatchNorm2d(16, eps=1e-3), "group", {"eps": 1e-5}),
-    ],
-)
-def test_a_norm_of_the_same_kind_keeps_its_settings(old: nn.Module, name: str, kept: dict[str, Any]) -> None:
-    swapped: Any = ns.swap_norm(SpikingSequential(old), name)
-    assert {key: getattr(swapped[0], key) for key in kept} == kept
-    told: Any = ns.swap_norm(SpikingSequential(old), name, eps=0.5)
-    assert told[0].eps == 0.5
-
-
-@pytest.mark.parametrize("name", [name for name in ns.NORMS if ns.NORMS[name].kind == "module"])
-def test_every_norm_gives_way_to_one_with_its_settings(name: str) -> None:
-    old = ns.NORMS[name].example()
-    settings = {"depth": 4} if name == "layer_scaling" else {}  # its place counts, not the norm before
-    swapped: Any = ns.swap_norm(SpikingSequential(old), name, **settings)
-    assert repr(swapped[0]) == repr(old)
-
-
 def test_a_model_that_is_a_norm_is_swapped_too() -> None:
     with pytest.raises(ConfigError, match="itself a norm cannot be replaced in place; use what is returned"):
         ns.swap_norm(nn.BatchNorm1d(4), "dyt", inplace=True)
@@ -231,36 +202,6 @@ def test_what_a_norm_does_beside_itself_is_not_lost() -> None:
             ns.swap_norm(nn.Sequential(nn.Conv2d(1, 4, 3), norm), "layer")
     swapped: Any = ns.swap_norm(nn.Sequential(Named(4), nn.SyncBatchNorm(4)), "batch")
     assert [type(one) for one in swapped] == [BatchNorm] * 2
-
-
-@pytest.mark.parametrize("residual", ["sew", "ms"])
-def test_a_norm_to_the_scale_of_a_threshold_is_the_one_that_the_model_is_built_with(residual: Any) -> None:
-    neuron = {"kind": "lif", "tau_mem": 2e-3, "dt": 1e-3, "v_threshold": 0.5}
-    built, plain = (
-        ns.models.spiking_resnet(18, [1, 8, 8], 3, residual=residual, norm=norm, neuron=neuron, width=0.03) for norm in ("tdbn", "bn")
-    )
-    swapped = ns.swap_norm(plain, "tdbn")
-    wanted, found = (
-        {path: (one.v_threshold, one.alpha) for path, one in model.named_modules() if isinstance(one, ThresholdDependentBatchNorm)}
-        for model in (built, swapped)
-    )
-    assert found == wanted
-    assert set(found.values()) == ({(0.5, 1.0)} if residual == "sew" else {(0.5, 1.0), (0.5, 1 / math.sqrt(2))})
-
-
-def test_a_threshold_that_is_not_known_is_asked_for() -> None:
-    def model() -> SpikingSequential:
-        low, high = (ns.LIF(2e-3, 1e-3, v_threshold=threshold) for threshold in (0.25, 0.5))
-        return SpikingSequential(
-            nn.Linear(3, 4), BatchNormOverTime(4), low, nn.Linear(4, 4), BatchNormOverTime(4), high, nn.Linear(4, 4), BatchNormOverTime(4)
-        )
-
-    swapped: Any = ns.swap_norm(model(), "tdbn", layers=["1", "4"])
-    assert [swapped[at].v_threshold for at in (1, 4)] == [0.25, 0.5]
-    with pytest.raises(ConversionError, match=r"unchanged; 7: v_threshold must be given: .* thresholds are 0\.25, 0\.5"):
-        ns.swap_norm(model(), "tdbn")
-    given: Any = ns.swap_norm(model(), "tdbn", v_threshold=2.0)
-    assert [given[at].v_threshold for at in (1, 4, 7)] == [2.0] * 3
 
 
 def test_a_norm_inside_mpbn_is_a_part_of_it() -> None:
