@@ -66,7 +66,6 @@ GLOBAL_RANDOMNESS = {
     "initialisers/draws.py": "without a seed, first weights are drawn as torch's own are; training forks and seeds it around them",
     "analysis/signal_probe.py": "forks it around a model that is only looked at and may draw from it",
     "models/base.py": "torch's own initialisers draw from it; training forks and seeds it around them",
-    "models/checked.py": "forks it around an activation that is only tried",
     "models/spiking_parts.py": "forks it around a neuron with weights that is only looked at",
     "training/build.py": "forks it and seeds the fork, for layers of torch that know no other source",
     "training/checkpoint.py": "saves and restores it, for a recipe of the user's that draws from it",
