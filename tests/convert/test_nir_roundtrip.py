@@ -190,7 +190,7 @@ def test_branches_and_loops_come_back(tmp_path: Path) -> None:
     assert isinstance(back, ns.nn.SpikingGraph)
     assert back.delayed == (("body_0_back", "body_0_fire"),)
     x = drive(4)
-    assert torch.equal(model.run(x)[0], back(x))
+    torch.testing.assert_close(model.run(x)[0], back(x), rtol=0, atol=1e-6)  # step by step, sums of the last layer may have another order
 
 
 @pytest.mark.parametrize("self_connections", [True, False])

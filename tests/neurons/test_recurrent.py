@@ -120,7 +120,7 @@ def test_units_without_self_connections_do_not_hear_themselves() -> None:
 
 
 def test_weights_without_self_connections_train_but_for_the_diagonal() -> None:
-    neuron = RLIF(UNITS, TAU, DT, self_connections=False)
+    neuron = connected(RLIF(UNITS, TAU, DT, self_connections=False))
     neuron(drive(40)).sum().backward()
     (weight,) = neuron.parameters()
     assert weight.grad is not None
