@@ -106,9 +106,8 @@ def test_an_assembly_reads_images_row_by_row() -> None:
     assert isinstance(model, AssemblyClassifier)
     x = torch.rand(5, 1, 6, 4)
     rows = torch.stack([model.read(x[:, 0, row]) for row in range(6)])
-    torch.testing.assert_close(
-        model(x), model.classify(model.assembly(rows)[-1]), rtol=0, atol=1e-6
-    )  # rows are read in one product, or alone
+    # rows are read in one product, or alone
+    torch.testing.assert_close(model(x), model.classify(model.assembly(rows)[-1]), rtol=0, atol=1e-6)
 
 
 def test_an_assembly_that_cannot_cut_its_samples_says_so() -> None:
