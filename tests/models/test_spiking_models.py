@@ -200,10 +200,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "first weights": (lambda: spiking_mlp([4, 4, 2], layers="ei", ei={"first_weights": "kaiming"}), r"did you mean 'kaiming_abs'\?"),
     "a norm": (lambda: spiking_mlp([4, 4, 2], norm="bnn"), r"norm: no norm is named 'bnn'; did you mean 'bn'\?"),
     "layers": (lambda: spiking_mlp([4, 4, 2], layers="eii"), r"layers: must be one of .* did you mean 'ei'\?"),  # type: ignore[arg-type]  # wrong on purpose
-    "an activation": (
-        lambda: spiking_mlp([4, 4, 2], activation="rlu"),
-        r"activation: must be 'spike' or an activation, got 'rlu'; did you mean 'relu'\?",
-    ),  # type: ignore[arg-type]  # wrong on purpose
+    "an activation": (lambda: spiking_mlp([4, 4, 2], activation="rlu"), r"an activation, got 'rlu'; did you mean 'relu'\?"),  # type: ignore[arg-type]  # wrong on purpose
     "a depth": (lambda: spiking_vgg(7, [1, 8, 8], 10), r"depth must be one of 5, 8, 11, 16, got 7"),  # type: ignore[arg-type]  # wrong on purpose
     "another depth": (lambda: spiking_resnet(34, [1, 8, 8], 10), r"depth must be one of 18, 19, got 34"),  # type: ignore[arg-type]  # wrong on purpose
     "a residual": (lambda: spiking_resnet(18, [1, 8, 8], 10, residual="seww"), r"residual: must be one of 'sew', 'ms', got 'seww'"),  # type: ignore[arg-type]  # wrong on purpose
