@@ -45,7 +45,7 @@ def heatmap(
         ylabel: What the rows are.
         zlabel: What the colour is, with its unit.
         accept: The value that must be reached.
-        digits: Digits after the point of the numbers in the cells.
+        digits: Digits after the point of the numbers in the cells; numbers that lose all but one by three or more keep their first two.
         most_numbers: With more cells than this, or more than 10 columns, the numbers themselves are left out.
         below: What stands in small print below the number of each cell, such as its interval; left out with more than 5 columns.
 
@@ -66,7 +66,7 @@ def heatmap(
     numbers = rows * columns <= most_numbers and columns <= 10
     for row, line in enumerate(values):
         for column, value in enumerate(line):
-            text = f"{value:.{digits}f}" if numbers else ""
+            text = _shown(value, digits) if numbers else ""
             text += f"\n{plain(small[row][column])}" if text and small is not None and small[row][column] else ""
             _cell(ax, column, row, value, colours[row][column], hatched=bool(grid.undecided[row][column]), text=text)
     if accept is not None:
@@ -84,6 +84,12 @@ def _named(values: Sequence[float | str], most: int, longest: int) -> tuple[list
     """Centres and names of the cells of a heatmap; every n-th one where there are more than ``most``."""
     step = math.ceil(len(values) / most)
     return [i + 0.5 for i in range(0, len(values), step)], short_names([number(v) for v in values[::step]], longest)
+
+
+def _shown(value: float, digits: int) -> str:
+    """The number in a cell."""
+    lost = digits >= 3 and 0 < abs(value) < 10 ** (1 - digits)
+    return f"{value:.2g}" if lost else f"{value:.{digits}f}"
 
 
 def _cell(ax: Axes, column: int, row: int, value: float, colour: Any, *, hatched: bool, text: str) -> None:

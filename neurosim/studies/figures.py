@@ -20,7 +20,7 @@ def grid_picture(pair: dict[str, Any], factors: dict[str, Any], words: Wording, 
     """The metric over two factors."""
     across, down = _turned(pair["factors"], factors)
     cells = _by_place(pair["factors"], pair["means"], across)
-    texts = [[words.interval(cell) if cell and cell["low"] is not None else "" for cell in row] for row in cells]
+    texts = [[_small_print(cell, words) if cell and cell["low"] is not None else "" for cell in row] for row in cells]
     others = [name for name in factors if name not in pair["factors"]]
     how = f"Mean over seeds{f' and over {_listed(others)}' if others else ''}; small print is the 95 % interval over seeds."
     return _grid(cells, texts, across, down, factors, words, (words.name, f"{words.metric} by {down} and {across}", how), ident, None)
@@ -82,6 +82,11 @@ def _grid(
     show = words.bare_value if hatched is None else words.bare_points
     rows = [[level, *(show(cell) for cell in row)] for level, row in zip(factors[down], cells, strict=True)]
     return Picture(ident, title, how, alt, svg(draw, ident, alt), [], [down, *factors[across]], rows)
+
+
+def _small_print(cell: dict[str, Any], words: Wording) -> str:
+    """The interval, short enough for a cell; the table below the figure has all digits."""
+    return words.interval(cell) if words.percent else f"[{cell['low']:.2g}, {cell['high']:.2g}]"
 
 
 def _turned(pair: list[str], factors: dict[str, Any]) -> tuple[str, str]:
