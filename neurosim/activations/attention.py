@@ -151,6 +151,7 @@ class _Attention(nn.Module, ABC):
     cost=Cost(Operations(multiplies=1, comparisons=1), Operations(adds=1, multiplies=1, divisions=1, square_roots=1)),
     fold="parts",
     hardware="most weights are exactly 0; the norm is the only statistic, after the sum",
+    speed="two products of matrices, and a norm of what comes out",
     cite=("rela",),
     zero_preserving=True,
 )
