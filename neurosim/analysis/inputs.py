@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from neurosim.convert.chip_stack import ChipStack
+from neurosim.convert.given import check_model
 from neurosim.errors import ConfigError
 from neurosim.nn.wrappers import unwrapped
-from neurosim.random import Stream
 
 
 def inputs_of(where: str, data: Any) -> Iterator[Tensor]:
@@ -30,18 +30,6 @@ def inputs_of(where: str, data: Any) -> Iterator[Tensor]:
         if not isinstance(inputs, Tensor):
             raise ConfigError(f"{where}: data must be a tensor, or batches of tensors, got {type(inputs).__name__}")
         yield inputs
-
-
-def check_model(where: str, model: object, stream: object = None) -> None:
-    """Refuse what is no module, and a stream that is none.
-
-    Raises:
-        ConfigError: With ``where``.
-    """
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"{where}: model must be a torch.nn.Module, got {type(model).__name__}")
-    if stream is not None and not isinstance(stream, Stream):
-        raise ConfigError(f"{where}: stream must be a neurosim.random.Stream, got {type(stream).__name__}")
 
 
 def check_chip(where: str, model: object, stream: object = None) -> None:

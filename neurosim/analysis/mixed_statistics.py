@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from neurosim.analysis.inputs import check_model
 from neurosim.analysis.observe import uncompiled
 from neurosim.checks import number
+from neurosim.convert.given import check_model
 from neurosim.errors import ConfigError
 from neurosim.nn import MPBN
 from neurosim.norms.base import Cost, Operations

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from neurosim.analysis.inputs import check_model
 from neurosim.analysis.observe import watching
 from neurosim.checks import number, one_of, whole
 from neurosim.convert.control import noise
+from neurosim.convert.given import check_model
 from neurosim.convert.select import analog_layers
 from neurosim.errors import ConfigError, nearest
 from neurosim.nn.answer import answer

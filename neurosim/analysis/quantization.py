@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from neurosim.analysis.inputs import check_model
 from neurosim.analysis.joint_limits import joint_limits
 from neurosim.analysis.layer_inputs import Seen, channel_axis, layer_inputs
 from neurosim.analysis.quantization_report import LayerQuantization, Quantization
@@ -19,6 +18,7 @@ from neurosim.analysis.sample import METHODS, Method, Sample
 from neurosim.checks import number, one_of, whole
 from neurosim.convert.affine import TRANSPOSED, WEIGHTED
 from neurosim.convert.calibration import Calibration
+from neurosim.convert.given import check_model
 from neurosim.convert.select import as_list, check_globs, matches
 from neurosim.errors import ConfigError
 from neurosim.nn.analog import HardwareLayer

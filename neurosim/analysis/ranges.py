@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from neurosim.analysis.calibration_report import Calibration, Ends, RangeReport
-from neurosim.analysis.inputs import check_model
 from neurosim.analysis.range_sites import Site, ends_of, part_of, set_ends, sites
 from neurosim.analysis.sample import METHODS, Method, Sample
 from neurosim.analysis.scale_ranges import fit_scales
@@ -23,6 +22,7 @@ from neurosim.checks import number, one_of
 from neurosim.convert.calibration import Calibration as Inputs
 from neurosim.convert.calibration import Samples
 from neurosim.convert.chip_stack import ChipStack
+from neurosim.convert.given import check_model
 from neurosim.convert.parts import parts_in
 from neurosim.convert.select import analog_layers, check_globs, matches, select_layers
 from neurosim.errors import ConfigError

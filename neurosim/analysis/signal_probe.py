@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from neurosim.analysis.inputs import check_model, inputs_of
+from neurosim.analysis.inputs import inputs_of
 from neurosim.analysis.layer import LayerRecording
 from neurosim.analysis.layer_sums import LayerSums, bounds_of, samples_of, signals_of
 from neurosim.analysis.observe import layer_by_layer, watching
@@ -23,6 +23,7 @@ from neurosim.analysis.stage_levels import StageWatch, has_noise, quantizers_of
 from neurosim.analysis.streaming import Covariance, Moments
 from neurosim.analysis.survey import Seen, Survey, watched_modules
 from neurosim.checks import number, one_of, whole
+from neurosim.convert.given import check_model
 from neurosim.convert.select import Selection, analog_layers, as_list, check_globs, matches, noise_counters
 from neurosim.errors import ConfigError, ConversionError, DataError
 from neurosim.neurons import LI, is_neurons

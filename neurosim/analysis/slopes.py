@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from neurosim.activations import facts, identify
 from neurosim.activations.base import Curve
 from neurosim.activations.moments import FINEST, values_and_slopes
-from neurosim.analysis.inputs import check_model
 from neurosim.checks import whole
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.control import noise
+from neurosim.convert.given import check_model
 from neurosim.convert.report import table
 from neurosim.convert.select import analog_layers
 from neurosim.convert.swap_activation import activations_of

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from neurosim.analysis.inference_cost import standing
-from neurosim.analysis.inputs import check_model, inputs_of
+from neurosim.analysis.inputs import inputs_of
 from neurosim.analysis.observe import layer_by_layer, watching
 from neurosim.analysis.synops_report import LayerSynOps, SynOps
 from neurosim.convert.affine import WEIGHTED
 from neurosim.convert.chip_stack import ChipStack
+from neurosim.convert.given import check_model
 from neurosim.convert.select import Selection, as_list, check_globs, matches
 from neurosim.errors import ConfigError, DataError
 from neurosim.neurons.recurrent_lif import LinearToOthers

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from neurosim.analysis.inputs import check_model
 from neurosim.checks import number, whole
 from neurosim.convert.analog import to_digital
+from neurosim.convert.given import check_model
 from neurosim.convert.select import analog_layers
 from neurosim.errors import ConfigError
 from neurosim.nn.answer import answer

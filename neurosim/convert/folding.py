@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from neurosim.checks import flag, number
 from neurosim.convert.affine import WEIGHTED, affine_of, centers, check_axis, fold_after, fold_before
 from neurosim.convert.folding_report import Folding, NormReport
-from neurosim.convert.given import check_given
+from neurosim.convert.given import check_model
 from neurosim.convert.parametrized import check_constant, check_copies, computed, make_plain
 from neurosim.convert.places import Forwards, Place, Uses, chains, hooked, neighbour
 from neurosim.ei import check
@@ -83,7 +83,7 @@ def fold(
       norm  type         status  into  reason
       1     BatchNorm2d  folded  0     into the weights of the Conv2d before it
     """
-    check_given("fold", model, stream)
+    check_model("fold", model, stream)
     flag("fold: inplace", inplace)
     if batch is not None and not isinstance(batch, Tensor):
         raise ConfigError(f"fold: batch: must be a tensor, got {type(batch).__name__}")

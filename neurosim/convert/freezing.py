@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from neurosim.checks import flag, number, whole
 from neurosim.convert.fused_path import drop_fused_path
-from neurosim.convert.given import Batch, as_batches, check_given, shown
+from neurosim.convert.given import Batch, as_batches, check_model, shown
 from neurosim.convert.places import hooked
 from neurosim.convert.select import check_globs
 from neurosim.errors import ConfigError, ConversionError
@@ -100,7 +100,7 @@ def freeze_statistics(
       1     FreezingNorm  folded  0     into the weights of the Linear before it
     """
     flag("freeze_statistics: inplace", inplace)
-    check_given("freeze_statistics", model, stream)
+    check_model("freeze_statistics", model, stream)
     batches = None if loader is None else as_batches("freeze_statistics", loader)
     if number("freeze_statistics: momentum", momentum, gt=0) > 1:
         raise ConfigError(f"freeze_statistics: momentum: must be more than 0 and at most 1, got {momentum!r}")

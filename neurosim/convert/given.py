@@ -14,16 +14,16 @@ from neurosim.random import Stream
 Batch = Tensor | tuple[Any, ...] | list[Any]  #: inputs, or inputs and what belongs to them
 
 
-def check_given(where: str, model: object, stream: object = None) -> None:
+def check_model(where: str, model: object, stream: object = None) -> None:
     """Refuse what is no module, and a stream that is none.
 
     Raises:
         ConfigError: With ``where``.
     """
     if not isinstance(model, nn.Module):
-        raise ConfigError(f"{where}: model: must be a torch.nn.Module, got {type(model).__name__}")
+        raise ConfigError(f"{where}: model must be a torch.nn.Module, got {type(model).__name__}")
     if stream is not None and not isinstance(stream, Stream):
-        raise ConfigError(f"{where}: stream: must be a Stream of neurosim.random.stream, got {type(stream).__name__}")
+        raise ConfigError(f"{where}: stream must be a neurosim.random.Stream, got {type(stream).__name__}")
 
 
 def as_batches(where: str, loader: object) -> Iterable[Batch]:

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from neurosim.checks import flag, whole
-from neurosim.convert.given import Batch, as_batches, check_given, shown
+from neurosim.convert.given import Batch, as_batches, check_model, shown
 from neurosim.errors import ConfigError
 from neurosim.nn.mpbn import MPBN
 from neurosim.norms import TimeNorm
@@ -89,7 +89,7 @@ def recalibrate(
     >>> calibrated.eval()(torch.cat(data)).std(0).round(decimals=2)
     tensor([1., 1., 1.], grad_fn=<RoundBackward1>)
     """
-    check_given("recalibrate", model, stream)
+    check_model("recalibrate", model, stream)
     passes = whole("recalibrate: passes", passes, 1)
     flag("recalibrate: inplace", inplace)
     batches = as_batches("recalibrate", loader)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from neurosim.analysis.biases import add_to_bias
-from neurosim.analysis.inputs import check_model
 from neurosim.convert.affine import TRANSPOSED
+from neurosim.convert.given import check_model
 from neurosim.errors import ConfigError, ConversionError
 from neurosim.sparsity.gates import Gated, gated_layers
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from neurosim.analysis.inputs import check_chip, check_model
+from neurosim.analysis.inputs import check_chip
 from neurosim.analysis.observe import watching
 from neurosim.analysis.survey import watched_modules
 from neurosim.checks import one_of
@@ -22,6 +22,7 @@ from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.control import noise
 from neurosim.convert.draws import get_draws, set_draws
 from neurosim.convert.fused_path import drop_fused_path
+from neurosim.convert.given import check_model
 from neurosim.convert.select import Selection, analog_layers, as_list, check_globs, matches
 from neurosim.convert.swap_activation import activations_of
 from neurosim.errors import ConfigError

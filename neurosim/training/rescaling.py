@@ -13,8 +13,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils.hooks import RemovableHandle
 
-from neurosim.analysis.inputs import check_model
 from neurosim.checks import number, whole
+from neurosim.convert.given import check_model
 from neurosim.errors import ConfigError
 from neurosim.norms.placing import check_weight, put_weight
 from neurosim.training.clipping import unskipped

@@ -361,10 +361,10 @@ def test_a_layer_that_cannot_be_copied_is_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model": 3}, r"fold: model: must be a torch\.nn\.Module, got int"),
+        ({"model": 3}, r"fold: model must be a torch\.nn\.Module, got int"),
         ({"batch": "x"}, "fold: batch: must be a tensor, got str"),
         ({"batch": torch.zeros(1, 2), "tolerance": "x"}, "fold: tolerance: must be a finite number ≥ 0, got 'x'"),
-        ({"stream": 3}, "fold: stream: must be a Stream of neurosim.random.stream, got int"),
+        ({"stream": 3}, "fold: stream must be a neurosim.random.Stream, got int"),
         ({"inplace": 3}, "fold: inplace: must be true or false, got 3"),
     ],
 )

@@ -185,11 +185,11 @@ def test_arguments_of_another_kind_are_refused() -> None:
     model, x = nn.BatchNorm1d(3), torch.rand(4, 3)
     kind = r"must be a torch\.nn\.Module, got int"
     for call, message in (
-        (lambda: ns.recalibrate(NUMBER, x), f"recalibrate: model: {kind}"),
+        (lambda: ns.recalibrate(NUMBER, x), f"recalibrate: model {kind}"),
         (lambda: ns.recalibrate(model, NUMBER), "recalibrate: loader: must be a tensor, or batches, got int"),
         (lambda: ns.recalibrate(model, NOTHING), "recalibrate: loader: must be a tensor, or batches, got NoneType"),
         (lambda: ns.recalibrate(model, [()]), "recalibrate: batches must be tensors, or begin with one, got NoneType"),
-        (lambda: ns.recalibrate(model, x, stream=NUMBER), "recalibrate: stream: must be a Stream .* got int"),
+        (lambda: ns.recalibrate(model, x, stream=NUMBER), "recalibrate: stream must be a neurosim.random.Stream, got int"),
         (lambda: ns.recalibrate(model, x[:1]), r"the norm \(BatchNorm1d\) must be more than one value for each statistic, got one"),
         (lambda: ns.batch_statistics(NUMBER).__enter__(), f"batch_statistics: model {kind}"),
         (lambda: ns.batch_statistics(nn.LayerNorm(3)).__enter__(), "no norm with running statistics; those in MPBN and FreezingNorm"),
