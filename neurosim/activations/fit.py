@@ -82,7 +82,9 @@ def fit_activation(x: Points, y: Points, *, numerator: int = 5, denominator: int
         "denominator": [float(one) / size**at for at, one in enumerate(below, 1)],
         "scale": scale,
     }
-    module = ACTIVATIONS["rational"](learn=["numerator", "denominator"] if learn else False, **settings)
+    module: Any = ACTIVATIONS["rational"](learn=["numerator", "denominator"] if learn else False, **settings)
+    if scale != 1:
+        module.keep("scale", scale)  # weights without it would be those of another curve
     with torch.no_grad():
         error = module(torch.as_tensor(places, dtype=torch.get_default_dtype())).double().numpy() - values
     return Fit(module, float((error**2).mean() ** 0.5), float(abs(error).max()))

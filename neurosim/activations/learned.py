@@ -57,7 +57,7 @@ def _at_scale_1(numerator: Sequence[float], denominator: Sequence[float]) -> Fac
     "(a₀ + a₁u + … + aₘuᵐ)/(1 + |b₁||u| + … + |bₙ||u|ⁿ), u = sx",
     numerator=Parameter(_NUMERATOR, learned=True),
     denominator=Parameter(_DENOMINATOR, learned=True),
-    scale=Parameter(1.0, gt=0, through="log"),
+    scale=Parameter(1.0, gt=0, through="log", kept=True),
     bounds=lambda above, below, scale: _rational_ends(above, below) if scale == 1 else _at_scale_1(above, below).bounds(),
     monotone=lambda above, below, scale: None if scale == 1 else _at_scale_1(above, below).monotone,
     smoothness=lambda above, below, scale: "smooth" if not any(below[::2]) else "C0" if above[0] * below[0] != 0 else "C1",

@@ -101,7 +101,7 @@ def _legendre() -> tuple[Tensor, Tensor]:
 
 def values_and_slopes(function: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
     """f(x), and the gradient that backward gives it."""
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         place = x.detach().clone().requires_grad_()
         y = value_of(function, place)
         (slope,) = torch.autograd.grad(y.sum(), place) if y.requires_grad else (torch.zeros_like(x),)

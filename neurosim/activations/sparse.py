@@ -162,7 +162,8 @@ def jump_penalty(x: Tensor, theta: Value, epsilon: float = 1e-3) -> Tensor:
     """
     width = number("jump_penalty.epsilon", epsilon, gt=0)
     level = theta if isinstance(theta, Tensor) else x.new_tensor(theta)
-    if not bool((level > 0).all()):
+    traced = torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if not traced and not bool((level > 0).all()):
         raise ConfigError(f'jump_penalty: theta must be > 0, as unit.value("theta") gives it, got {level.min().item():g}')
     z = x.detach() - level.detach()
     return (_above(z) - _above(width / 2 - z.abs()) * ((level - level.detach()) / width)).sum()

@@ -48,6 +48,8 @@ def layer_inputs(model: nn.Module, names: list[str], given: Calibration, symmetr
     ends: dict[str, tuple[Tensor, Tensor]] = {}
 
     def widen(path: str, layer: nn.Module, x: Tensor) -> None:
+        if not x.numel():
+            return
         axis = channel_axis(layer) % x.dim()
         others = [one for one in range(x.dim()) if one != axis]
         low, high = x.detach().amin(others, keepdim=True), x.detach().amax(others, keepdim=True)
@@ -57,7 +59,7 @@ def layer_inputs(model: nn.Module, names: list[str], given: Calibration, symmetr
         ends[path] = low, high
 
     def gather(path: str, layer: nn.Module, x: Tensor) -> None:
-        one = found.setdefault(path, Seen(Sample(), (ends[path][0] + ends[path][1]) / 2 if symmetrize else None, []))
+        one = found.setdefault(path, Seen(Sample(), (ends[path][0] + ends[path][1]) / 2 if path in ends else None, []))
         one.sample.add(x if one.offset is None else x - one.offset)
         if keep and x.numel():
             rows = x.detach().reshape(-1, *x.shape[channel_axis(layer) :])

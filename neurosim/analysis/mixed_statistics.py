@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from neurosim.analysis.inputs import check_chip
 from neurosim.analysis.observe import uncompiled
 from neurosim.checks import number
-from neurosim.convert.given import check_model
 from neurosim.errors import ConfigError
 from neurosim.nn import MPBN
 from neurosim.norms.base import Cost, Operations
@@ -92,7 +92,7 @@ def batch_statistics(model: nn.Module, alpha: float = 0.9) -> Iterator[None]:
     tensor([[-1., -1.],
             [ 1.,  1.]], grad_fn=<RoundBackward1>)
     """
-    check_model("batch_statistics", model)
+    check_chip("batch_statistics", model)
     if not 0 <= number("batch_statistics: alpha", alpha, ge=0) <= 1:
         raise ConfigError(f"batch_statistics: alpha must be in [0, 1], got {alpha}")
     inner = {id(part) for module in model.modules() if isinstance(module, MPBN) for part in module.modules()}

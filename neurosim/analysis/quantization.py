@@ -24,7 +24,7 @@ from neurosim.errors import ConfigError
 from neurosim.nn.analog import HardwareLayer
 from neurosim.nn.wrappers import unwrapped
 from neurosim.ops.quantize import Rounding
-from neurosim.quantizers import GradientQuantizer, LowRank, Quantizer, low_rank_factors, number_format, sqnr_db
+from neurosim.quantizers import GradientQuantizer, LowRank, Quantizer, fake_quantize, low_rank_factors, number_format, sqnr_db
 from neurosim.quantizers.rounding import ROUNDINGS
 
 Per = Literal["tensor", "channel", "shift"]
@@ -116,6 +116,8 @@ def quantize(
     ranges = {path: _range(path, one.sample, activations or "", alone, percentile) for path, one in seen.items()}
     joint = {}
     for path, given in seen.items() if method == "joint" else ():
+        if not given.rows:
+            continue  # nothing to judge by: each for itself
         layer = unwrapped(model).get_submodule(path)
         how = (weights or "", activations or "", _weight_axis(layer, per), ranges[path], given.offset)
         joint[path] = joint_limits(layer, given.rows, *how)
@@ -247,9 +249,12 @@ def _judge(seen: Seen | None, form: str, limit: float | Tensor | None) -> tuple[
     """The largest limit of a layer's inputs, the share of the calibration that is clipped, and its signal-to-noise ratio."""
     if seen is None or limit is None:
         return None, None, None
-    x = seen.sample.values()
-    if isinstance(limit, Tensor):
-        x = torch.cat(seen.rows) if seen.offset is None else torch.cat(seen.rows) - seen.offset
-    clipped = (x > limit) | (x < (-limit if number_format(form).signed else 0.0))
-    most = float(limit.max()) if isinstance(limit, Tensor) else limit
-    return most, float(clipped.double().mean()) if x.numel() else 0.0, sqnr_db(x, form, limit)
+    low = -limit if number_format(form).signed else 0.0
+    if not isinstance(limit, Tensor):
+        x = seen.sample.values()
+        clipped = (x > limit) | (x < low)
+        return limit, float(clipped.double().mean()) if x.numel() else 0.0, sqnr_db(x, form, limit)
+    parts = [x if seen.offset is None else x - seen.offset for x in seen.rows]  # which may have other sizes
+    outside = torch.cat([((x > limit) | (x < low)).flatten() for x in parts])
+    near = torch.cat([fake_quantize(x, form, limit).flatten() for x in parts])
+    return float(limit.max()), float(outside.double().mean()), _power_db(torch.cat([x.flatten() for x in parts]), near)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from neurosim.activations import facts, identify
 from neurosim.activations.base import Curve
 from neurosim.activations.moments import FINEST, values_and_slopes
+from neurosim.analysis.inputs import check_chip
 from neurosim.checks import whole
 from neurosim.convert.calibration import Calibration, Samples
 from neurosim.convert.control import noise
-from neurosim.convert.given import check_model
 from neurosim.convert.report import table
 from neurosim.convert.select import analog_layers
 from neurosim.convert.swap_activation import activations_of
@@ -98,7 +98,7 @@ def slope_noise(model: nn.Module, loader: Calibration, *, draws: int = 4) -> Slo
 
     Args:
         model: Converted to hardware. It is not changed, and its noise goes on afterwards where it stood. Activations that look at
-            several numbers at once, such as top-k, have no slope of that kind and are left out.
+            several numbers at once, such as top-k, or draw at random themselves, have no such slope and are left out.
         loader: Inputs like those that the model will see: a tensor, or batches that begin with one.
         draws: How many times each input is run with fresh noise, ≥ 1.
 
@@ -120,12 +120,12 @@ def slope_noise(model: nn.Module, loader: Calibration, *, draws: int = 4) -> Slo
     >>> found.layers[0].path, found.layers[0].measured > 0
     ('1', True)
     """
-    check_model("slope_noise", model)
+    check_chip("slope_noise", model)
     whole("slope_noise: draws", draws, 1)
     if not analog_layers(model):
         raise ConfigError("slope_noise: model must be on hardware, is digital: convert it with ns.to_analog first")
     twin = copy.deepcopy(unwrapped(model))
-    places = {path: module for path, module in activations_of(twin) if getattr(identify(module), "kind", "vector") != "vector"}
+    places = {path: module for path, module in activations_of(twin) if getattr(identify(module), "kind", "") in ("curve", "wrapper")}
     if not places:
         raise ConfigError("slope_noise: the model must have an activation that works element by element, has none")
     samples = Samples("slope_noise", loader, next((value.device for value in twin.parameters()), torch.device("cpu")))

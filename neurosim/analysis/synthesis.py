@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
+from neurosim.analysis.inputs import check_chip
 from neurosim.checks import number, whole
 from neurosim.convert.analog import to_digital
-from neurosim.convert.given import check_model
 from neurosim.convert.select import analog_layers
 from neurosim.errors import ConfigError
 from neurosim.nn.answer import answer
 from neurosim.nn.modes import evaluation_mode
 from neurosim.nn.wrappers import unwrapped
 from neurosim.norms import BatchNorm
+from neurosim.norms.batch import channels_of
 from neurosim.random import stream
 
 
@@ -50,6 +51,7 @@ def statistics_loss(x: Tensor, mean: Tensor, variance: Tensor, eps: float = 1e-5
     return (off + ((x.var(over, correction=0) + eps).div(wide).sqrt() - 1).square()).mean()
 
 
+@torch.inference_mode(False)  # it needs gradients, wherever it is called
 def synthesize(
     model: nn.Module,
     shape: Sequence[int],
@@ -102,7 +104,7 @@ def synthesize(
     tensor([[1., 1., 0., 0.],
             [0., 0., 1., 1.]])
     """
-    check_model("synthesize", model)
+    check_chip("synthesize", model)
     given: Any = shape
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise ConfigError(f"synthesize: shape must be the sizes of one input, such as (1, 28, 28), got {given!r:.60}")
@@ -120,7 +122,7 @@ def synthesize(
     losses: list[Tensor] = []
 
     def listen(module: Any, args: tuple[Tensor, ...]) -> None:
-        losses.append(statistics_loss(args[0], module.running_mean, module.running_var, module.eps))
+        losses.append(statistics_loss(args[0].movedim(channels_of(module), 1), module.running_mean, module.running_var, module.eps))
 
     def inputs() -> Tensor:
         return free if bounds is None else low + (high - low) * free.sigmoid()
@@ -157,6 +159,8 @@ def _asked(model: nn.Module, x: Tensor, classes: Sequence[int] | None) -> Tensor
     if not isinstance(z, Tensor) or z.dim() != 2 or not z.requires_grad:
         got = f"a tensor of shape {tuple(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
         raise ConfigError(f"synthesize: model must give logits (batch, classes) that are differentiable in its inputs, got {got}")
+    if classes is not None and not isinstance(classes, Sequence | Tensor):
+        raise ConfigError(f"synthesize: classes must be the numbers of classes, got {type(classes).__name__}")
     chosen = range(z.shape[1]) if classes is None else [whole("synthesize: classes", one, 0, z.shape[1] - 1) for one in classes]
     if not len(chosen):
         raise ConfigError("synthesize: classes must name at least one, names none")

@@ -125,12 +125,14 @@ def settings_of(old: nn.Module, entry: Entry) -> dict[str, Any]:
     """Settings of a norm for one of its kind that takes its place; nothing for one of another kind."""
     names = set(inspect.signature(entry.make).parameters) - {"features", "channel_dim"}
     if isinstance(old, _KINDS.get(entry.name, ())):
-        held = {name: getattr(old, name, None) for name in ("eps", "momentum")} | {"groups": getattr(old, "num_groups", None)}
+        held = {name: getattr(old, name, None) or None for name in ("eps", "momentum")} | {"groups": getattr(old, "num_groups", None)}
     elif isinstance(entry.make, type) and isinstance(old, entry.make):
-        held = {name: getattr(old, name, None) for name in names}
+        of = {"affine": "weight", "scale": "weight", "shift": "bias"}
+        learned = {name: getattr(old, one) is not None for name, one in of.items() if hasattr(old, one)}
+        held = learned | {name: getattr(old, name) for name in names if hasattr(old, name)}
     else:
         return {}
-    return {name: value for name, value in held.items() if name in names and isinstance(value, int | float | str) and value}
+    return {name: value for name, value in held.items() if name in names and isinstance(value, int | float | str)}
 
 
 def unfrozen(old: nn.Module) -> nn.Module:

@@ -13,11 +13,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
 from neurosim.checks import flag, whole
+from neurosim.convert.chip_stack import ChipStack
 from neurosim.convert.given import Batch, as_batches, check_model, shown
 from neurosim.errors import ConfigError
 from neurosim.nn.mpbn import MPBN
+from neurosim.nn.wrappers import unwrapped
 from neurosim.norms import TimeNorm
-from neurosim.norms.calibrated import Calibrated, calibrated_norms, moments_at, set_statistics
+from neurosim.norms.calibrated import Calibrated, calibrated_norms, moments_at, set_statistics, too_few
 from neurosim.norms.moments import ChannelMoments
 from neurosim.norms.registry import register
 from neurosim.norms.time_norm import TooFewValues
@@ -90,6 +92,8 @@ def recalibrate(
     tensor([1., 1., 1.], grad_fn=<RoundBackward1>)
     """
     check_model("recalibrate", model, stream)
+    if isinstance(unwrapped(model), ChipStack):
+        raise ConfigError("recalibrate: the model must be one chip, got a stack of several: recalibrate each of stack.chips")
     passes = whole("recalibrate: passes", passes, 1)
     flag("recalibrate: inplace", inplace)
     batches = as_batches("recalibrate", loader)
@@ -125,7 +129,7 @@ def _seen(
     def watch(at: int) -> Any:
         def gather(norm: Any, args: tuple[Any, ...]) -> None:
             new = moments_at(norm, *args, own=own)
-            if own and any(one.n == 1 for one in new):
+            if own and too_few(norm, new):
                 raise TooFewValues("recalibrate: a batch has a single value for a statistic")
             if own and not isinstance(norm, _BY_BATCH):
                 set_statistics(norm, new)
@@ -160,12 +164,12 @@ def _switch(model: nn.Module, own: bool) -> None:
         module.training = own and isinstance(module, (*_BY_BATCH, MPBN))
 
 
-def _check(model: nn.Module, norm: nn.Module, found: list[ChannelMoments]) -> None:
+def _check(model: nn.Module, norm: Calibrated, found: list[ChannelMoments]) -> None:
     path = next(path for path, module in model.named_modules() if module is norm)
     where = f"recalibrate: what reaches {path or 'the norm'} ({type(norm).__name__})"
     if not all(bool((one.mean.isfinite() & one.squares.isfinite()).all()) for one in found):
         raise ConfigError(f"{where} must be finite, got infinite values or NaN")
-    if any(one.n == 1 for one in found):
+    if too_few(norm, found):
         raise ConfigError(f"{where} must be more than one value for each statistic, got one; give more samples")
 
 

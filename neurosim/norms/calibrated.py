@@ -65,6 +65,11 @@ def moments_at(norm: Calibrated, x: Tensor, *how: Any, own: bool) -> list[Channe
     return [moments(x, [channels_of(norm) % x.dim()])]
 
 
+def too_few(norm: Calibrated, seen: Sequence[ChannelMoments]) -> bool:
+    """Whether a variance would be that of a single value; an instance norm averages variances, of which one will do."""
+    return any(one.n == 1 for one in (seen[:1] if isinstance(norm, _InstanceNorm) else seen))
+
+
 def set_statistics(norm: Calibrated, seen: Sequence[ChannelMoments]) -> None:
     """Give a norm the statistics that follow from what :func:`moments_at` found; without a value it keeps those that it has."""
     if isinstance(norm, TimeNorm):

@@ -67,7 +67,13 @@ class BatchEvoNorm(CalibratedNorm, SpaceNorm):
         return f"{super().extra_repr()}, momentum={self.momentum:g}"
 
 
-@register("evonorm_b0", "B21", formula="y = γ x / max(√(σ² + ε), v x + √(σ_hw² + ε)) + β, σ² of training", fold="F2")
+@register(
+    "evonorm_b0",
+    "B21",
+    formula="y = γ x / max(√(σ² + ε), v x + √(σ_hw² + ε)) + β, σ² of training",
+    fold="F2",
+    stats="running and sample",
+)
 class EvoNormB0(BatchEvoNorm):
     r"""EvoNorm-B0.
 
@@ -104,7 +110,13 @@ class EvoNormB0(BatchEvoNorm):
         return Cost(Operations(6, 3, 1), Operations(1, 2, 0, 1))
 
 
-@register("evonorm_b1", "B21", formula="y = γ x / max(√(σ² + ε), (x + 1) √(mean_hw x² + ε)) + β, σ² of training", fold="F2")
+@register(
+    "evonorm_b1",
+    "B21",
+    formula="y = γ x / max(√(σ² + ε), (x + 1) √(mean_hw x² + ε)) + β, σ² of training",
+    fold="F2",
+    stats="running and sample",
+)
 class EvoNormB1(BatchEvoNorm):
     r"""EvoNorm-B1.
 
@@ -140,7 +152,13 @@ class EvoNormB1(BatchEvoNorm):
         return Cost(Operations(4, 3, 1), Operations(1, 1, 0, 1))
 
 
-@register("evonorm_b2", "B21", formula="y = γ x / max(√(σ² + ε), √(mean_hw x² + ε) − x) + β, σ² of training", fold="F2")
+@register(
+    "evonorm_b2",
+    "B21",
+    formula="y = γ x / max(√(σ² + ε), √(mean_hw x² + ε) − x) + β, σ² of training",
+    fold="F2",
+    stats="running and sample",
+)
 class EvoNormB2(EvoNormB1):
     r"""EvoNorm-B2.
 

@@ -158,7 +158,13 @@ class InstanceNorm(_Grouped):
         self.groups = self.features[0]
 
 
-@register("ibn", "B16", formula="instance norm of the first half of the channels, batch norm of the others", fold="F2")
+@register(
+    "ibn",
+    "B16",
+    formula="instance norm of the first half of the channels, batch norm of the others",
+    fold="F2",
+    stats="running and sample",
+)
 class InstanceBatchNorm(ChannelNorm):
     r"""IBN-a: instance norm of some channels, for what does not depend on appearance, and batch norm of the others.
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from neurosim.sweep.statistics import Floats, Interval, mean_interval
+from neurosim.sweep.statistics import ROUNDING, Floats, Interval, mean_interval
 from neurosim.sweep.study import finished_mean
 
 Index = tuple[int, ...]
@@ -99,7 +99,7 @@ def main_effects(values: Floats, factor: int) -> Effects | None:
     if not seeds:
         return None
     effects = means - means.mean(axis=0)
-    return Effects(factor, _intervals(means), _intervals(effects), combinations, seeds)
+    return Effects(factor, _intervals(means, table), _intervals(effects, table), combinations, seeds)
 
 
 def interaction(values: Floats, first: int, second: int) -> Interaction | None:
@@ -124,7 +124,9 @@ def interaction(values: Floats, first: int, second: int) -> Interaction | None:
         return None
     means = flat.reshape(rows, columns, -1)
     terms = means - means.mean(axis=1, keepdims=True) - means.mean(axis=0, keepdims=True) + means.mean(axis=(0, 1), keepdims=True)
-    return Interaction((first, second), list(map(_intervals, means)), list(map(_intervals, terms)), combinations, seeds)
+    return Interaction(
+        (first, second), [_intervals(row, table) for row in means], [_intervals(row, table) for row in terms], combinations, seeds
+    )
 
 
 def comparisons(values: Floats, factor: int) -> Iterator[Comparison]:
@@ -141,21 +143,29 @@ def comparisons(values: Floats, factor: int) -> Iterator[Comparison]:
     for against, level in itertools.combinations(range(len(moved)), 2):
         means, combinations, seeds = _averaged(table[[level, against]])
         if seeds:
-            yield Comparison(factor, level, against, None, over_seeds(means[0] - means[1]), combinations)
+            yield Comparison(factor, level, against, None, over_seeds(means[0] - means[1], table), combinations)
         for at, index in enumerate(np.ndindex(others) if others else ()):
             difference = table[level, at] - table[against, at]
             if np.isfinite(difference).any():
-                yield Comparison(factor, level, against, index, over_seeds(difference), 1)
+                yield Comparison(factor, level, against, index, over_seeds(difference, table), 1)
 
 
-def over_seeds(values: Floats) -> Interval:
+def over_seeds(values: Floats, among: Floats | None = None) -> Interval:
     """Mean of one number per seed with its interval; without one where some are missing, or where all are the same number but 0.
 
-    The same number a few times says nothing of how it spreads; exactly 0 is most often what must be: nothing differs, nothing is wrong.
+    The same number a few times says nothing of how it spreads; 0 is most often what must be: nothing differs, nothing is wrong.
+
+    Args:
+        values: By seed.
+        among: Numbers that these are differences of; a billionth of the largest is rounding.
     """
-    found = finished_mean(mean_interval(values), values)
-    known = found.method != "constant" or not values.any()
-    return found if known else found._replace(low=math.nan, high=math.nan, method="none")
+    sizes = np.abs(values if among is None else among)
+    largest = float(np.max(sizes, where=np.isfinite(sizes), initial=0.0))
+    unit = 2.0 ** math.floor(math.log2(largest)) if largest else 1.0  # a power of two: no digit changes
+    found = finished_mean(mean_interval(values / unit), values / unit)
+    found = found._replace(value=found.value * unit, low=found.low * unit, high=found.high * unit)
+    nothing = abs(found.value) <= ROUNDING * largest
+    return found if nothing or found.method != "constant" else found._replace(low=math.nan, high=math.nan, method="none")
 
 
 def _averaged(table: Floats) -> tuple[Floats, int, int]:
@@ -167,5 +177,5 @@ def _averaged(table: Floats) -> tuple[Floats, int, int]:
     return means, int(run.sum()), int(np.isfinite(means).all(axis=0).sum())
 
 
-def _intervals(rows: Floats) -> list[Interval]:
-    return [over_seeds(row) for row in rows]
+def _intervals(rows: Floats, among: Floats) -> list[Interval]:
+    return [over_seeds(row, among) for row in rows]

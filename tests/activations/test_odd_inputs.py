@@ -198,3 +198,11 @@ def test_sdm_refuses_a_similarity_below_zero() -> None:
     z, one = torch.zeros(2, 3), torch.ones(2)
     with pytest.raises(ConfigError, match=r"sdm: similarity must be >= 0, got -3$"):
         sdm(z, torch.tensor([1.0, -3.0]), one)
+
+
+def test_weights_of_a_fitted_curve_bring_the_scale_of_its_input() -> None:
+    x = torch.linspace(-1000, 1000, 201)
+    fitted = ns.fit_activation(x, torch.tanh(x / 400)).module
+    other: Any = ns.activations.activation("rational", learn=["numerator", "denominator"])
+    other.load_state_dict(fitted.state_dict())
+    assert torch.equal(other(x), fitted(x))

@@ -151,3 +151,24 @@ def test_what_does_not_go_together_is_refused(arguments: dict[str, Any], message
     given: dict[str, Any] = {"weights": "int4", "activations": "int4", "calibration": normal(9, 3), "method": "joint"} | arguments
     with pytest.raises(ConfigError, match=message):
         ns.quantize(nn.Linear(3, 3), **given)
+
+
+def test_inputs_of_several_sizes_and_layers_without_any_have_limits() -> None:
+    torch.manual_seed(0)
+    images = [torch.randn(2, 3, 8, 8), torch.randn(2, 3, 10, 10) * torch.tensor([1.0, 100.0, 1.0]).reshape(3, 1, 1)]
+    found: Any = ns.quantize(nn.Sequential(nn.Conv2d(3, 4, 3)), weights="int4", activations="int8", calibration=images, method="joint")
+    report = found.quantization.layers[0]
+    assert report.input_sqnr_db > 30
+    assert report.output_sqnr_db >= report.separate_sqnr_db
+
+    class Never(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.idle = nn.Linear(4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.cat([self.used(x), self.idle(x[:0])])
+
+    for symmetrize in (False, True):
+        settings: Any = {"weights": "int4", "activations": "int8", "calibration": torch.randn(8, 4), "symmetrize": symmetrize}
+        assert ns.quantize(Never(), method="joint", **settings)(torch.randn(2, 4)).shape == (2, 3)

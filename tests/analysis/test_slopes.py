@@ -118,3 +118,13 @@ def test_what_cannot_be_measured_is_refused() -> None:
             wrong()
     with pytest.raises(DataError, match=r"slope_noise: the model must take a batch of shape \(4, 3\)"):
         ns.slope_noise(model, normal(4, 3))
+
+
+def test_it_is_the_same_in_inference_mode_and_refuses_stacks_of_chips() -> None:
+    x, model = normal(64, UNITS), noisy(nn.ReLU())
+    with torch.inference_mode():
+        inside = ns.slope_noise(model, x)
+    assert inside == ns.slope_noise(model, x)
+    assert inside.measured > 0
+    with pytest.raises(ConfigError, match="slope_noise: the model must be one chip, got a stack of 2"):
+        ns.slope_noise(ns.chips(model, 2), x)

@@ -117,3 +117,24 @@ def test_what_makes_no_sense_is_refused(call: Callable[[Any], Any], message: str
 def test_a_shape_that_does_not_fit_is_refused(trained: tuple[nn.Module, Batches, Batches]) -> None:
     with pytest.raises(DataError, match=r"synthesize: the model must take a batch of shape \(64, 5\)"):
         ns.synthesize(trained[0], (5,))
+
+
+def test_channels_of_a_norm_are_where_it_says_and_no_mode_matters(trained: tuple[nn.Module, Batches, Batches]) -> None:
+    torch.manual_seed(0)
+    norm = ns.norms.BatchNorm(8, channel_dim=-1)
+    model = nn.Sequential(nn.Linear(4, 8), norm, nn.Flatten(), nn.Linear(5 * 8, 3))
+    model(torch.rand(32, 5, 4))
+    made = ns.synthesize(model.eval(), (5, 4), samples=16, statistics=100.0, bounds=None, steps=400)
+    plain = ns.synthesize(model, (5, 4), samples=16, statistics=0.0, bounds=None)
+    found = [
+        float(statistics_loss(model[0](x).detach().movedim(-1, 1), norm.running_mean, norm.running_var))
+        for x in (made, plain)
+        if norm.running_mean is not None and norm.running_var is not None
+    ]
+    assert found[0] < 0.5 * found[1]
+    with torch.inference_mode():
+        assert torch.equal(ns.synthesize(model, (5, 4), samples=16, statistics=0.0, bounds=None), plain)
+    with pytest.raises(ConfigError, match="synthesize: classes must be the numbers of classes, got int"):
+        synthesize(model, (5, 4), classes=1)
+    with pytest.raises(ConfigError, match="synthesize: the model must be one chip"):
+        synthesize(ns.chips(ns.to_analog(trained[0], "photonic_avnn", seed=3), 2), (1, 8, 8))

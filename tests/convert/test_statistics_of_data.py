@@ -196,3 +196,21 @@ def test_arguments_of_another_kind_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             call()
+
+
+def test_instance_norms_take_one_image_after_the_other_as_all_at_once() -> None:
+    torch.manual_seed(0)
+    parts = [(nn.Conv2d(4, 4, 3, padding=1), nn.InstanceNorm2d(4, track_running_stats=True), nn.ReLU()) for _ in range(3)]
+    model, x = nn.Sequential(*(one for part in parts for one in part)), torch.randn(6, 4, 8, 8)
+    alone, whole = ns.recalibrate(model, list(x.split(1))), ns.recalibrate(model, x)
+    torch.testing.assert_close(alone.state_dict(), whole.state_dict(), rtol=0.05, atol=0.01)  # equal after as many passes as norms
+    many = [ns.recalibrate(model, data, passes=4).state_dict() for data in (list(x.split(1)), x)]
+    torch.testing.assert_close(*many, rtol=1e-4, atol=1e-5)
+    ns.recalibrate(nn.InstanceNorm2d(4, track_running_stats=True), x[:1])
+
+
+def test_a_stack_of_chips_has_no_statistics_of_its_own() -> None:
+    torch.manual_seed(0)
+    stack = ns.chips(ns.to_analog(nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), "ideal", seed=0), 2)
+    with pytest.raises(ConfigError, match=r"recalibrate: the model must be one chip, .* recalibrate each of stack\.chips"):
+        ns.recalibrate(stack, torch.rand(4, 3))

@@ -237,3 +237,19 @@ def test_what_cannot_be_is_refused_and_the_model_stays(call: Any, error: type[Ex
         call(model)
     assert isinstance(model.norm1, nn.BatchNorm2d)
     assert isinstance(ns.swap_norm(model, "batch", inplace=True).norm1, BatchNorm)
+
+
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        ("clamp", ns.nn.ClampNorm(4, low=0.0, high=2.0)),
+        ("layer", ns.norms.LayerNorm(4, center=False)),
+        ("layer", ns.norms.LayerNorm(4, scale=False)),
+        ("power", ns.norms.PowerNorm(4, groups=0)),
+        ("batch", nn.BatchNorm1d(4, eps=0.1)),
+    ],
+)
+def test_a_norm_that_is_swapped_for_its_own_kind_is_what_it_was(name: str, norm: nn.Module) -> None:
+    x = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+    model = nn.Sequential(nn.Identity(), norm).eval()
+    torch.testing.assert_close(ns.swap_norm(model, name)(x), model(x), rtol=0, atol=1e-6)

@@ -164,3 +164,14 @@ def test_the_same_difference_at_every_seed_proves_nothing_unless_it_is_none() ->
     assert not one.difference.known
     (same,) = [row for row in analysis.comparisons(np.array([[0.5, 0.6], [0.5, 0.6]]), 0) if row.at is None]
     assert (same.difference.low, same.difference.high) == (0.0, 0.0)
+
+
+def test_rounding_is_nothing_and_small_numbers_that_differ_are_no_constant() -> None:
+    one = np.array([0.912, 0.934, 0.901])
+    table = np.stack([one, one + 1e-17, one])[:, None] * np.ones((1, 2, 1))
+    found = analysis.main_effects(table, 0)
+    assert found is not None
+    assert all(abs(one.low) < 1e-9 and abs(one.high) < 1e-9 for one in found.effects)
+    small = np.array([[3.89e-16, 6.66e-16, 4.1e-16]])
+    assert analysis.cells(small)[0].mean.low < 4.8e-16 < analysis.cells(small)[0].mean.high
+    assert math.isnan(analysis.cells(np.array([[0.5, 0.5, 0.5]]))[0].mean.low)
