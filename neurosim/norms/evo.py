@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import ClassVar, Final, Literal, get_args
 
 import torch
@@ -22,6 +23,9 @@ from neurosim.norms.registry import register
 def deviation(x: Tensor, axes: list[int], eps: float) -> Tensor:
     """``√(σ² + ε)`` over those axes, biased; they stay with length 1."""
     return ((x - x.mean(axes, keepdim=True)).square().mean(axes, keepdim=True) + eps).sqrt()
+
+
+_batch = partial(register, fold="F2", stats="running and sample")
 
 
 class BatchEvoNorm(CalibratedNorm, SpaceNorm):
@@ -67,13 +71,7 @@ class BatchEvoNorm(CalibratedNorm, SpaceNorm):
         return f"{super().extra_repr()}, momentum={self.momentum:g}"
 
 
-@register(
-    "evonorm_b0",
-    "B21",
-    formula="y = γ x / max(√(σ² + ε), v x + √(σ_hw² + ε)) + β, σ² of training",
-    fold="F2",
-    stats="running and sample",
-)
+@_batch("evonorm_b0", "B21", formula="y = γ x / max(√(σ² + ε), v x + √(σ_hw² + ε)) + β, σ² of training")
 class EvoNormB0(BatchEvoNorm):
     r"""EvoNorm-B0.
 
@@ -110,13 +108,7 @@ class EvoNormB0(BatchEvoNorm):
         return Cost(Operations(6, 3, 1), Operations(1, 2, 0, 1))
 
 
-@register(
-    "evonorm_b1",
-    "B21",
-    formula="y = γ x / max(√(σ² + ε), (x + 1) √(mean_hw x² + ε)) + β, σ² of training",
-    fold="F2",
-    stats="running and sample",
-)
+@_batch("evonorm_b1", "B21", formula="y = γ x / max(√(σ² + ε), (x + 1) √(mean_hw x² + ε)) + β, σ² of training")
 class EvoNormB1(BatchEvoNorm):
     r"""EvoNorm-B1.
 
@@ -152,13 +144,7 @@ class EvoNormB1(BatchEvoNorm):
         return Cost(Operations(4, 3, 1), Operations(1, 1, 0, 1))
 
 
-@register(
-    "evonorm_b2",
-    "B21",
-    formula="y = γ x / max(√(σ² + ε), √(mean_hw x² + ε) − x) + β, σ² of training",
-    fold="F2",
-    stats="running and sample",
-)
+@_batch("evonorm_b2", "B21", formula="y = γ x / max(√(σ² + ε), √(mean_hw x² + ε) − x) + β, σ² of training")
 class EvoNormB2(EvoNormB1):
     r"""EvoNorm-B2.
 

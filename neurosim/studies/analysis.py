@@ -163,7 +163,7 @@ def over_seeds(values: Floats, among: Floats | None = None) -> Interval:
     largest = float(np.max(sizes, where=np.isfinite(sizes), initial=0.0))
     unit = 2.0 ** math.floor(math.log2(largest)) if largest else 1.0  # a power of two: no digit changes
     found = finished_mean(mean_interval(values / unit), values / unit)
-    found = found._replace(value=found.value * unit, low=found.low * unit, high=found.high * unit)
+    found = found._replace(**{end: at * unit for end in ("value", "low", "high") if math.isfinite(at := getattr(found, end))})
     nothing = abs(found.value) <= ROUNDING * largest
     return found if nothing or found.method != "constant" else found._replace(low=math.nan, high=math.nan, method="none")
 
