@@ -185,26 +185,29 @@ def test_an_encoder_gets_its_steps_from_the_model_and_the_model_a_stream(name: s
     assert torch.equal(model.encode(images(), 3, stream=source), ns.encoding.rate(images(), 3, gain=0.5, stream=source.child("encoder")))
 
 
+mlp: Any = spiking_mlp  #: these three take what they should not
+vgg: Any = spiking_vgg
+resnet: Any = spiking_resnet
 WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "mpbn of other neurons": (
-        lambda: spiking_mlp([4, 4, 2], norm="mpbn", neuron={"kind": "if", "dt": 1e-3}),
+        lambda: mlp([4, 4, 2], norm="mpbn", neuron={"kind": "if", "dt": 1e-3}),
         r"needs a neuron of kind lif, got 'if'",
     ),
-    "mpbn of activations": (lambda: spiking_mlp([4, 4, 2], norm="mpbn", activation="relu"), r"needs activation='spike', got 'relu'"),
-    "ei with a norm": (lambda: spiking_mlp([4, 4, 2], norm="bn", layers="ei"), r"layers: 'ei' is there to do without norms, got norm='bn'"),
-    "ei without layers": (lambda: spiking_mlp([4, 4, 2], ei={"prop": False}), r"ei: is for layers='ei'"),
+    "mpbn of activations": (lambda: mlp([4, 4, 2], norm="mpbn", activation="relu"), r"needs activation='spike', got 'relu'"),
+    "ei with a norm": (lambda: mlp([4, 4, 2], norm="bn", layers="ei"), r"layers: 'ei' is there to do without norms, got norm='bn'"),
+    "ei without layers": (lambda: mlp([4, 4, 2], ei={"prop": False}), r"ei: is for layers='ei'"),
     "a setting": (
-        lambda: spiking_mlp([4, 4, 2], layers="ei", ei={"subtract": False}),
+        lambda: mlp([4, 4, 2], layers="ei", ei={"subtract": False}),
         r"no setting 'subtract'; did you mean 'subtractive'\?",
     ),
-    "first weights": (lambda: spiking_mlp([4, 4, 2], layers="ei", ei={"first_weights": "kaiming"}), r"did you mean 'kaiming_abs'\?"),
-    "a norm": (lambda: spiking_mlp([4, 4, 2], norm="bnn"), r"norm: no norm is named 'bnn'; did you mean 'bn'\?"),
-    "layers": (lambda: spiking_mlp([4, 4, 2], layers="eii"), r"layers: must be one of .* did you mean 'ei'\?"),  # type: ignore[arg-type]  # wrong on purpose
-    "an activation": (lambda: spiking_mlp([4, 4, 2], activation="rlu"), r"an activation, got 'rlu'; did you mean 'relu'\?"),  # type: ignore[arg-type]  # wrong on purpose
-    "a depth": (lambda: spiking_vgg(7, [1, 8, 8], 10), r"depth must be one of 5, 8, 11, 16, got 7"),  # type: ignore[arg-type]  # wrong on purpose
-    "another depth": (lambda: spiking_resnet(34, [1, 8, 8], 10), r"depth must be one of 18, 19, got 34"),  # type: ignore[arg-type]  # wrong on purpose
-    "a residual": (lambda: spiking_resnet(18, [1, 8, 8], 10, residual="seww"), r"residual: must be one of 'sew', 'ms', got 'seww'"),  # type: ignore[arg-type]  # wrong on purpose
-    "a neuron itself": (lambda: spiking_mlp([4, 4, 2], neuron=ns.LIF(1e-3, 1e-3)), r"neuron: must be a mapping such as \{'kind': 'lif'"),  # type: ignore[arg-type]  # wrong on purpose
+    "first weights": (lambda: mlp([4, 4, 2], layers="ei", ei={"first_weights": "kaiming"}), r"did you mean 'kaiming_abs'\?"),
+    "a norm": (lambda: mlp([4, 4, 2], norm="bnn"), r"norm: no norm is named 'bnn'; did you mean 'bn'\?"),
+    "layers": (lambda: mlp([4, 4, 2], layers="eii"), r"layers: must be one of .* did you mean 'ei'\?"),
+    "an activation": (lambda: mlp([4, 4, 2], activation="rlu"), r"an activation, got 'rlu'; did you mean 'relu'\?"),
+    "a depth": (lambda: vgg(7, [1, 8, 8], 10), r"depth must be one of 5, 8, 11, 16, got 7"),
+    "another depth": (lambda: resnet(34, [1, 8, 8], 10), r"depth must be one of 18, 19, got 34"),
+    "a residual": (lambda: resnet(18, [1, 8, 8], 10, residual="seww"), r"residual: must be one of 'sew', 'ms', got 'seww'"),
+    "a neuron itself": (lambda: mlp([4, 4, 2], neuron=ns.LIF(1e-3, 1e-3)), r"neuron: must be a mapping such as \{'kind': 'lif'"),
     "no kind": (lambda: make_neuron({"tau_mem": 1.0}), r"neuron: must say its kind"),
     "a kind": (lambda: make_neuron({"kind": "lfi"}), r"no neuron is named 'lfi'"),
     "an argument": (lambda: make_neuron({"kind": "lif", "tau": 1.0, "dt": 1.0}), r"lif has no argument 'tau'"),
@@ -220,29 +223,29 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a value": (lambda: make_neuron({"kind": "lif", "tau_mem": -1.0, "dt": 1e-3}), r"neuron.tau_mem: must be more than 0 seconds"),
     "a width of its own": (
-        lambda: spiking_mlp([4, 4, 3, 2], neuron={**RLIF, "units": 4}),
+        lambda: mlp([4, 4, 3, 2], neuron={**RLIF, "units": 4}),
         r"neuron\.units: must be left out or be the model's own, 3, got 4",
     ),
     "dense weights between maps": (
-        lambda: spiking_vgg(5, [1, 8, 8], 10, neuron=RLIF),
+        lambda: vgg(5, [1, 8, 8], 10, neuron=RLIF),
         r"neuron: behind convolutions it must be of a kind without dense weights from unit to unit, got 'rlif'",
     ),
-    "dense weights in blocks": (lambda: spiking_resnet(18, [1, 8, 8], 10, neuron=RLIF), r"neuron: behind convolutions .* got 'rlif'"),
+    "dense weights in blocks": (lambda: resnet(18, [1, 8, 8], 10, neuron=RLIF), r"neuron: behind convolutions .* got 'rlif'"),
     "an encoder of sequences": (
-        lambda: spiking_mlp([4, 4, 2], encoder={"kind": "delta"}),
+        lambda: mlp([4, 4, 2], encoder={"kind": "delta"}),
         r"encoder: must make a sequence of a single image, delta takes a sequence",
     ),
     "steps of an encoder": (
-        lambda: spiking_mlp([4, 4, 2], time_steps=3, encoder={"kind": "rate", "steps": 4}),
+        lambda: mlp([4, 4, 2], time_steps=3, encoder={"kind": "rate", "steps": 4}),
         r"encoder\.steps: must be left out or be the model's own, 3, got 4",
     ),
     "an encoder itself": (
-        lambda: spiking_mlp([4, 4, 2], encoder=ns.encoding.Rate(4)),
+        lambda: mlp([4, 4, 2], encoder=ns.encoding.Rate(4)),
         r"encoder: must be a mapping such as \{'kind': 'rate'",
-    ),  # type: ignore[arg-type]  # wrong on purpose
-    "a small image": (lambda: spiking_vgg(8, [1, 28, 28], 10), r"images of 28 × 28 are too small for the 5 poolings of depth 8"),
+    ),
+    "a small image": (lambda: vgg(8, [1, 28, 28], 10), r"images of 28 × 28 are too small for the 5 poolings of depth 8"),
     "membranes of both signs": (
-        lambda: spiking_resnet(18, [1, 8, 8], 10, norm="none", layers="ei", residual="ms"),
+        lambda: resnet(18, [1, 8, 8], 10, norm="none", layers="ei", residual="ms"),
         r"takes inputs of 0 or more",
     ),
 }
