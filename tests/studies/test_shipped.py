@@ -12,7 +12,6 @@ from neurosim.assets import packaged_config
 from neurosim.config.plan_study import plan_study
 from neurosim.studies.rehearsal import rehearse_all
 from neurosim.studies.store import make_task
-from neurosim.yamlfile import read_yaml
 
 ROOT = packaged_config("pkg:studies/digits.yaml").parents[1]
 STUDIES = [file.relative_to(ROOT).as_posix() for file in sorted(ROOT.rglob("*.yaml")) if "\nfactors:" in file.read_text(encoding="utf-8")]
@@ -35,7 +34,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_level_of_a_shipped_study_is_a_run_that_holds(name: str, images: Path, tmp_path: Path) -> None:
     """One factor after the other, the others at their first levels; those of the first factor of studies on MNIST take a step as well."""
-    levels = {factor: list(settings) for factor, settings in _factors(name).items()}
+    levels = plan_study(f"pkg:{name}").factors  # those of a study that is extended included
     seen = set()
     for at, factor in enumerate(levels):
         only = {other: names[1 if at else 0 :] if other == factor else names[:1] for other, names in levels.items()}
@@ -44,9 +43,3 @@ def test_every_level_of_a_shipped_study_is_a_run_that_holds(name: str, images: P
         if name in ON_MNIST and at == 0:
             assert rehearse_all(plan, {at: make_task(tmp_path, run) for at, run in enumerate(plan.runs)}, steps=1)
     assert seen == {(factor, level) for factor, names in levels.items() for level in names}
-
-
-def _factors(name: str) -> dict[str, dict[str, object]]:
-    factors = read_yaml(ROOT / name).data["factors"]
-    assert isinstance(factors, dict)
-    return factors
